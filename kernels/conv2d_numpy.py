@@ -1,0 +1,120 @@
+"""2-D convolution (cross-correlation), NumPy. Derivation: conv2d.md.
+
+    y[t, b, o, p, n] = bias[t, n] + sum_{i, j, c} x[t, b, o s + i - pad, p s + j - pad, c] w[t, i, j, c, n]
+
+v1  the definition: one small matrix product for each tap (i, j) of the kernel
+v2  im2col: the taps side by side in one matrix, then a single product for each task
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .window import Pair, taps
+
+
+def conv2d_forward_v1(
+    y: NDArray, cols: NDArray | None, x: NDArray, w: NDArray, b: NDArray | None,
+    stride: Pair, pad: Pair,
+) -> None:  # fmt: skip
+    """Write y, the convolution of x with w plus b, tap by tap (conv2d.md, eq. 1).
+
+    Parameters
+    ----------
+    y : (T, B, H_out, W_out, C_out), written
+    cols : scratch, unused here
+    x : (T, B, H, W, C_in)
+    w : (T, kh, kw, C_in, C_out)
+    b : (T, C_out) or None
+    stride, pad : (rows, columns); pad is what lies before the first row and column
+    """
+    y[...] = 0 if b is None else b[:, None, None, None, :]
+    for i, j, outputs, inputs in taps(w.shape[1:3], x.shape[2:4], y.shape[2:4], stride, pad):
+        y[outputs] += x[inputs] @ w[:, None, None, i, j]
+
+
+def conv2d_backward_v1(
+    dx: NDArray | None, dw: NDArray, db: NDArray | None, cols: NDArray | None,
+    dy: NDArray, x: NDArray, w: NDArray, stride: Pair, pad: Pair,
+) -> None:  # fmt: skip
+    """Write dx, dw and db tap by tap (conv2d.md, eq. 3 to 5).
+
+    Parameters
+    ----------
+    dx : (T, B, H, W, C_in), written; None where nobody wants it (the first layer)
+    dw : (T, kh, kw, C_in, C_out), written
+    db : (T, C_out), written; None without a bias
+    cols : scratch, unused here
+    dy, x, w, stride, pad : as in the forward kernel
+    """
+    if db is not None:
+        db[...] = dy.sum((1, 2, 3))
+    dw[...] = 0
+    if dx is not None:
+        dx[...] = 0
+    for i, j, outputs, inputs in taps(w.shape[1:3], x.shape[2:4], dy.shape[2:4], stride, pad):
+        dw[:, i, j] = np.einsum("tbhwc,tbhwn->tcn", x[inputs], dy[outputs])
+        if dx is not None:
+            dx[inputs] += dy[outputs] @ w[:, None, None, i, j].swapaxes(-1, -2)
+
+
+def im2col(cols: NDArray, x: NDArray, stride: Pair, pad: Pair) -> None:
+    """Write cols[t, b, o, p, i, j] = x[t, b, o s + i - pad, p s + j - pad], 0 on the padding.
+
+    cols is (T, B, H_out, W_out, kh, kw, C_in).
+    """
+    cols[...] = 0
+    for i, j, outputs, inputs in taps(cols.shape[4:6], x.shape[2:4], cols.shape[2:4], stride, pad):
+        cols[..., i, j, :][outputs] = x[inputs]
+
+
+def col2im(x: NDArray, cols: NDArray, stride: Pair, pad: Pair) -> None:
+    """Write x, the sum of all entries of cols that im2col would have read there: its adjoint."""
+    x[...] = 0
+    for i, j, outputs, inputs in taps(cols.shape[4:6], x.shape[2:4], cols.shape[2:4], stride, pad):
+        x[inputs] += cols[..., i, j, :][outputs]
+
+
+def _as_matrices(cols: NDArray, w: NDArray, y: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Views for a product a task: cols (T, M, K), w (T, K, N), y (T, M, N)."""
+    T, n = y.shape[0], y.shape[-1]
+    k = w.shape[1] * w.shape[2] * w.shape[3]
+    return cols.reshape(T, -1, k), w.reshape(T, k, n), y.reshape(T, -1, n)
+
+
+def conv2d_forward_v2(
+    y: NDArray, cols: NDArray, x: NDArray, w: NDArray, b: NDArray | None,
+    stride: Pair, pad: Pair,
+) -> None:  # fmt: skip
+    """Write y = im2col(x) w + b (conv2d.md, eq. 6).
+
+    cols : (T, B, H_out, W_out, kh, kw, C_in), scratch; the rest as in version 1.
+    """
+    im2col(cols, x, stride, pad)
+    cols_m, w_m, y_m = _as_matrices(cols, w, y)
+    np.matmul(cols_m, w_m, out=y_m)
+    if b is not None:
+        y_m += b[:, None, :]
+
+
+def conv2d_backward_v2(
+    dx: NDArray | None, dw: NDArray, db: NDArray | None, cols: NDArray,
+    dy: NDArray, x: NDArray, w: NDArray, stride: Pair, pad: Pair,
+) -> None:  # fmt: skip
+    """Write dw = im2col(x)' dy, db = sum dy, dx = col2im(dy w') (conv2d.md, eq. 7 to 9).
+
+    cols : (T, B, H_out, W_out, kh, kw, C_in), scratch; the rest as in version 1.
+    """
+    im2col(cols, x, stride, pad)
+    cols_m, w_m, dy_m = _as_matrices(cols, w, dy)
+    np.matmul(cols_m.swapaxes(1, 2), dy_m, out=dw.reshape(w_m.shape))
+    if db is not None:
+        np.sum(dy_m, axis=1, out=db)
+    if dx is not None:
+        np.matmul(dy_m, w_m.swapaxes(1, 2), out=cols_m)
+        col2im(dx, cols, stride, pad)
+
+
+conv2d_forward = conv2d_forward_v2
+conv2d_backward = conv2d_backward_v2

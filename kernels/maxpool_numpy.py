@@ -1,0 +1,51 @@
+"""Max pooling, NumPy. Derivation: maxpool.md.
+
+y[t, b, o, p, c] = max_{i, j} x[t, b, o s + i - pad, p s + j - pad, c]
+
+The padding never wins. Among equal values the first one wins, in the order of (i, j), and gets the
+whole gradient.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .window import Pair, taps
+
+
+def maxpool_forward(
+    y: NDArray, winner: NDArray, x: NDArray, size: Pair, stride: Pair, pad: Pair
+) -> None:
+    """Write y and, for the backward kernel, which tap won (maxpool.md, eq. 1 and 2).
+
+    Parameters
+    ----------
+    y : (T, B, H_out, W_out, C), written
+    winner : (T, B, H_out, W_out, C), int32, written: i * size[1] + j of the largest entry
+    x : (T, B, H, W, C)
+    size, stride, pad : (rows, columns)
+    """
+    y[...] = -np.inf
+    winner[...] = 0
+    for i, j, outputs, inputs in taps(size, x.shape[2:4], y.shape[2:4], stride, pad):
+        larger = ~(x[inputs].real <= y[outputs].real)  # true for NaN, so that NaN is not hidden
+        np.copyto(y[outputs], x[inputs], where=larger)
+        np.copyto(winner[outputs], i * size[1] + j, where=larger)
+
+
+def maxpool_backward(
+    dx: NDArray, dy: NDArray, winner: NDArray, size: Pair, stride: Pair, pad: Pair
+) -> None:
+    """Write dx, each dy added where its maximum came from (maxpool.md, eq. 3).
+
+    Parameters
+    ----------
+    dx : (T, B, H, W, C), written
+    dy : (T, B, H_out, W_out, C)
+    winner : as written by the forward kernel
+    size, stride, pad : (rows, columns)
+    """
+    dx[...] = 0
+    for i, j, outputs, inputs in taps(size, dx.shape[2:4], dy.shape[2:4], stride, pad):
+        dx[inputs] += np.where(winner[outputs] == i * size[1] + j, dy[outputs], 0)

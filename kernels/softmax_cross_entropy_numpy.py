@@ -1,0 +1,35 @@
+"""Softmax cross-entropy on integer labels, with its gradient, NumPy.
+
+Derivation: softmax_cross_entropy.md.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def softmax_cross_entropy(
+    loss: NDArray, dlogits: NDArray, logits: NDArray, labels: NDArray, scale: float
+) -> None:
+    """Write the loss of each task and its gradient (softmax_cross_entropy.md, eq. 3 and 5).
+
+        loss[t] = scale sum_b (log sum_n exp z[t, b, n] - z[t, b, label[t, b]])
+        dlogits = scale (softmax(z) - onehot(label))
+
+    Parameters
+    ----------
+    loss : (T,), written
+    dlogits : (T, B, N), written
+    logits : (T, B, N), z above
+    labels : (T, B), integers in [0, N)
+    scale : 1 / B for the mean over the mini-batch, 1 for the sum
+    """
+    z = logits - logits.real.max(axis=-1, keepdims=True)  # the same loss, and exp cannot overflow
+    np.exp(z, out=dlogits)
+    total = dlogits.sum(axis=-1, keepdims=True)
+    at_label = labels[..., None]
+    loss[...] = (np.log(total) - np.take_along_axis(z, at_label, -1)).sum(axis=(1, 2)) * scale
+    dlogits /= total
+    np.put_along_axis(dlogits, at_label, np.take_along_axis(dlogits, at_label, -1) - 1, -1)
+    dlogits *= scale

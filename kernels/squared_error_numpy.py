@@ -1,0 +1,26 @@
+"""Squared error with its gradient, NumPy. Derivation: squared_error.md."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def squared_error(
+    loss: NDArray, dout: NDArray, out: NDArray, target: NDArray, scale: float
+) -> None:
+    """Write the loss of each task and its gradient (squared_error.md, eq. 1 and 2).
+
+        loss[t] = scale sum_{b, n} (out - target)^2
+        dout    = 2 scale (out - target)
+
+    Parameters
+    ----------
+    loss : (T,), written
+    dout : (T, B, N), written
+    out, target : (T, B, N)
+    scale : 1 / B for the mean over the mini-batch, 1 for the sum
+    """
+    np.subtract(out, target, out=dout)
+    loss[...] = np.einsum("tbn,tbn->t", dout, dout) * scale
+    dout *= 2 * scale

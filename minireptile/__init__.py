@@ -1,0 +1,46 @@
+"""minireptile: Reptile meta-learning with hand-derived layers and its loops in the open.
+
+``import minireptile as mr`` needs NumPy alone; everything else loads when it is first used.
+"""
+
+from . import testing
+from .errors import InputError, MissingPackage
+from .evaluate import Accuracy, Protocol, Regression, evaluate, evaluate_regression
+from .joint import joint
+from .layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool, ReLU, Tanh
+from .loops import Loops, Snapshot
+from .model import Model
+from .networks import miniimagenet_cnn, omniglot_cnn, sine_mlp
+from .optim import SGD, Adam
+from .reptile import adapt, reptile
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "Accuracy",
+    "Adam",
+    "BatchNorm",
+    "Conv2D",
+    "Dense",
+    "Flatten",
+    "InputError",
+    "Loops",
+    "MaxPool",
+    "MissingPackage",
+    "Model",
+    "Protocol",
+    "ReLU",
+    "Regression",
+    "Snapshot",
+    "Tanh",
+    "adapt",
+    "evaluate",
+    "evaluate_regression",
+    "joint",
+    "miniimagenet_cnn",
+    "omniglot_cnn",
+    "reptile",
+    "sine_mlp",
+    "testing",
+]

@@ -1,0 +1,197 @@
+"""The command line: ``minireptile train | resume | evaluate | check | plot | info``.
+
+Exit codes: 0 done, 2 wrong input (one sentence says what), 130 or 143 stopped by a signal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .errors import InputError, MissingPackage
+from .presets import PRESETS, defaults
+from .settings import DATASETS, Settings
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = _Parser(prog="minireptile", description="Reptile meta-learning without a framework.")
+    top.add_argument("--version", action="version", version=f"minireptile {_version()}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = commands.add_parser(
+        "train", help="meta-train a model", argument_default=argparse.SUPPRESS,
+        description="Meta-train a model. Without a preset, the values of the nearest one hold, "
+        "with parallel tasks, the mean loss and 6,000 iterations.",
+    )  # fmt: skip
+    train.add_argument("dataset", choices=DATASETS, help="where the tasks come from")
+    train.add_argument("--preset", choices=PRESETS, help="start from the paper's values")
+    train.add_argument("--out", type=Path, metavar="RUN", help="folder of the run")
+    train.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
+    train.add_argument(
+        "--download", action="store_true", help="omniglot: fetch it once from its official address"
+    )
+    for f in fields(Settings):
+        if f.name != "dataset":
+            _add_option(train, f)
+
+    resume = commands.add_parser("resume", help="continue a run, bit for bit")
+    evaluate = commands.add_parser("evaluate", help="few-shot performance on unseen classes")
+    plot = commands.add_parser("plot", help="draw a run's pictures again")
+    for command in (resume, evaluate, plot):
+        command.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    evaluate.add_argument("--tasks", type=int, default=1000, help="evaluation tasks (1000)")
+    evaluate.add_argument("--seed", type=int, help="of the tasks; the run's own by default")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    evaluate.add_argument("--on", choices=DATASETS, help="evaluate on another data set")
+    evaluate.add_argument("--data", help="where the data lies now")
+
+    check = commands.add_parser("check", help="check every layer's gradients")
+    check.add_argument("layer", nargs="?", metavar="LAYER", help="only this one, such as Conv2D")
+    commands.add_parser("info", help="versions, backends and this machine")
+    return top
+
+
+def _add_option(command: argparse.ArgumentParser, f: Any) -> None:
+    name, help = "--" + f.name.replace("_", "-"), f.metadata["help"]
+    if f.type == "bool":
+        command.add_argument(name, action=argparse.BooleanOptionalAction, help=help)
+        return
+    kind = {"int": int, "float": float, "str": str}[f.type]
+    choices = f.metadata["choices"] or None
+    metavar = None if choices else {"int": "N", "float": "X", "str": "S"}[f.type]
+    command.add_argument(name, type=kind, choices=choices, metavar=metavar, help=help)
+
+
+def settings_from(options: dict[str, Any]) -> Settings:
+    """Settings from a preset or the data set's defaults, overridden by the options given."""
+    given = {f.name: options[f.name] for f in fields(Settings) if f.name in options}
+    dataset, preset = given["dataset"], options.get("preset")
+    if preset:
+        values = dict(PRESETS[preset])
+        if values["dataset"] != dataset:
+            raise InputError(f"the preset {preset} is for {values['dataset']}, not for {dataset}")
+    else:
+        values = defaults(dataset, given.get("way", 5), given.get("shot", 1))
+    if given.get("data"):
+        given["data"] = str(Path(given["data"]).resolve())  # a run can be resumed from anywhere
+    return Settings(**{**values, **given})
+
+
+def _train(args: argparse.Namespace) -> None:
+    from . import run
+
+    settings = settings_from(vars(args))
+    folder = getattr(args, "out", None) or Path("runs", _run_name(settings))
+    if hasattr(args, "download"):
+        from .tasks.download import download_omniglot
+
+        if settings.dataset != "omniglot":
+            raise InputError(f"--download is for omniglot, not for {settings.dataset}")
+        download_omniglot()
+    run.train(settings, folder, overwrite=hasattr(args, "overwrite"))
+    print(f"run: {folder}")
+
+
+def _run_name(s: Settings) -> str:
+    task = "" if s.dataset == "sine" else f"-{s.way}way-{s.shot}shot"
+    return f"{s.dataset}{task}-{s.algorithm}-seed{s.seed}"
+
+
+def _resume(args: argparse.Namespace) -> None:
+    from . import run
+
+    run.resume(args.run)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from . import run
+
+    changes: dict[str, Any] = {}
+    if args.on:
+        changes |= {"dataset": args.on, "split": "", "data": ""}
+    if args.data:
+        changes["data"] = str(Path(args.data).resolve())
+    experiment, snapshot = run.load(args.run, **changes)
+    seed = experiment.settings.seed if args.seed is None else args.seed
+    result = run.measure(experiment, snapshot, args.tasks, seed, quiet=args.json)
+    if args.json:
+        print(json.dumps(asdict(result)))
+    else:
+        print(run.table(experiment, {f"iteration {snapshot.iteration}": result}))
+
+
+def _plot(args: argparse.Namespace) -> None:
+    from . import run
+
+    experiment, snapshot = run.load(args.run)
+    run.draw_pictures(experiment, snapshot, args.run)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from . import testing
+
+    results = testing.check_layers(args.layer)
+    print(testing.table(results))
+    failed = [r for r in results if not r.passed]
+    if failed:
+        raise InputError(f"{len(failed)} of {len(results)} gradients are wrong")
+
+
+def _info(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from .backend import BACKENDS
+
+    print(f"minireptile {_version()}, Python {platform.python_version()}, {platform.platform()}")
+    print(f"backends: {', '.join(BACKENDS)}")
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    print(f"numpy {np.__version__}, BLAS {blas['name']} {blas['version']}")
+    for package in ("safetensors", "tqdm", "Pillow", "matplotlib", "pooch"):
+        try:
+            print(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            print(f'{package} is not installed: pip install "minireptile[cli]"')
+
+
+def _version() -> str:
+    from . import __version__
+
+    return __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    from .run import Stopped
+
+    commands = {
+        "train": _train, "resume": _resume, "evaluate": _evaluate,
+        "check": _check, "plot": _plot, "info": _info,
+    }  # fmt: skip
+    try:
+        args = parser().parse_args(arguments)
+        commands[args.command](args)
+    except (InputError, MissingPackage) as error:
+        print(f"minireptile: {error}", file=sys.stderr)
+        return 2
+    except Stopped as stop:
+        print(f"stopped after iteration {stop.iteration}, and saved: continue with resume")
+        return 128 + stop.signum
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    return 0

@@ -1,0 +1,217 @@
+"""Evaluation: adapt to unseen tasks and measure, always with an interval over the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .model import Model
+from .optim import Optimizer, State, spread
+from .reptile import adapt
+from .rng import Stream, generator
+from .tasks.base import Tasks, minibatches
+
+CHUNK_FLOATS = 2**25  # mini-batches of at most 128 MiB are held at a time
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How unseen tasks are drawn and adapted to.
+
+    Parameters
+    ----------
+    tasks : int
+        How many.
+    shot : int
+        Support examples of each class (of the task, without classes).
+    query : int
+        Query examples of each class: 1 in the paper.
+    marks : tuple of int
+        Measure after so many inner steps, in rising order; the paper measures after 50.
+    batch : int
+        Examples in the mini-batch of each step.
+    replacement : bool
+        As in training.
+    seed : int
+    stream : Stream
+        Task i is drawn from (seed, stream, iteration, i).
+    iteration : int
+    """
+
+    tasks: int
+    shot: int
+    query: int = 1
+    marks: tuple[int, ...] = (50,)
+    batch: int = 5
+    replacement: bool = False
+    seed: int = 0
+    stream: Stream = Stream.TEST
+    iteration: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "shot", "query", "batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"evaluation {name} must be at least 1, not {getattr(self, name)}")
+        if not self.marks or min(self.marks) < 0 or list(self.marks) != sorted(set(self.marks)):
+            raise InputError(f"evaluation steps must be rising and not negative, not {self.marks}")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Few-shot accuracy in [0, 1], averaged over tasks.
+
+    `accuracy` classifies each query on its own, batched with the support set; in
+    `transductive_accuracy` a task's queries are classified as one batch, so that batch norm sees
+    them all. The ``_ci95`` are half-widths of 95 % intervals, None for a single task.
+    """
+
+    accuracy: float
+    accuracy_ci95: float | None
+    transductive_accuracy: float
+    transductive_accuracy_ci95: float | None
+    tasks: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Mean squared error on the query set after each number of inner steps, averaged over tasks.
+
+    `mse_ci95` are half-widths of 95 % intervals, None for a single task.
+    """
+
+    steps: tuple[int, ...]
+    mse: tuple[float, ...]
+    mse_ci95: tuple[float | None, ...]
+    tasks: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Several unseen tasks side by side."""
+
+    support_x: NDArray  # (T, n, ...)
+    query_x: NDArray  # (T, m, ...)
+    query_y: NDArray  # (T, m) or (T, m, n_out)
+    x: NDArray  # (k, T, B, ...): the mini-batches to adapt on
+    y: NDArray
+
+
+def mean_ci95(values: NDArray) -> tuple[float, float | None]:
+    """Mean and half-width of its 95 % interval, by the normal approximation."""
+    if len(values) < 2:
+        return float(values.mean()), None
+    return float(values.mean()), float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def adapt_unseen(
+    model: Model, theta: NDArray, state: State, tasks: Tasks, optimizer: Optimizer,
+    protocol: Protocol,
+) -> Iterator[tuple[int, NDArray, Batch]]:  # fmt: skip
+    """Adapt to unseen tasks, many at a time, pausing at each mark.
+
+    Every task starts from theta and from the optimizer state that training left, as in the paper's
+    code, which restores both after each task (supervised_reptile/reptile.py:112-134).
+
+    Yields
+    ------
+    mark : int
+        Inner steps done.
+    phi : (T, P)
+        The adapted parameters; changed in place afterwards.
+    batch : Batch
+    """
+    steps = protocol.marks[-1]
+    floats = max(steps, 1) * protocol.batch * prod(tasks.input_shape)
+    chunk = min(max(CHUNK_FLOATS // floats, 1), 32)
+    for first in range(0, protocol.tasks, chunk):
+        batch = draw(tasks, protocol, range(first, min(first + chunk, protocol.tasks)))
+        phi = np.repeat(theta[None], len(batch.query_x), axis=0)
+        states = spread(state or optimizer.init(theta), len(phi))
+        done = 0
+        for mark in protocol.marks:
+            adapt(model, phi, batch.x[done:mark], batch.y[done:mark], optimizer, states)
+            done = mark
+            yield mark, phi, batch
+
+
+def draw(tasks: Tasks, protocol: Protocol, indices: range) -> Batch:
+    """Draw the tasks of these indices; task i does not depend on the others."""
+    drawn, xs, ys = [], [], []
+    for i in indices:
+        rng = generator(protocol.seed, protocol.stream, protocol.iteration, i)
+        task = tasks.draw(rng, protocol.shot, protocol.query)
+        order = minibatches(
+            rng, len(task.support_x), protocol.marks[-1], protocol.batch, protocol.replacement
+        )
+        drawn.append(task)
+        xs.append(task.support_x[order])
+        ys.append(task.support_y[order])
+    return Batch(
+        np.stack([task.support_x for task in drawn]),
+        np.stack([task.query_x for task in drawn]),
+        np.stack([task.query_y for task in drawn]),
+        np.stack(xs, axis=1),
+        np.stack(ys, axis=1),
+    )
+
+
+def evaluate(
+    model: Model, theta: NDArray, state: State, tasks: Tasks, optimizer: Optimizer,
+    protocol: Protocol, report: Callable[[int], None] = lambda done: None,
+) -> Accuracy:  # fmt: skip
+    """Few-shot accuracy of an initialisation after ``protocol.marks[-1]`` inner steps.
+
+    Parameters
+    ----------
+    model : Model
+    theta : (P,)
+    state : dict
+        The optimizer's shared state, as in a `Snapshot`; {} for a fresh one.
+    tasks : Tasks
+    optimizer : SGD or Adam
+    protocol : Protocol
+    report : callable, optional
+        Called with the number of tasks just done.
+    """
+    plain: list[NDArray] = []
+    transductive: list[NDArray] = []
+    for mark, phi, batch in adapt_unseen(model, theta, state, tasks, optimizer, protocol):
+        if mark != protocol.marks[-1]:
+            continue
+        alone = [
+            model.forward(phi, np.concatenate([batch.support_x, query[:, None]], axis=1))[:, -1]
+            for query in batch.query_x.swapaxes(0, 1)
+        ]
+        together = model.forward(phi, batch.query_x)
+        for correct, logits in ((plain, np.stack(alone, axis=1)), (transductive, together)):
+            correct.append((logits.argmax(-1) == batch.query_y).mean(1))
+        report(len(phi))
+    return Accuracy(
+        *mean_ci95(np.concatenate(plain)),
+        *mean_ci95(np.concatenate(transductive)),
+        protocol.tasks,
+        protocol.seed,
+    )
+
+
+def evaluate_regression(
+    model: Model, theta: NDArray, state: State, tasks: Tasks, optimizer: Optimizer,
+    protocol: Protocol, report: Callable[[int], None] = lambda done: None,
+) -> Regression:  # fmt: skip
+    """Mean squared error of an initialisation at each of ``protocol.marks``; as `evaluate`."""
+    errors: dict[int, list[NDArray]] = {mark: [] for mark in protocol.marks}
+    for mark, phi, batch in adapt_unseen(model, theta, state, tasks, optimizer, protocol):
+        residual = model.forward(phi, batch.query_x) - batch.query_y
+        errors[mark].append((residual**2).mean((1, 2)))
+        if mark == protocol.marks[-1]:
+            report(len(phi))
+    summary = [mean_ci95(np.concatenate(chunks)) for chunks in errors.values()]
+    mse, mse_ci95 = zip(*summary, strict=True)
+    return Regression(protocol.marks, mse, mse_ci95, protocol.tasks, protocol.seed)

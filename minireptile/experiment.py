@@ -1,0 +1,162 @@
+"""From settings to the things they name: tasks, model, optimizer, loops, algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+from .evaluate import Accuracy, Protocol, Regression, evaluate, evaluate_regression
+from .joint import joint
+from .loops import Loops, Snapshot
+from .model import Model
+from .networks import miniimagenet_cnn, omniglot_cnn, sine_mlp
+from .optim import SGD, Adam, Optimizer
+from .reptile import reptile
+from .rng import Stream
+from .settings import Settings
+from .tasks.base import Tasks
+from .tasks.images import FewShot, Splits
+from .tasks.sine import Sine
+
+ALGORITHMS: dict[str, Callable[..., Iterator[Snapshot]]] = {"reptile": reptile, "joint": joint}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything a run is made of. `watched` are the tasks of the running evaluation."""
+
+    settings: Settings
+    model: Model
+    optimizer: Optimizer
+    loops: Loops
+    train: Tasks
+    watched: Tasks
+    test: Tasks
+    note: str
+
+    def run(self, start: Snapshot | None = None) -> Iterator[Snapshot]:
+        """The algorithm's iterations."""
+        algorithm = ALGORITHMS[self.settings.algorithm]
+        return algorithm(self.model, self.train, self.optimizer, self.loops, start)
+
+    def protocol(self, tasks: int, seed: int, **changes: Any) -> Protocol:
+        """How this run's evaluation tasks are adapted to."""
+        s = self.settings
+        marks = (*(m for m in (0, 1, 5, 10, 32) if m < s.eval_steps), s.eval_steps)
+        return Protocol(
+            **{
+                "tasks": tasks,
+                "shot": s.shot,
+                "marks": marks if s.dataset == "sine" else (s.eval_steps,),
+                "batch": s.eval_batch,
+                "replacement": s.replacement,
+                "seed": seed,
+                **changes,
+            }
+        )
+
+    def evaluate(
+        self, run: Snapshot, tasks: Tasks, protocol: Protocol, **report: Any
+    ) -> Accuracy | Regression:
+        """Accuracy for classification, squared error for regression."""
+        measure = evaluate_regression if self.settings.dataset == "sine" else evaluate
+        return measure(self.model, run.theta, run.state, tasks, self.optimizer, protocol, **report)
+
+    def watch(self, run: Snapshot) -> Accuracy | Regression:
+        """The running evaluation after an iteration."""
+        changes = {"stream": Stream.RUNNING, "iteration": run.iteration}
+        protocol = self.protocol(self.settings.eval_tasks, self.settings.seed, **changes)
+        return self.evaluate(run, self.watched, protocol)
+
+
+def build(settings: Settings) -> Experiment:
+    """Load the data and build the model; `InputError` where something does not fit.
+
+    One meta-batch is drawn, so that a task too large for its classes shows before a run starts.
+    """
+    s = settings
+    loops = Loops(
+        iterations=s.iterations,
+        meta_batch=s.meta_batch,
+        epsilon=s.epsilon,
+        epsilon_final=s.epsilon_final,
+        inner_steps=s.inner_steps,
+        inner_batch=s.inner_batch,
+        train_shots=s.train_shots,
+        replacement=s.replacement,
+        state=s.state,
+        seed=s.seed,
+    )
+    optimizer: Optimizer = (
+        SGD(s.inner_lr, s.momentum, s.weight_decay_rate)
+        if s.optimizer == "sgd"
+        else Adam(s.inner_lr, s.beta1, weight_decay_rate=s.weight_decay_rate)
+    )
+    if s.dataset == "sine":
+        train: Tasks = Sine()
+        watched, test, note = train, train, ""
+    else:
+        splits = load_splits(s)
+        for data, images in (
+            (splits.train, s.train_shots),
+            (splits.test, s.shot + 1),
+            (splits.val or splits.test, s.shot + 1),
+        ):
+            FewShot(data, s.way).check_shots(images)
+        train, test = FewShot(splits.train, s.way), FewShot(splits.test, s.way)
+        watched, note = FewShot(splits.val or splits.test, s.way), splits.note
+    experiment = Experiment(
+        s, build_model(s, train.input_shape), optimizer, loops, train, watched, test, note
+    )
+    loops.sample(train, 0)
+    experiment.protocol(1, s.seed)
+    return experiment
+
+
+def build_model(s: Settings, input_shape: tuple[int, ...]) -> Model:
+    """The network that the settings name."""
+    common: dict[str, Any] = {"reduction": s.reduction, "backend": s.backend, "dtype": s.dtype}
+    if s.network == "sine":
+        return sine_mlp(**common)
+    if s.filters:
+        common["filters"] = s.filters
+    network = omniglot_cnn if s.network == "omniglot" else miniimagenet_cnn
+    return network(s.way, input_shape=input_shape, **common)
+
+
+def load_splits(s: Settings) -> Splits:
+    """The image classes that the settings name."""
+    if s.dataset == "glyphs":
+        from .tasks.glyphs import glyph_splits
+
+        return glyph_splits(
+            train_classes=s.classes, drawers=s.drawers, seed=s.seed, rotations=s.rotations
+        )
+    if s.dataset == "omniglot":
+        from .tasks.omniglot import load_omniglot
+
+        path = s.data or _downloaded_omniglot()
+        return load_omniglot(path, seed=s.seed, split=s.split or "random", rotations=s.rotations)
+    if not s.data:
+        raise InputError(f"{s.dataset} needs --data: the folder with the images")
+    if s.dataset == "miniimagenet":
+        from .tasks.miniimagenet import load_miniimagenet
+
+        return load_miniimagenet(s.data, split=s.split or "folders")
+    from .tasks.folder import load_folder
+
+    return load_folder(s.data, size=s.size, channels=s.channels, seed=s.seed)
+
+
+def _downloaded_omniglot() -> Path:
+    from .tasks.cache import cache_folder
+
+    cache = cache_folder() / "omniglot"
+    if not cache.is_dir():
+        raise InputError(
+            "omniglot needs --data DIR, or --download to fetch it once from its official address"
+        )
+    return cache

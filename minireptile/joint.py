@@ -1,0 +1,39 @@
+"""Joint training: minimise the average loss over all tasks, as if they were one.
+
+The "pretrained" baseline that meta-learning is measured against. Each iteration computes as many
+gradients as Reptile's, k T mini-batches, but each from another task and all of them at theta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from .loops import Loops, Snapshot, begin, check_finite
+from .model import Model
+from .optim import Optimizer
+from .tasks.base import Tasks
+
+
+def joint(
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
+) -> Iterator[Snapshot]:
+    """Train theta on the average gradient; the signature and what is yielded are `reptile`'s.
+
+    The optimizer acts on theta itself, so `loops.epsilon`, `epsilon_final` and `state` do not
+    matter.
+    """
+    run = start or begin(model, optimizer, loops)
+    pooled = replace(loops, meta_batch=loops.meta_batch * loops.inner_steps, inner_steps=1)
+    for it in range(run.iteration, loops.iterations):
+        x, y = pooled.sample(tasks, it)  # (1, k T, B, ...)
+        theta = run.theta * optimizer.weight_decay_rate
+        state = {name: array.copy() for name, array in run.state.items()}
+        phi = np.repeat(theta[None], pooled.meta_batch, axis=0)
+        loss, grad = model.loss_and_grad(phi, x[0], y[0])
+        optimizer.step(theta, grad.mean(0), state, model.kernels)
+        check_finite(loss, theta, it)
+        run = Snapshot(it + 1, theta, state, loss[None])
+        yield run

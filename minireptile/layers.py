@@ -1,0 +1,350 @@
+"""The layers: records that know shapes and parameters, and which kernels to call.
+
+A layer holds no state. It answers four questions: the shape it makes of its input, its parameters,
+the arrays its forward kernel leaves for the backward one, and how its kernels are called. Shapes
+here leave out the leading (T, B); arrays have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from .backend import Kernels
+from .errors import InputError
+from .initialisers import INITIALISERS
+from .kernels.window import output_size
+
+Shape = tuple[int, ...]
+Views = Mapping[str, NDArray]
+
+
+class Param(NamedTuple):
+    """A parameter of a layer: its shape, and how it starts."""
+
+    shape: Shape
+    init: str = "zeros"
+    fan_in: int = 0
+    fan_out: int = 0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What every layer answers; the defaults suit one without parameters or saved arrays."""
+
+    @property
+    def kind(self) -> str:
+        """The layer's name in parameter names and messages: "conv", "dense", ..."""
+        return type(self).__name__.lower()
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Shape of the output for an input of `shape`; `InputError` where it does not fit."""
+        return shape
+
+    def params(self, shape: Shape) -> dict[str, Param]:
+        """Parameters by name, for an input of `shape`."""
+        return {}
+
+    def saved(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
+        """Fresh arrays that the forward kernel fills for the backward one, and scratch."""
+        return {}
+
+    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
+        """Write y from the input x, the parameters p and the saved arrays s."""
+        raise NotImplementedError
+
+    def backward(
+        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
+        x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        """Write dx (unless None) and the parameters' gradients dp, from dy."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Conv2D(Layer):
+    """2-D convolution, channels last (kernels/conv2d.md).
+
+    Parameters
+    ----------
+    filters : int
+        Output channels.
+    kernel_size, stride : int or (int, int)
+        Rows and columns.
+    padding : {"same", "valid"}
+        "same" pads as TensorFlow does.
+    bias : bool
+        Whether each filter has an offset.
+    init, bias_init : str
+        Initialisers of the weights and of the bias.
+    """
+
+    filters: int
+    kernel_size: int | tuple[int, int]
+    stride: int | tuple[int, int] = 1
+    padding: str = "same"
+    bias: bool = True
+    init: str = "glorot_uniform"
+    bias_init: str = "zeros"
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "filters", "kernel_size", "stride")
+        _check_choice(self, "padding", ("same", "valid"))
+        _check_choice(self, "init", tuple(INITIALISERS))
+        _check_choice(self, "bias_init", tuple(INITIALISERS))
+
+    @property
+    def kind(self) -> str:
+        return "conv"
+
+    def out_shape(self, shape: Shape) -> Shape:
+        rows, columns, _ = _window(self, shape, self.kernel_size, self.stride, self.padding)
+        return rows, columns, self.filters
+
+    def params(self, shape: Shape) -> dict[str, Param]:
+        taps, c_in, n = prod(_pair(self.kernel_size)), shape[-1], self.filters
+        fans = taps * c_in, taps * n
+        weight = Param((*_pair(self.kernel_size), c_in, n), self.init, *fans)
+        return {"weight": weight, **_bias(self.bias, n, self.bias_init, *fans)}
+
+    def saved(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
+        rows, columns, _ = self.out_shape(shape)
+        return {"cols": np.empty((T, B, rows, columns, *_pair(self.kernel_size), shape[-1]), dtype)}
+
+    def _geometry(self, x: NDArray) -> tuple[tuple[int, int], tuple[int, int]]:
+        _, _, pad = _window(self, x.shape[2:], self.kernel_size, self.stride, self.padding)
+        return _pair(self.stride), pad
+
+    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
+        k.conv2d_forward(y, s["cols"], x, p["weight"], p.get("bias"), *self._geometry(x))
+
+    def backward(
+        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
+        x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        dw, db = dp["weight"], dp.get("bias")
+        k.conv2d_backward(dx, dw, db, s["cols"], dy, x, p["weight"], *self._geometry(x))
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """Fully connected layer (kernels/dense.md).
+
+    Parameters
+    ----------
+    units : int
+        Outputs.
+    bias : bool
+        Whether each output has an offset.
+    init, bias_init : str
+        Initialisers of the weights and of the bias.
+    """
+
+    units: int
+    bias: bool = True
+    init: str = "glorot_uniform"
+    bias_init: str = "zeros"
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "units")
+        _check_choice(self, "init", tuple(INITIALISERS))
+        _check_choice(self, "bias_init", tuple(INITIALISERS))
+
+    def out_shape(self, shape: Shape) -> Shape:
+        if len(shape) != 1:
+            raise InputError(f"expected a flat input (n,), got {shape}: put Flatten() before it")
+        return (self.units,)
+
+    def params(self, shape: Shape) -> dict[str, Param]:
+        fans = shape[0], self.units
+        weight = Param((shape[0], self.units), self.init, *fans)
+        return {"weight": weight, **_bias(self.bias, self.units, self.bias_init, *fans)}
+
+    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
+        k.dense_forward(y, x, p["weight"], p.get("bias"))
+
+    def backward(
+        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
+        x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        k.dense_backward(dx, dp["weight"], dp.get("bias"), dy, x, p["weight"])
+
+
+@dataclass(frozen=True)
+class BatchNorm(Layer):
+    """Batch normalisation, always with the statistics of the batch (kernels/batchnorm.md).
+
+    There are no moving averages: in training and in evaluation alike, every output depends on the
+    other examples of its batch, as in the paper's code.
+
+    Parameters
+    ----------
+    eps : float
+        Added to the variance; 1e-3 is TensorFlow's.
+    """
+
+    eps: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not self.eps > 0:
+            raise InputError(f"BatchNorm: eps must be positive, not {self.eps}")
+
+    def params(self, shape: Shape) -> dict[str, Param]:
+        return {"gamma": Param((shape[-1],), "ones"), "beta": Param((shape[-1],))}
+
+    def saved(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
+        return {name: np.empty((T, shape[-1]), dtype) for name in ("mean", "rstd")}
+
+    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
+        k.batchnorm_forward(y, s["mean"], s["rstd"], x, p["gamma"], p["beta"], self.eps)
+
+    def backward(
+        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
+        x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        dx = np.empty_like(x) if dx is None else dx  # only where it is the first layer
+        k.batchnorm_backward(dx, dp["gamma"], dp["beta"], dy, x, s["mean"], s["rstd"], p["gamma"])
+
+
+@dataclass(frozen=True)
+class ReLU(Layer):
+    """max(x, 0) (kernels/relu.md)."""
+
+    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
+        k.relu_forward(y, x)
+
+    def backward(
+        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
+        x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        if dx is not None:
+            k.relu_backward(dx, dy, x)
+
+
+@dataclass(frozen=True)
+class Tanh(Layer):
+    """The hyperbolic tangent (kernels/tanh.md)."""
+
+    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
+        k.tanh_forward(y, x)
+
+    def backward(
+        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
+        x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        if dx is not None:
+            k.tanh_backward(dx, dy, y)
+
+
+@dataclass(frozen=True)
+class MaxPool(Layer):
+    """Max pooling, channels last (kernels/maxpool.md).
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Rows and columns of the window.
+    stride : int or (int, int), optional
+        The size, if not given.
+    padding : {"same", "valid"}
+        "same" pads as TensorFlow does; the padding never wins.
+    """
+
+    size: int | tuple[int, int] = 2
+    stride: int | tuple[int, int] | None = None
+    padding: str = "same"
+
+    def __post_init__(self) -> None:
+        if self.stride is None:
+            object.__setattr__(self, "stride", self.size)
+        _check_positive(self, "size", "stride")
+        _check_choice(self, "padding", ("same", "valid"))
+
+    def out_shape(self, shape: Shape) -> Shape:
+        rows, columns, _ = _window(self, shape, self.size, self.stride, self.padding)
+        return rows, columns, shape[-1]
+
+    def saved(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
+        return {"winner": np.empty((T, B, *self.out_shape(shape)), np.int32)}
+
+    def _geometry(self, x: NDArray) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        _, _, pad = _window(self, x.shape[2:], self.size, self.stride, self.padding)
+        return _pair(self.size), _pair(self.stride), pad
+
+    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
+        k.maxpool_forward(y, s["winner"], x, *self._geometry(x))
+
+    def backward(
+        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
+        x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        if dx is not None:
+            k.maxpool_backward(dx, dy, s["winner"], *self._geometry(x))
+
+
+@dataclass(frozen=True)
+class Flatten(Layer):
+    """Each example as one row; there is nothing to compute, so there is no kernel."""
+
+    def out_shape(self, shape: Shape) -> Shape:
+        return (prod(shape),)
+
+    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
+        y[...] = x.reshape(y.shape)
+
+    def backward(
+        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
+        x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        if dx is not None:
+            dx[...] = dy.reshape(dx.shape)
+
+
+def _bias(wanted: bool, n: int, init: str, fan_in: int, fan_out: int) -> dict[str, Param]:
+    return {"bias": Param((n,), init, fan_in, fan_out)} if wanted else {}
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _window(
+    layer: Layer, shape: Shape, kernel: Any, stride: Any, padding: str
+) -> tuple[int, int, tuple[int, int]]:
+    """Rows and columns of the output, and the padding before the first row and column."""
+    if len(shape) != 3:
+        raise InputError(f"expected an image input (H, W, C), got {shape}")
+    (rows, top), (columns, left) = (
+        output_size(n, k, s, padding)
+        for n, k, s in zip(shape[:2], _pair(kernel), _pair(stride), strict=True)
+    )
+    if rows < 1 or columns < 1:
+        raise InputError(
+            f"a window of {_pair(kernel)} does not fit an image of {shape[:2]}: "
+            'use padding="same" or a smaller window'
+        )
+    return rows, columns, (top, left)
+
+
+def _check_positive(layer: Layer, *names: str) -> None:
+    for name in names:
+        value = getattr(layer, name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if len(numbers) > 2 or not all(isinstance(n, int) and n > 0 for n in numbers):
+            raise InputError(
+                f"{type(layer).__name__}: {name} must be a positive whole number "
+                f"or a pair of them, not {value!r}"
+            )
+
+
+def _check_choice(layer: Layer, name: str, choices: tuple[str, ...]) -> None:
+    value = getattr(layer, name)
+    if value not in choices:
+        raise InputError(
+            f"{type(layer).__name__}: {name} must be one of {', '.join(choices)}, not {value!r}"
+        )

@@ -1,0 +1,308 @@
+"""A model: layers over one vector of parameters.
+
+The model walks its layers forward and backward over preallocated arrays. Parameters are views into
+phi, gradients are views into one vector of the same length, so an algorithm sees vectors only.
+The chain rule that `Model.loss_and_grad` follows is derived in kernels/loss_and_grad.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from .backend import kernels
+from .errors import InputError
+from .initialisers import INITIALISERS
+from .layers import Layer, Param, Shape
+from .rng import Stream, generator
+
+LOSSES = ("softmax_cross_entropy", "squared_error")
+REDUCTIONS = ("mean", "sum")
+COMPLEX_STEP = 1e-20
+
+
+class Slot(NamedTuple):
+    """Where a parameter lies in theta: theta[start:stop], seen with its shape."""
+
+    start: int
+    stop: int
+    param: Param
+
+
+class Step(NamedTuple):
+    """One layer of the plan: its name, its shapes (without T and B) and its parameters' slots."""
+
+    name: str
+    layer: Layer
+    in_shape: Shape
+    out_shape: Shape
+    slots: dict[str, Slot]
+
+
+class Workspace(NamedTuple):
+    """The arrays of one (T, B, dtype): each layer's output, its gradient, and what it saves."""
+
+    y: list[NDArray]
+    dy: list[NDArray]
+    saved: list[dict[str, NDArray]]
+
+
+def make_plan(layers: Sequence[Layer], input_shape: Shape) -> tuple[Step, ...]:
+    """Name the layers, infer the shapes, and lay the parameters out in one vector.
+
+    Raises
+    ------
+    InputError
+        If a layer does not fit its input: names the layer, what it expected and what it got.
+    """
+    plan: list[Step] = []
+    counts: dict[str, int] = {}
+    shape, start = tuple(input_shape), 0
+    for layer in layers:
+        counts[layer.kind] = counts.get(layer.kind, 0) + 1
+        name = f"{layer.kind}{counts[layer.kind]}"
+        try:
+            out_shape = layer.out_shape(shape)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+        slots = {}
+        for key, param in layer.params(shape).items():
+            slots[key] = Slot(start, start + prod(param.shape), param)
+            start = slots[key].stop
+        plan.append(Step(name, layer, shape, out_shape, slots))
+        shape = out_shape
+    return tuple(plan)
+
+
+class Model:
+    """A stack of layers and a loss.
+
+    Parameters
+    ----------
+    layers : sequence of layers
+    input_shape : tuple of int
+        Shape of one example, such as (28, 28, 1).
+    loss : {"softmax_cross_entropy", "squared_error"}
+        Cross-entropy takes integer labels (T, B); squared error takes targets (T, B, n_out).
+    reduction : {"mean", "sum"}
+        Over the mini-batch. "sum" is what the paper's code does.
+    backend : str
+        Where the kernels come from.
+    dtype : {"float32", "float64"}
+        Type of `init`'s vector; the methods compute in the type of the phi they are given.
+
+    Attributes
+    ----------
+    size : int
+        Number of parameters, P.
+
+    Notes
+    -----
+    A model keeps the arrays of the last (T, B, dtype) it saw, so one model belongs to one thread.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        input_shape: Shape,
+        loss: str = "softmax_cross_entropy",
+        reduction: str = "mean",
+        backend: str = "numpy",
+        dtype: DTypeLike = "float32",
+    ) -> None:
+        if not layers:
+            raise InputError("a model needs at least one layer")
+        if loss not in LOSSES:
+            raise InputError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
+        if reduction not in REDUCTIONS:
+            raise InputError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {reduction!r}")
+        if np.dtype(dtype) not in (np.dtype("float32"), np.dtype("float64")):
+            raise InputError(f"dtype must be float32 or float64, not {dtype}")
+        self.layers = tuple(layers)
+        self.input_shape = tuple(input_shape)
+        self.loss, self.reduction, self.backend = loss, reduction, backend
+        self.dtype = np.dtype(dtype)
+        self.plan = make_plan(self.layers, self.input_shape)
+        if len(self.plan[-1].out_shape) != 1:
+            raise InputError(
+                f"{self.plan[-1].name}: the last layer must give a row of outputs, "
+                f"not {self.plan[-1].out_shape}: end with Flatten() and Dense(n_out)"
+            )
+        self.n_out = self.plan[-1].out_shape[0]
+        self.size = max(
+            (slot.stop for step in self.plan for slot in step.slots.values()), default=0
+        )
+        self.kernels = kernels(backend)
+        self._workspaces: dict[tuple, Workspace] = {}
+
+    def __repr__(self) -> str:
+        rows = [f"  {s.name}: {s.in_shape} -> {s.out_shape}" for s in self.plan]
+        return "\n".join([f"Model of {self.size} parameters, {self.loss}", *rows])
+
+    # ------------------------------------------------------------------------------ parameters
+
+    def init(self, seed: int = 0) -> NDArray:
+        """Initial parameters, (P,). Layer l depends on (seed, l) alone."""
+        theta = np.empty(self.size, self.dtype)
+        for i, step in enumerate(self.plan):
+            rng = generator(seed, Stream.INIT, task=i)
+            for slot in step.slots.values():
+                start = INITIALISERS[slot.param.init]
+                values = start(rng, slot.param.shape, slot.param.fan_in, slot.param.fan_out)
+                theta[slot.start : slot.stop] = values.ravel()
+        return theta
+
+    def unflatten(self, phi: NDArray) -> dict[str, NDArray]:
+        """Views into phi by name: {"conv1.weight": (kh, kw, C_in, C_out), ...}.
+
+        Given (T, P), each view has the task axis first.
+        """
+        if phi.shape[-1:] != (self.size,):
+            raise InputError(f"phi must end in {self.size} parameters, got shape {phi.shape}")
+        return {
+            f"{step.name}.{key}": view
+            for step in self.plan
+            for key, view in _views(phi, step.slots).items()
+        }
+
+    # ------------------------------------------------------------------------- forward, backward
+
+    def forward(self, phi: NDArray, x: NDArray) -> NDArray:
+        """The outputs of the last layer.
+
+        Parameters
+        ----------
+        phi : (T, P), or (P,)
+        x : (T, B, *input_shape), or (B, *input_shape)
+
+        Returns
+        -------
+        (T, B, n_out), or (B, n_out)
+        """
+        single, phi, x = self._with_task_axis(phi, x)
+        ws = self._workspace(x.shape[0], x.shape[1], phi.dtype)
+        self._forward(ws, phi, x)
+        out = ws.y[-1].copy()
+        return out[0] if single else out
+
+    def loss_and_grad(self, phi: NDArray, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+        """The loss of each task on one mini-batch, and its gradient.
+
+        Parameters
+        ----------
+        phi : (T, P), or (P,)
+        x : (T, B, *input_shape), or (B, *input_shape)
+        y : labels (T, B) or targets (T, B, n_out); without T where phi has none
+
+        Returns
+        -------
+        loss : (T,), or a scalar array
+        grad : (T, P), or (P,)
+
+        Raises
+        ------
+        InputError
+            If shapes disagree or a label is outside [0, n_out).
+        """
+        single, phi, x = self._with_task_axis(phi, x)
+        y = self._checked_targets(y[None] if single else y, x, phi.dtype)
+        T, B = x.shape[:2]
+        ws = self._workspace(T, B, phi.dtype)
+        loss, grad = np.empty(T, phi.dtype), np.empty((T, self.size), phi.dtype)
+
+        self._forward(ws, phi, x)
+        scale = 1 / B if self.reduction == "mean" else 1.0
+        getattr(self.kernels, self.loss)(loss, ws.dy[-1], ws.y[-1], y, scale)
+        for i, step in reversed(list(enumerate(self.plan))):
+            x_i, dx_i = (ws.y[i - 1], ws.dy[i - 1]) if i else (x, None)
+            p, dp = _views(phi, step.slots), _views(grad, step.slots)
+            step.layer.backward(self.kernels, dx_i, dp, ws.dy[i], x_i, ws.y[i], p, ws.saved[i])
+        return (loss[0], grad[0]) if single else (loss, grad)
+
+    def hvp(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
+        """The Hessian of the loss times v, exact to rounding: Im grad(phi + i h v) / h.
+
+        The kernels are analytic, so a complex step has no subtraction error and h can be 1e-20.
+        Source: Squire & Trapp, SIAM Review 1998. Computed in double precision by the NumPy kernels.
+
+        Parameters
+        ----------
+        phi, v : (T, P), or (P,)
+        x, y : as in `loss_and_grad`
+
+        Returns
+        -------
+        (T, P), or (P,), in phi's type
+        """
+        if np.shape(v) != np.shape(phi):
+            raise InputError(f"v must have phi's shape {np.shape(phi)}, not {np.shape(v)}")
+        reference = self if self.backend == "numpy" else self.on("numpy")
+        stepped = phi.astype(np.complex128) + 1j * COMPLEX_STEP * v
+        _, grad = reference.loss_and_grad(stepped, x, y)
+        return (grad.imag / COMPLEX_STEP).astype(phi.dtype)
+
+    def on(self, backend: str) -> Model:
+        """The same model on another backend."""
+        return Model(self.layers, self.input_shape, self.loss, self.reduction, backend, self.dtype)
+
+    # ------------------------------------------------------------------------------------ inside
+
+    def _forward(self, ws: Workspace, phi: NDArray, x: NDArray) -> None:
+        for step, y, saved in zip(self.plan, ws.y, ws.saved, strict=True):
+            step.layer.forward(self.kernels, y, x, _views(phi, step.slots), saved)
+            x = y
+
+    def _workspace(self, T: int, B: int, dtype: np.dtype) -> Workspace:
+        key = (T, B, dtype)
+        if key not in self._workspaces:
+            if len(self._workspaces) == 4:  # training and evaluation take turns with a few shapes
+                self._workspaces.pop(next(iter(self._workspaces)))
+            self._workspaces[key] = Workspace(
+                [np.empty((T, B, *step.out_shape), dtype) for step in self.plan],
+                [np.empty((T, B, *step.out_shape), dtype) for step in self.plan],
+                [step.layer.saved(T, B, step.in_shape, dtype) for step in self.plan],
+            )
+        return self._workspaces[key]
+
+    def _with_task_axis(self, phi: NDArray, x: NDArray) -> tuple[bool, NDArray, NDArray]:
+        """Whether there was no task axis, and phi (T, P) and x (T, B, ...) with one."""
+        if phi.dtype.kind not in "fc":
+            raise InputError(f"phi must hold floating-point numbers, not {phi.dtype}")
+        single = phi.ndim == 1
+        if single:
+            phi, x = phi[None], np.asarray(x)[None]
+        if phi.ndim != 2 or phi.shape[1] != self.size:
+            raise InputError(f"phi must be (T, {self.size}) or ({self.size},), got {phi.shape}")
+        x = np.asarray(x, phi.dtype, order="C")
+        if x.shape[0] != phi.shape[0] or x.shape[2:] != self.input_shape or x.shape[1] < 1:
+            expected = ", ".join(str(n) for n in self.input_shape)
+            t = "" if single else f"{phi.shape[0]}, "
+            got = x.shape[1:] if single else x.shape
+            raise InputError(f"x must be ({t}B, {expected}), got {got}")
+        return single, phi, x
+
+    def _checked_targets(self, y: NDArray, x: NDArray, dtype: np.dtype) -> NDArray:
+        expected = x.shape[:2] + ((self.n_out,) if self.loss == "squared_error" else ())
+        y = np.asarray(y)
+        if y.shape != expected:
+            raise InputError(f"y must be {expected} beside this x, got {y.shape}")
+        if self.loss == "squared_error":
+            return np.asarray(y, dtype)
+        if y.dtype.kind not in "iu":
+            raise InputError(f"labels must be integers, not {y.dtype}")
+        if y.min() < 0 or y.max() >= self.n_out:
+            raise InputError(
+                f"labels must lie in [0, {self.n_out}), and these go from {y.min()} to {y.max()}"
+            )
+        return y
+
+
+def _views(phi: NDArray, slots: dict[str, Slot]) -> dict[str, NDArray]:
+    return {
+        key: phi[..., slot.start : slot.stop].reshape(*phi.shape[:-1], *slot.param.shape)
+        for key, slot in slots.items()
+    }

@@ -1,0 +1,134 @@
+"""The paper's experiments, a table of values each.
+
+Read from the README of the paper's code and from its defaults (supervised_reptile/args.py). Every
+value can be overridden on the command line by the option of the same name.
+
+The presets replicate the paper's code: the loss is a sum over the mini-batch, and the optimizer's
+state is carried from task to task, which makes the tasks of a meta-batch run one after another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PAPER: dict[str, Any] = {
+    "optimizer": "adam",
+    "beta1": 0.0,
+    "momentum": 0.0,
+    "weight_decay_rate": 1.0,
+    "reduction": "sum",
+    "state": "carry",
+    "replacement": False,
+    "meta_batch": 5,
+    "epsilon": 1.0,
+    "epsilon_final": 0.0,
+    "eval_steps": 50,
+}
+
+_OMNIGLOT = {**_PAPER, "dataset": "omniglot", "split": "random", "network": "omniglot"}
+_MINIIMAGENET = {**_PAPER, "dataset": "miniimagenet", "split": "folders", "network": "miniimagenet"}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "omniglot-5way-1shot": {
+        **_OMNIGLOT,
+        "way": 5,
+        "shot": 1,
+        "train_shots": 10,
+        "inner_batch": 10,
+        "inner_steps": 5,
+        "inner_lr": 0.001,
+        "iterations": 100_000,
+        "eval_batch": 5,
+    },
+    "omniglot-5way-5shot": {
+        **_OMNIGLOT,
+        "way": 5,
+        "shot": 5,
+        "train_shots": 10,
+        "inner_batch": 10,
+        "inner_steps": 5,
+        "inner_lr": 0.001,
+        "iterations": 100_000,
+        "eval_batch": 5,
+    },
+    "omniglot-20way-1shot": {
+        **_OMNIGLOT,
+        "way": 20,
+        "shot": 1,
+        "train_shots": 10,
+        "inner_batch": 20,
+        "inner_steps": 10,
+        "inner_lr": 0.0005,
+        "iterations": 200_000,
+        "eval_batch": 10,
+    },
+    "omniglot-20way-5shot": {
+        **_OMNIGLOT,
+        "way": 20,
+        "shot": 5,
+        "train_shots": 10,
+        "inner_batch": 20,
+        "inner_steps": 10,
+        "inner_lr": 0.0005,
+        "iterations": 200_000,
+        "eval_batch": 10,
+    },
+    "miniimagenet-5way-1shot": {
+        **_MINIIMAGENET,
+        "way": 5,
+        "shot": 1,
+        "train_shots": 15,
+        "inner_batch": 10,
+        "inner_steps": 8,
+        "inner_lr": 0.001,
+        "iterations": 100_000,
+        "eval_batch": 5,
+    },
+    "miniimagenet-5way-5shot": {
+        **_MINIIMAGENET,
+        "way": 5,
+        "shot": 5,
+        "train_shots": 15,
+        "inner_batch": 10,
+        "inner_steps": 8,
+        "inner_lr": 0.001,
+        "iterations": 100_000,
+        "eval_batch": 15,
+    },
+    # The sine experiment's code: one task at a time, a grid of 50 points in 5 mini-batches of 10.
+    "sine": {
+        "dataset": "sine",
+        "network": "sine",
+        "optimizer": "sgd",
+        "inner_lr": 0.02,
+        "reduction": "mean",
+        "state": "fresh",
+        "replacement": False,
+        "meta_batch": 1,
+        "epsilon": 0.1,
+        "epsilon_final": 0.0,
+        "shot": 10,
+        "train_shots": 50,
+        "inner_batch": 10,
+        "inner_steps": 5,
+        "iterations": 30_000,
+        "eval_steps": 32,
+        "eval_batch": 10,
+    },
+}
+
+
+def defaults(dataset: str, way: int, shot: int) -> dict[str, Any]:
+    """The values of a run for which no preset was named.
+
+    Those of the nearest preset, but with the tasks of a meta-batch in parallel, the loss as a mean,
+    and few enough iterations for a first look.
+    """
+    if dataset == "sine":
+        return dict(PRESETS["sine"])
+    kind = "miniimagenet" if dataset == "miniimagenet" else "omniglot"
+    ways = 20 if way >= 20 and kind == "omniglot" else 5
+    nearest = PRESETS[f"{kind}-{ways}way-{5 if shot >= 5 else 1}shot"]
+    split = {"omniglot": "random", "miniimagenet": "folders"}.get(dataset, "")
+    parallel = {"state": "mean", "reduction": "mean", "iterations": 6000}
+    return {**nearest, **parallel, "dataset": dataset, "split": split, "way": way, "shot": shot}

@@ -1,0 +1,68 @@
+"""Reptile: two loops, one screen.
+
+    Nichol, Achiam & Schulman, "On First-Order Meta-Learning Algorithms", 2018, Algorithms 1 and 2.
+
+theta (P,) is the initialisation that is learned, phi (T, P) are T copies of it on their way to T
+tasks. Symbols and sizes: k inner steps, T tasks in a meta-batch, B examples in a mini-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .loops import Loops, Snapshot, begin, check_finite
+from .model import Model
+from .optim import Optimizer, State, merge, spread
+from .tasks.base import Tasks
+
+
+# fmt: off
+def reptile(
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
+) -> Iterator[Snapshot]:
+    """Learn an initialisation; yields the run after every outer iteration, to be looked at, saved
+    or broken off. `start` continues a run bit for bit."""
+    run = start or begin(model, optimizer, loops)
+    for it in range(run.iteration, loops.iterations):                      # the outer loop
+        x, y = loops.sample(tasks, it)                                     # x (k, T, B, ...)
+        phi = np.repeat(run.theta[None], loops.meta_batch, axis=0)         # T copies of theta
+        loss, state = adapt_tasks(model, phi, x, y, optimizer, run.state, loops.state)
+        theta = run.theta + loops.epsilon_at(it) * (phi.mean(0) - run.theta)
+        check_finite(loss, theta, it)
+        run = Snapshot(it + 1, theta, state, loss)
+        yield run
+
+
+def adapt(
+    model: Model, phi: NDArray, x: NDArray, y: NDArray, optimizer: Optimizer,
+    state: State | None = None,
+) -> NDArray:
+    """Take one gradient step on phi for each mini-batch: x (k, T, B, ...), y (k, T, B). Updates phi
+    (T, P) and state in place; returns the losses (k, T) before each step. All may lack T."""
+    state = optimizer.init(phi) if state is None else state
+    losses = []
+    for x_i, y_i in zip(x, y, strict=True):                                # the inner loop
+        phi *= optimizer.weight_decay_rate                                 # 1 unless asked for
+        loss, grad = model.loss_and_grad(phi, x_i, y_i)
+        optimizer.step(phi, grad, state, model.kernels)
+        losses.append(loss)
+    return np.array(losses)
+
+
+def adapt_tasks(
+    model: Model, phi: NDArray, x: NDArray, y: NDArray, optimizer: Optimizer,
+    shared: State, policy: str,
+) -> tuple[NDArray, State]:
+    """`adapt` every task from the optimizer state that the policy gives it. Returns the losses
+    (k, T) and the state to share from now on."""
+    if policy == "carry":                                                  # one task after another
+        state = spread(shared, 1)
+        tasks = [slice(t, t + 1) for t in range(len(phi))]
+        losses = [adapt(model, phi[t], x[:, t], y[:, t], optimizer, state) for t in tasks]
+        return np.concatenate(losses, axis=1), merge(state)
+    state = spread(shared, len(phi)) if policy == "mean" else optimizer.init(phi)
+    loss = adapt(model, phi, x, y, optimizer, state)                       # all tasks at once
+    return loss, merge(state) if policy == "mean" else shared

@@ -1,0 +1,1 @@
+"""Where tasks come from: sine waves, drawn characters, Omniglot, Mini-ImageNet, folders."""

@@ -1,0 +1,184 @@
+"""N-way, K-shot classification tasks over any collection of images grouped by class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .base import Task
+
+
+@dataclass(frozen=True)
+class ImageClasses:
+    """Images grouped by class, kept as bytes.
+
+    Attributes
+    ----------
+    images : array (N, H, W, C), uint8
+        All images, class after class.
+    starts : array (n_classes + 1,), int64
+        Class c owns ``images[starts[c]:starts[c + 1]]``.
+    names : tuple of str
+        One name a class.
+    scale : float
+        A byte times `scale` is the network's input: 1 for Omniglot's {0, 1}, 1/255 for photographs.
+    """
+
+    images: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    names: tuple[str, ...]
+    scale: float
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Images in each class, (n_classes,)."""
+        return np.diff(self.starts)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set, split by class. `note` qualifies every figure taken on it, if not empty."""
+
+    train: ImageClasses
+    test: ImageClasses
+    val: ImageClasses | None = None
+    note: str = ""
+
+
+def from_arrays(
+    images: NDArray, labels: Sequence[int] | NDArray, names: Sequence[str] | None = None
+) -> ImageClasses:
+    """Group one's own arrays by class.
+
+    Parameters
+    ----------
+    images : array (N, H, W) or (N, H, W, C)
+        uint8 (0 to 255), bool, or floats between 0 and 1.
+    labels : array (N,) of integers
+        Any integers; classes are ordered by label.
+    names : sequence of str, optional
+        One name for each distinct label, in the order of the labels.
+
+    Raises
+    ------
+    InputError
+        If shapes disagree, or values are NaN or outside the range.
+    """
+    images = np.asarray(images)
+    labels = np.asarray(labels)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or len(images) == 0:
+        raise InputError(f"images must have shape (N, H, W) or (N, H, W, C), not {images.shape}")
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+        raise InputError(
+            f"labels must be {len(images)} integers, one for each image, "
+            f"not {labels.dtype} of shape {labels.shape}"
+        )
+    scale = 1.0 / 255
+    if images.dtype == bool:
+        pixels, scale = images.astype(np.uint8), 1.0
+    elif images.dtype == np.uint8:
+        pixels = images
+    elif images.dtype.kind == "f":
+        if not np.isfinite(images).all():
+            raise InputError("images hold NaN or infinity: clean the data first")
+        if images.min() < 0 or images.max() > 1:
+            raise InputError(
+                f"float images must lie between 0 and 1, and these go from {images.min():g} "
+                f"to {images.max():g}: scale them first"
+            )
+        pixels = np.rint(images * 255).astype(np.uint8)
+    else:
+        raise InputError(f"images must be uint8, bool or float, not {images.dtype}")
+    order = np.argsort(labels, kind="stable")
+    values, counts = np.unique(labels, return_counts=True)
+    if names is None:
+        names = [str(value) for value in values]
+    if len(names) != len(values):
+        raise InputError(f"{len(names)} names for {len(values)} classes: give one for each")
+    return ImageClasses(
+        np.ascontiguousarray(pixels[order]),
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        tuple(names),
+        scale,
+    )
+
+
+def take_classes(data: ImageClasses, classes: Sequence[int] | NDArray) -> ImageClasses:
+    """The given classes of `data`, in the given order."""
+    runs = [np.arange(data.starts[c], data.starts[c + 1]) for c in classes]
+    return ImageClasses(
+        data.images[np.concatenate(runs)],
+        np.cumsum([0] + [len(run) for run in runs], dtype=np.int64),
+        tuple(data.names[c] for c in classes),
+        data.scale,
+    )
+
+
+def with_rotations(data: ImageClasses) -> ImageClasses:
+    """Add each class turned by 90, 180 and 270 degrees as three new classes.
+
+    Square images only. Source: Santoro et al., 2016; supervised_reptile/omniglot.py:51-63.
+    """
+    turned = [np.rot90(data.images, turns, axes=(1, 2)) for turns in range(4)]
+    offsets = [data.starts[:-1] + turns * len(data.images) for turns in range(4)]
+    return ImageClasses(
+        np.concatenate(turned),
+        np.concatenate([*offsets, [4 * len(data.images)]]).astype(np.int64),
+        tuple(f"{name}/rot{90 * turns:03d}" for turns in range(4) for name in data.names),
+        data.scale,
+    )
+
+
+class FewShot:
+    """N-way classification tasks: each picks `way` classes and numbers them 0 to way - 1."""
+
+    def __init__(self, data: ImageClasses, way: int) -> None:
+        if way < 2:
+            raise InputError(f"way must be at least 2, not {way}")
+        if len(data) < way:
+            raise InputError(
+                f"{way}-way tasks need {way} classes, and this split has {len(data)}: "
+                "lower --way or add classes"
+            )
+        self.data = data
+        self.n_out = way
+        self.input_shape = data.images.shape[1:]
+
+    def check_shots(self, images_per_class: int) -> None:
+        """Raise `InputError` if some class has fewer images than a task takes from it."""
+        poorest = int(np.argmin(self.data.counts))
+        if self.data.counts[poorest] < images_per_class:
+            raise InputError(
+                f"class {self.data.names[poorest]!r} has {self.data.counts[poorest]} images, and "
+                f"the shots asked for take {images_per_class} from each class: "
+                "lower the shots or remove the class"
+            )
+
+    def draw(self, rng: np.random.Generator, shot: int, query: int) -> Task:
+        """Draw a task: `shot` support and `query` query images of each class, never the same."""
+        data, way = self.data, self.n_out
+        classes = rng.choice(len(data), way, replace=False)
+        picks = np.empty((way, shot + query), np.int64)
+        for row, c in zip(picks, classes, strict=True):
+            count = data.starts[c + 1] - data.starts[c]
+            if count < shot + query:
+                self.check_shots(shot + query)
+            row[:] = data.starts[c] + rng.choice(count, shot + query, replace=False)
+        labels = np.repeat(np.arange(way)[:, None], shot + query, axis=1)
+
+        def gather(columns: slice) -> tuple[NDArray, NDArray]:
+            pixels = data.images[picks[:, columns].ravel()]
+            x = np.multiply(pixels, data.scale, dtype=np.float32)
+            return x, labels[:, columns].ravel()
+
+        support, held_out = gather(slice(shot)), gather(slice(shot, None))
+        return Task(*support, *held_out)
