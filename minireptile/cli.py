@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from .errors import InputError, MissingPackage
 from .presets import PRESETS, defaults
 from .settings import DATASETS, Settings
@@ -152,8 +154,6 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    import numpy as np
-
     from .backend import BACKENDS
 
     print(f"minireptile {_version()}, Python {platform.python_version()}, {platform.platform()}")
@@ -183,7 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }  # fmt: skip
     try:
         args = parser().parse_args(arguments)
-        commands[args.command](args)
+        with np.errstate(all="ignore"):  # a diverging run ends with a sentence of its own
+            commands[args.command](args)
     except (InputError, MissingPackage) as error:
         print(f"minireptile: {error}", file=sys.stderr)
         return 2
@@ -191,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"stopped after iteration {stop.iteration}, and saved: continue with resume")
         return 128 + stop.signum
     except KeyboardInterrupt:
+        print("interrupted; a run that had begun is saved up to its last checkpoint")
         return 128 + signal.SIGINT
     except BrokenPipeError:
         return 128 + signal.SIGPIPE

@@ -25,11 +25,13 @@ def append(path: Path, record: Record) -> None:
 
 
 def read(path: Path) -> list[Record]:
-    """All records; a last line cut short by a crash is left out."""
+    """All records, none without a file; a last line cut short by a crash is left out."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
     records: list[Record] = []
     for number, line in enumerate(lines, 1):
         try:

@@ -58,7 +58,8 @@ def train(settings: Settings, folder: Path, overwrite: bool = False) -> None:
             f"{folder} holds a run already: continue it with 'minireptile resume {folder}', "
             "choose another --out, or pass --overwrite"
         )
-    require("safetensors.numpy", "cli")
+    for package in ("safetensors.numpy", "tqdm", "matplotlib"):
+        require(package, "cli")  # now, and not after an hour of training
     experiment = build(settings)
     start = begin(experiment.model, experiment.optimizer, experiment.loops)
     try:
@@ -67,8 +68,8 @@ def train(settings: Settings, folder: Path, overwrite: bool = False) -> None:
         raise InputError(
             f"cannot make the run folder {folder}: {error.strerror}; choose another --out"
         ) from error
-    write_atomically(folder / METRICS, b"")
     checkpoint.save(folder / CHECKPOINT, start, settings)
+    write_atomically(folder / METRICS, b"")
     (folder / BASELINE).unlink(missing_ok=True)
     _continue(experiment, start, folder)
 
@@ -102,8 +103,6 @@ def _continue(experiment: Experiment, start: Snapshot, folder: Path) -> None:
         raise Stopped(received[0], run.iteration)
     if s.test_tasks:
         print_before_and_after(experiment, run, folder)
-    if s.dataset == "sine":
-        baseline(experiment, folder)
     draw_pictures(experiment, run, folder)
 
 
@@ -209,12 +208,15 @@ def table(experiment: Experiment, results: dict[str, Accuracy | Regression]) -> 
     rows: list[list[str]] = [["", *results]]
     first = next(iter(results.values()))
     if isinstance(first, Regression):
-        title = f"mean squared error on {first.tasks} unseen waves, {s.shot} points each"
+        title = f"mean squared error on {first.tasks} unseen sine waves, {s.shot} points each"
         for i, steps in enumerate(first.steps):
             cells = [_cell(r.mse[i], r.mse_ci95[i]) for r in results.values()]  # type: ignore[union-attr]
             rows.append([f"{steps} steps", *cells])
     else:
-        title = f"{s.way}-way {s.shot}-shot accuracy on {first.tasks} tasks of unseen classes, in %"
+        title = (
+            f"{s.way}-way {s.shot}-shot accuracy in %, on {first.tasks} tasks of unseen classes "
+            f"of {s.dataset}"
+        )
         for name in ("accuracy", "transductive_accuracy"):
             cells = [
                 _cell(100 * getattr(r, name), _percent(getattr(r, f"{name}_ci95")))
@@ -268,7 +270,9 @@ def draw_pictures(experiment: Experiment, run: Snapshot, folder: Path) -> None:
     records = metrics.read(folder / METRICS)
     pictures = [plot.learning_curve(experiment, records, folder)]
     if experiment.settings.dataset == "sine":
-        joint_run = baseline(experiment, folder)
-        pictures.append(plot.adaptation(experiment, {"Reptile": run, "joint": joint_run}, folder))
+        runs = {experiment.settings.algorithm: run}
+        if "joint" not in runs:
+            runs["joint"] = baseline(experiment, folder)
+        pictures.append(plot.adaptation(experiment, runs, folder))
     for picture in pictures:
         print(f"picture: {picture}")

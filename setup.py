@@ -1,0 +1,30 @@
+"""Packaging. Tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+
+# minireptile/kernels is a symbolic link to kernels/. Where git could not make one (Windows without
+# the permission), the mapping below takes its place, so that wheels can be built all the same.
+LINKED = (HERE / "minireptile" / "kernels").is_dir()
+
+CLI = ["safetensors>=0.4", "tqdm>=4.60", "pillow>=9.1", "matplotlib>=3.7", "pooch>=1.7"]
+DEV = [*CLI, "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10"]
+
+setup(
+    name="minireptile",
+    version="0.1.0",
+    description="Reptile meta-learning with hand-derived layers and its loops in the open",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    install_requires=["numpy>=1.24"],
+    extras_require={"cli": CLI, "dev": DEV},
+    packages=["minireptile", "minireptile.tasks", "minireptile.kernels"],
+    package_dir={"": "."} if LINKED else {"": ".", "minireptile.kernels": "kernels"},
+    package_data={"minireptile.kernels": ["*.md"]},
+    entry_points={"console_scripts": ["minireptile=minireptile.cli:main"]},
+)

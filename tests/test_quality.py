@@ -1,0 +1,48 @@
+"""The tree itself: linter, formatter, type checker, packaging, and what the README quotes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    "tool", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join
+)
+def test_tool_passes(tool: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_kernels_are_linked_and_do_not_shadow_another_package() -> None:
+    assert (ROOT / "minireptile" / "kernels").resolve() == ROOT / "kernels"
+    assert not (ROOT / "kernels" / "__init__.py").exists()
+
+
+def test_the_loops_fit_one_screen() -> None:
+    source = (ROOT / "minireptile" / "reptile.py").read_text()
+    outer, inner = source.index("def reptile("), source.index("def adapt_tasks(")
+    assert source[outer:inner].count("\n") <= 40
+
+
+def test_the_readme_quotes_the_source() -> None:
+    readme = (ROOT / "README.md").read_text()
+    source = (ROOT / "minireptile" / "reptile.py").read_text()
+    quotes = re.findall(r"```python\n# minireptile/reptile.py\n(.*?)```", readme, re.DOTALL)
+    assert len(quotes) == 1
+    for block in quotes[0].strip().split("\n\n\n"):
+        assert block in source
+
+
+def test_every_file_that_the_readme_links_to_exists() -> None:
+    for page in ("README.md", "CONTRIBUTING.md"):
+        for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
+            assert (ROOT / link).exists(), f"{page}: {link}"
