@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 # the permission), the mapping below takes its place, so that wheels can be built all the same.
 LINKED = (HERE / "minireptile" / "kernels").is_dir()
 
-CLI = ["safetensors>=0.4", "tqdm>=4.60", "pillow>=9.1", "matplotlib>=3.7", "pooch>=1.7"]
+CLI = ["safetensors>=0.4", "tqdm>=4.60", "pillow>=10.1", "matplotlib>=3.7", "pooch>=1.7"]
 DEV = [*CLI, "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10"]
 
 setup(

@@ -188,6 +188,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, MissingPackage) as error:
         print(f"minireptile: {error}", file=sys.stderr)
         return 2
+    except MemoryError:
+        print("minireptile: not enough memory for that: ask for less", file=sys.stderr)
+        return 2
     except Stopped as stop:
         print(f"stopped after iteration {stop.iteration}, and saved: continue with resume")
         return 128 + stop.signum

@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from minireptile.errors import InputError
-from minireptile.tasks.glyphs import _ink, glyph_splits, glyphs
+from minireptile.tasks.glyphs import glyph_splits, glyphs
 from minireptile.tasks.images import ImageClasses
+from minireptile.tasks.pen import ink
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_ink_is_what_nearest_neighbour_resizing_keeps_of_the_pen(x: float, y: fl
     page[row - 2 : row + 3, column - 1 : column + 2] = 0
     page[row - 1 : row + 2, column - 2 : column + 3] = 0
     wanted = np.asarray(resize.fromarray(page).resize((28, 28), resize.Resampling.NEAREST))
-    np.testing.assert_array_equal(_ink(np.array([[[x, y]]]))[0], wanted)
+    np.testing.assert_array_equal(ink(np.array([[[x, y]]]))[0], wanted)
 
 
 def test_splits_share_no_class_and_rotate_the_training_ones() -> None:
