@@ -152,7 +152,7 @@ def load_splits(s: Settings) -> Splits:
 
 
 def _downloaded_omniglot() -> Path:
-    from .tasks.cache import cache_folder
+    from .tasks.download import cache_folder
 
     cache = cache_folder() / "omniglot"
     if not cache.is_dir():

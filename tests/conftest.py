@@ -1,4 +1,4 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and how hard Hypothesis looks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time; `pytest --hypothesis-profile=search` looks for new ones.
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=25)
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from .loader_data import encode, noise, write_tree, write_zip
 from PIL import Image
 
 from minireptile.errors import InputError
@@ -20,11 +19,13 @@ from minireptile.tasks.archive import MAX_BYTES, Member, open_files
 from minireptile.tasks.decode import FORMATS, decode
 from minireptile.tasks.folder import to_mode
 
+from .loader_data import encode, noise, write_tree, write_zip
+
 PIXELS = noise(0, 20, 20, 3)
 
 
 def member(content: bytes) -> Member:
-    return Member("x.png", "x.png", (0, 0), lambda: content)
+    return Member("x.png", "x.png", lambda: content)
 
 
 def read_all(path: Path) -> dict[str, bytes]:
@@ -204,3 +205,14 @@ def test_sixteen_bits_transparency_and_turned_photographs() -> None:
     lying = Image.fromarray(np.array([[10, 20]], np.uint8))
     lying.getexif()[274] = 6  # EXIF orientation: to be turned clockwise
     np.testing.assert_array_equal(np.asarray(to_mode(lying, "L")), [[10], [20]])
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])  # read while decoding, and only for turning
+def test_damaged_metadata_is_passed_over(form: str) -> None:
+    stream = io.BytesIO()
+    # A directory of five entries, of which not one is there; Pillow warns of it.
+    broken = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01"
+    Image.fromarray(PIXELS).save(stream, form, exif=broken)
+    with pytest.warns(UserWarning, match="Corrupt EXIF"):
+        Image.open(io.BytesIO(stream.getvalue())).getexif().get(274)
+    assert to_mode(decode(member(stream.getvalue())), "L").size == (20, 20)

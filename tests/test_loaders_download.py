@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -9,11 +10,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from .loader_data import write_tree
 
 from minireptile.errors import InputError
 from minireptile.tasks import download
 from minireptile.tasks.download import CHECKSUMS, OFFICIAL, download_omniglot
+
+from .loader_data import write_tree
 
 ZIPS = {name: name.encode() * 10_000 for name in CHECKSUMS}
 FIRST, SECOND = ZIPS
@@ -62,6 +64,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield running
         running.shutdown()
         thread.join()
+    gc.collect()  # a connection left open is reported here
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from .loader_data import encode, noise, write_tree, write_zip
 from PIL import Image
 
 from minireptile.errors import InputError
 from minireptile.tasks.folder import load_folder
+
+from .loader_data import encode, noise, write_tree, write_zip
 
 FORMS = {"png": "PNG", "jpg": "JPEG", "JPEG": "JPEG", "bmp": "BMP", "gif": "GIF", "webp": "WEBP"}
 

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from .loader_data import encode, noise, write_tree, write_zip
 from PIL import Image
 
 from minireptile.errors import InputError
-from minireptile.tasks import cache as kept
 from minireptile.tasks import miniimagenet
-from minireptile.tasks.archive import Member
 from minireptile.tasks.images import Splits
 from minireptile.tasks.miniimagenet import load_miniimagenet
+
+from .loader_data import encode, noise, write_tree, write_zip
 
 SHAPE = {"train": (4, 3), "val": (2, 2), "test": (3, 5)}  # classes, images in each
 
@@ -181,80 +180,6 @@ def test_missing_and_double_lists_and_images(tmp_path: Path) -> None:
         file.unlink()
     with pytest.raises(InputError, match=r"test\.csv is not in"):
         load_miniimagenet(tmp_path, split="csv")
-
-
-@pytest.fixture
-def cache_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The cache folder, moved; no half-written file may ever be left in it."""
-    folder = tmp_path / "cache"
-    monkeypatch.setattr(kept, "cache_folder", lambda: folder)
-    yield folder
-    assert not folder.is_dir() or all(file.suffix == ".npz" for file in folder.iterdir())
-
-
-def test_cache_is_read_until_a_file_changes(
-    tmp_path: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decoded: list[str] = []
-    decode = miniimagenet.decode
-
-    def counting(member: Member) -> Image.Image:
-        decoded.append(member.name)
-        return decode(member)
-
-    monkeypatch.setattr(miniimagenet, "decode", counting)
-    data = write_tree(tmp_path / "data", folders("train", "val"))
-    write_zip(data / "test.zip", folders("test"))
-    first = load_miniimagenet(data, cache=True)
-    assert len(decoded) == 12 + 4 + 15
-    decoded.clear()
-    assert_same(load_miniimagenet(data, cache=True), first)
-    assert decoded == []
-    assert len(list(cache_file.iterdir())) == 1
-
-    (data / "train/n50/n50_0.jpg").write_bytes(encode(noise(5, 84, 84, 3), "JPEG"))
-    changed = load_miniimagenet(data, cache=True)
-    assert len(decoded) == 31
-    assert not np.array_equal(changed.train.images[0], first.train.images[0])
-    other = folders("test")
-    other["test/n40/n40_0.jpg"] = other["test/n40/n40_1.jpg"]
-    write_zip(data / "test.zip", other)
-    changed = load_miniimagenet(data, cache=True)
-    np.testing.assert_array_equal(changed.test.images[0], changed.test.images[1])
-    assert len(list(cache_file.iterdir())) == 1  # replaced, so that it never piles up
-    assert load_miniimagenet(data, size=20, cache=True).test.images.shape[1] == 20
-    assert len(list(cache_file.iterdir())) == 2
-
-
-def test_a_damaged_cache_is_ignored_and_replaced(tmp_path: Path, cache_file: Path) -> None:
-    data = write_tree(tmp_path / "data", folders(*SHAPE))
-    first = load_miniimagenet(data, cache=True)
-    (file,) = cache_file.iterdir()
-    content = file.read_bytes()
-    at = content.index(first.test.images[0].tobytes()[:50])
-    flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
-    for damaged in (b"", content[: len(content) // 2], flipped, b"\x93NUMPY"):
-        file.write_bytes(damaged)
-        assert_same(load_miniimagenet(data, cache=True), first)
-        assert file.read_bytes() == content
-
-
-def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, cache_file: Path) -> None:
-    data = write_tree(tmp_path / "data", folders(*SHAPE))
-    cache_file.write_text("a file where the folder should be")
-    assert len(load_miniimagenet(data, cache=True).train) == 4
-
-
-def test_interrupted_writing_leaves_nothing(
-    tmp_path: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(stream: object, **arrays: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(kept.np, "savez", full)
-    data = write_tree(tmp_path / "data", folders(*SHAPE))
-    assert len(load_miniimagenet(data, cache=True).train) == 4
-    assert list(cache_file.iterdir()) == []
 
 
 def test_part_of_the_real_data(shared_data: Path, tmp_path: Path) -> None:

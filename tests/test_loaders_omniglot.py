@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from .loader_data import encode, noise, write_tree, write_zip
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,6 +18,8 @@ from minireptile.errors import InputError
 from minireptile.tasks.images import FewShot, ImageClasses, Splits
 from minireptile.tasks.omniglot import load_omniglot
 from minireptile.tasks.omniglot_files import shrink
+
+from .loader_data import encode, noise, write_tree, write_zip
 
 DRAWERS = 4
 CLASSES = [  # set, alphabet, character; in the order of the official numbers 1 to 12

@@ -45,15 +45,12 @@ class Member:
         Relative to the folder or zip, with forward slashes.
     where : str
         The full name for messages.
-    stamp : tuple of int
-        Changes when the content changes: size and checksum in a zip, size and time in a folder.
     read : callable
         Returns the content, or raises `InputError`.
     """
 
     name: str
     where: str
-    stamp: tuple[int, int]
     read: Callable[[], bytes]
 
     @property
@@ -118,7 +115,7 @@ def file_member(path: Path) -> Member:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): check the path") from error
     read = partial(_read_file, path, status.st_size)
-    return Member(path.name, str(path), (status.st_size, status.st_mtime_ns), read)
+    return Member(path.name, str(path), read)
 
 
 def _hidden(name: str) -> bool:
@@ -158,8 +155,7 @@ def _folder(path: Path) -> Files:
             if stat.S_ISREG(status.st_mode) and not _hidden(name):
                 file = Path(here, name)
                 read = partial(_read_file, file, status.st_size)
-                stamp = (status.st_size, status.st_mtime_ns)
-                members.append(Member((relative / name).as_posix(), str(file), stamp, read))
+                members.append(Member((relative / name).as_posix(), str(file), read))
     return Files(path, tuple(sorted(members, key=_by_name)), tuple(folders))
 
 
@@ -183,8 +179,7 @@ def _zip(path: Path, stack: ExitStack) -> Files:
         if name in members:
             raise InputError(f"{path} holds {name!r} twice: make the archive again")
         read = partial(_read_zipped, archive, info, path)
-        stamp = (info.file_size, info.CRC)
-        members[name] = Member(name, f"{name!r} in {path}", stamp, read)
+        members[name] = Member(name, f"{name!r} in {path}", read)
         while (name := name.rpartition("/")[0]) and name not in folders:
             folders.add(name)
     return Files(path, tuple(sorted(members.values(), key=_by_name)), tuple(sorted(folders)))

@@ -6,13 +6,17 @@ import os
 from pathlib import Path
 
 from ..errors import InputError, require
-from .cache import cache_folder
 
 OFFICIAL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
 CHECKSUMS = {
     "images_background.zip": "md5:68d2efa1b9178cc56df9314c21c6e718",
     "images_evaluation.zip": "md5:6b91aef0f799c5bb55b94e3f2daec811",
 }
+
+
+def cache_folder() -> Path:
+    """The user's folder for things that can be fetched again."""
+    return Path(require("pooch", "cli").os_cache("minireptile"))
 
 
 def download_omniglot(

@@ -5,7 +5,6 @@ Source: Vinyals et al., 2016; the split of Ravi and Larochelle, 2017 (64 / 16 / 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -14,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, require
-from . import cache as kept
+from ..errors import InputError
 from .archive import Files, Member, open_with_zips
 from .decode import decode, is_image, read_classes
 from .images import ImageClasses, Splits
@@ -32,7 +30,6 @@ def load_miniimagenet(
     *,
     split: str = "folders",
     size: int = 84,
-    cache: bool = False,
 ) -> Splits:
     """Load Mini-ImageNet, or any photographs laid out like it.
 
@@ -46,10 +43,6 @@ def load_miniimagenet(
         the folder or its zips, name images that lie anywhere else in them. val may be absent.
     size : int
         Images of another size are resized to `size` x `size` by Pillow's default filter.
-    cache : bool
-        Keep the decoded images in the user's cache folder (3 ``size**2`` bytes an image) and
-        read them from there until a file changes. Worth its space for photographs that have to
-        be resized; 84 x 84 JPEGs decode nearly as fast (25,000 of them in 6 s, or 1 s cached).
 
     Returns
     -------
@@ -70,17 +63,7 @@ def load_miniimagenet(
     with open_with_zips(folder) as files:
         groups = _by_folder(files) if split == "folders" else _by_table(files)
         _check(groups, folder)
-        if not cache:
-            return _splits(_read(groups, size))
-        place = hashlib.sha256(f"{folder.resolve()}|{split}|{size}".encode(errors="replace"))
-        file = kept.cache_folder() / f"images-{place.hexdigest()[:16]}.npz"
-        key = _key(groups)
-        arrays = kept.load(file, key)
-        if arrays is not None:
-            return _splits(_from_cache(arrays))
-        data = _read(groups, size)
-        kept.store(file, key, _to_cache(data))
-        return _splits(data)
+        return _splits(_read(groups, size))
 
 
 def _by_folder(files: Files) -> Groups:
@@ -164,35 +147,3 @@ def _splits(data: Mapping[str, ImageClasses]) -> Splits:
     if few < FULL:
         note = f"{few if few == many else f'{few} to {many}'} of {FULL} images a class"
     return Splits(data["train"], data["test"], data.get("val"), note)
-
-
-def _key(groups: Groups) -> str:
-    """Changes with any file's name, place or content, with the split, and with the decoder."""
-    digest = hashlib.sha256(f"1|{require('PIL', 'cli').__version__}".encode())
-    for part, classes in groups.items():
-        for name, members in classes.items():
-            for m in members:
-                digest.update(f"{part}|{name!r}|{m.where!r}|{m.stamp}".encode())
-    return digest.hexdigest()
-
-
-def _to_cache(data: Mapping[str, ImageClasses]) -> dict[str, NDArray]:
-    arrays: dict[str, NDArray] = {}
-    for part, classes in data.items():
-        arrays[f"{part}_images"] = classes.images
-        arrays[f"{part}_starts"] = classes.starts
-        arrays[f"{part}_names"] = np.array(classes.names)
-    return arrays
-
-
-def _from_cache(arrays: Mapping[str, NDArray]) -> dict[str, ImageClasses]:
-    return {
-        part: ImageClasses(
-            arrays[f"{part}_images"],
-            arrays[f"{part}_starts"],
-            tuple(map(str, arrays[f"{part}_names"])),
-            1 / 255,
-        )
-        for part in PARTS
-        if f"{part}_images" in arrays
-    }
