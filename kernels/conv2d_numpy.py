@@ -3,10 +3,12 @@
     y[t, b, o, p, n] = bias[t, n] + sum_{i, j, c} x[t, b, o s + i - pad, p s + j - pad, c] w[t, i, j, c, n]
 
 v1  the definition: one small matrix product for each tap (i, j) of the kernel
-v2  im2col: the taps side by side in one matrix, then a single product for each task
+v2  im2col: the taps side by side in one matrix, then one large product, for a few images at a time
 """  # noqa: E501
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +78,17 @@ def col2im(x: NDArray, cols: NDArray, stride: Pair, pad: Pair) -> None:
         x[inputs] += cols[..., i, j, :][outputs]
 
 
+def _blocks(cols: NDArray, T: int, B: int) -> Iterator[tuple[slice, slice, NDArray]]:
+    """Slices of tasks and images that cols has room for, with cols cut to their number.
+
+    A block is some images of one task, or several whole tasks, so that it is contiguous.
+    """
+    t_step, b_step = cols.shape[:2]
+    for t in range(0, T, t_step):
+        for b in range(0, B, b_step):
+            yield slice(t, t + t_step), slice(b, b + b_step), cols[: T - t, : B - b]
+
+
 def _as_matrices(cols: NDArray, w: NDArray, y: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Views for a product a task: cols (T, M, K), w (T, K, N), y (T, M, N)."""
     T, n = y.shape[0], y.shape[-1]
@@ -87,15 +100,17 @@ def conv2d_forward_v2(
     y: NDArray, cols: NDArray, x: NDArray, w: NDArray, b: NDArray | None,
     stride: Pair, pad: Pair,
 ) -> None:  # fmt: skip
-    """Write y = im2col(x) w + b (conv2d.md, eq. 6).
+    """Write y = im2col(x) w + b, block by block (conv2d.md, eq. 6).
 
-    cols : (T, B, H_out, W_out, kh, kw, C_in), scratch; the rest as in version 1.
+    cols : (t, b, H_out, W_out, kh, kw, C_in), scratch: for b images of one task (t = 1), or for
+        t tasks with all their images (b = B); as many as stay in the cache. The rest as in v1.
     """
-    im2col(cols, x, stride, pad)
-    cols_m, w_m, y_m = _as_matrices(cols, w, y)
-    np.matmul(cols_m, w_m, out=y_m)
-    if b is not None:
-        y_m += b[:, None, :]
+    for tasks, images, block in _blocks(cols, *x.shape[:2]):
+        im2col(block, x[tasks, images], stride, pad)
+        cols_m, w_m, y_m = _as_matrices(block, w[tasks], y[tasks, images])
+        np.matmul(cols_m, w_m, out=y_m)
+        if b is not None:
+            y_m += b[tasks, None, :]
 
 
 def conv2d_backward_v2(
@@ -104,16 +119,21 @@ def conv2d_backward_v2(
 ) -> None:  # fmt: skip
     """Write dw = im2col(x)' dy, db = sum dy, dx = col2im(dy w') (conv2d.md, eq. 7 to 9).
 
-    cols : (T, B, H_out, W_out, kh, kw, C_in), scratch; the rest as in version 1.
+    cols : scratch as in the forward kernel; the rest as in version 1.
     """
-    im2col(cols, x, stride, pad)
-    cols_m, w_m, dy_m = _as_matrices(cols, w, dy)
-    np.matmul(cols_m.swapaxes(1, 2), dy_m, out=dw.reshape(w_m.shape))
     if db is not None:
-        np.sum(dy_m, axis=1, out=db)
-    if dx is not None:
-        np.matmul(dy_m, w_m.swapaxes(1, 2), out=cols_m)
-        col2im(dx, cols, stride, pad)
+        np.sum(dy, axis=(1, 2, 3), out=db)
+    for tasks, images, block in _blocks(cols, *x.shape[:2]):
+        im2col(block, x[tasks, images], stride, pad)
+        cols_m, w_m, dy_m = _as_matrices(block, w[tasks], dy[tasks, images])
+        dw_m = dw[tasks].reshape(w_m.shape)
+        if images.start == 0:
+            np.matmul(cols_m.swapaxes(1, 2), dy_m, out=dw_m)
+        else:  # the sum over the images goes on
+            dw_m += cols_m.swapaxes(1, 2) @ dy_m
+        if dx is not None:
+            np.matmul(dy_m, w_m.swapaxes(1, 2), out=cols_m)
+            col2im(dx[tasks, images], block, stride, pad)
 
 
 conv2d_forward = conv2d_forward_v2

@@ -29,9 +29,10 @@ def maxpool_forward(
     y[...] = -np.inf
     winner[...] = 0
     for i, j, outputs, inputs in taps(size, x.shape[2:4], y.shape[2:4], stride, pad):
-        larger = ~(x[inputs].real <= y[outputs].real)  # true for NaN, so that NaN is not hidden
-        np.copyto(y[outputs], x[inputs], where=larger)
-        np.copyto(winner[outputs], i * size[1] + j, where=larger)
+        here, best = x[inputs], y[outputs]
+        larger = ~((here.real <= best.real) | np.isnan(best))  # NaN wins, so it is not hidden
+        y[outputs] = np.where(larger, here, best)
+        winner[outputs] = np.where(larger, i * size[1] + j, winner[outputs])
 
 
 def maxpool_backward(

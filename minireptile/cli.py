@@ -127,7 +127,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         changes |= {"dataset": args.on, "split": "", "data": ""}
     if args.data:
         changes["data"] = str(Path(args.data).resolve())
-    experiment, snapshot = run.load(args.run, **changes)
+    experiment, snapshot = run.load(args.run, training=False, **changes)
     seed = experiment.settings.seed if args.seed is None else args.seed
     result = run.measure(experiment, snapshot, args.tasks, seed, quiet=args.json)
     if args.json:
@@ -139,7 +139,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _plot(args: argparse.Namespace) -> None:
     from . import run
 
-    experiment, snapshot = run.load(args.run)
+    experiment, snapshot = run.load(args.run, training=False)
     run.draw_pictures(experiment, snapshot, args.run)
 
 

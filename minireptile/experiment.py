@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -72,48 +72,41 @@ class Experiment:
         return self.evaluate(run, self.watched, protocol)
 
 
-def build(settings: Settings) -> Experiment:
+def build(settings: Settings, training: bool = True) -> Experiment:
     """Load the data and build the model; `InputError` where something does not fit.
 
-    One meta-batch is drawn, so that a task too large for its classes shows before a run starts.
+    For training, one meta-batch is drawn, so that a task too large for its classes shows before a
+    run starts. Otherwise, only the test classes are asked for.
     """
     s = settings
-    loops = Loops(
-        iterations=s.iterations,
-        meta_batch=s.meta_batch,
-        epsilon=s.epsilon,
-        epsilon_final=s.epsilon_final,
-        inner_steps=s.inner_steps,
-        inner_batch=s.inner_batch,
-        train_shots=s.train_shots,
-        replacement=s.replacement,
-        state=s.state,
-        seed=s.seed,
-    )
+    loops = Loops(**{f.name: getattr(s, f.name) for f in fields(Loops)})
     optimizer: Optimizer = (
         SGD(s.inner_lr, s.momentum, s.weight_decay_rate)
         if s.optimizer == "sgd"
         else Adam(s.inner_lr, s.beta1, weight_decay_rate=s.weight_decay_rate)
     )
-    if s.dataset == "sine":
-        train: Tasks = Sine()
-        watched, test, note = train, train, ""
-    else:
-        splits = load_splits(s)
-        for data, images in (
-            (splits.train, s.train_shots),
-            (splits.test, s.shot + 1),
-            (splits.val or splits.test, s.shot + 1),
-        ):
-            FewShot(data, s.way).check_shots(images)
-        train, test = FewShot(splits.train, s.way), FewShot(splits.test, s.way)
-        watched, note = FewShot(splits.val or splits.test, s.way), splits.note
-    experiment = Experiment(
-        s, build_model(s, train.input_shape), optimizer, loops, train, watched, test, note
-    )
-    loops.sample(train, 0)
+    train, watched, test, note = _tasks(s, training)
+    model = build_model(s, test.input_shape)
+    experiment = Experiment(s, model, optimizer, loops, train, watched, test, note)
+    if training:
+        loops.sample(train, 0)
     experiment.protocol(1, s.seed)
     return experiment
+
+
+def _tasks(s: Settings, training: bool) -> tuple[Tasks, Tasks, Tasks, str]:
+    """Tasks to train on, to watch and to test on, and a note on the data."""
+    if s.dataset == "sine":
+        return Sine(), Sine(), Sine(), ""
+    splits = load_splits(s)
+    test = FewShot(splits.test, s.way)
+    test.check_shots(s.shot + 1)
+    if not training:
+        return test, test, test, splits.note
+    train, watched = FewShot(splits.train, s.way), FewShot(splits.val or splits.test, s.way)
+    train.check_shots(s.train_shots)
+    watched.check_shots(s.shot + 1)
+    return train, watched, test, splits.note
 
 
 def build_model(s: Settings, input_shape: tuple[int, ...]) -> Model:

@@ -20,6 +20,8 @@ from .errors import InputError
 from .initialisers import INITIALISERS
 from .kernels.window import output_size
 
+COLS_BYTES = 2**21  # a convolution's scratch: what stays in a core's cache
+
 Shape = tuple[int, ...]
 Views = Mapping[str, NDArray]
 
@@ -93,7 +95,8 @@ class Conv2D(Layer):
     bias_init: str = "zeros"
 
     def __post_init__(self) -> None:
-        _check_positive(self, "filters", "kernel_size", "stride")
+        _check_positive(self, "filters", pairs=False)
+        _check_positive(self, "kernel_size", "stride")
         _check_choice(self, "padding", ("same", "valid"))
         _check_choice(self, "init", tuple(INITIALISERS))
         _check_choice(self, "bias_init", tuple(INITIALISERS))
@@ -114,7 +117,11 @@ class Conv2D(Layer):
 
     def saved(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
         rows, columns, _ = self.out_shape(shape)
-        return {"cols": np.empty((T, B, rows, columns, *_pair(self.kernel_size), shape[-1]), dtype)}
+        image = (rows, columns, *_pair(self.kernel_size), shape[-1])
+        room = COLS_BYTES // (prod(image) * np.dtype(dtype).itemsize)
+        b = min(max(room, 1), B)
+        t = min(max(room // B, 1), T) if b == B else 1
+        return {"cols": np.empty((t, b, *image), dtype)}
 
     def _geometry(self, x: NDArray) -> tuple[tuple[int, int], tuple[int, int]]:
         _, _, pad = _window(self, x.shape[2:], self.kernel_size, self.stride, self.padding)
@@ -151,7 +158,7 @@ class Dense(Layer):
     bias_init: str = "zeros"
 
     def __post_init__(self) -> None:
-        _check_positive(self, "units")
+        _check_positive(self, "units", pairs=False)
         _check_choice(self, "init", tuple(INITIALISERS))
         _check_choice(self, "bias_init", tuple(INITIALISERS))
 
@@ -331,14 +338,14 @@ def _window(
     return rows, columns, (top, left)
 
 
-def _check_positive(layer: Layer, *names: str) -> None:
+def _check_positive(layer: Layer, *names: str, pairs: bool = True) -> None:
     for name in names:
         value = getattr(layer, name)
-        numbers = value if isinstance(value, tuple) else (value,)
-        if len(numbers) > 2 or not all(isinstance(n, int) and n > 0 for n in numbers):
+        numbers = value if pairs and isinstance(value, tuple) and len(value) == 2 else (value,)
+        if not all(isinstance(n, int) and n > 0 for n in numbers):
             raise InputError(
-                f"{type(layer).__name__}: {name} must be a positive whole number "
-                f"or a pair of them, not {value!r}"
+                f"{type(layer).__name__}: {name} must be a positive whole number"
+                f"{' or a pair of them' if pairs else ''}, not {value!r}"
             )
 
 

@@ -209,7 +209,8 @@ class Model:
             If shapes disagree or a label is outside [0, n_out).
         """
         single, phi, x = self._with_task_axis(phi, x)
-        y = self._checked_targets(y[None] if single else y, x, phi.dtype)
+        y = np.asarray(y)[None] if single else np.asarray(y)
+        y = self._checked_targets(y, x, phi.dtype)
         T, B = x.shape[:2]
         ws = self._workspace(T, B, phi.dtype)
         loss, grad = np.empty(T, phi.dtype), np.empty((T, self.size), phi.dtype)
@@ -241,7 +242,7 @@ class Model:
         if np.shape(v) != np.shape(phi):
             raise InputError(f"v must have phi's shape {np.shape(phi)}, not {np.shape(v)}")
         reference = self if self.backend == "numpy" else self.on("numpy")
-        stepped = phi.astype(np.complex128) + 1j * COMPLEX_STEP * v
+        stepped = phi + 1j * COMPLEX_STEP * np.asarray(v, np.float64)
         _, grad = reference.loss_and_grad(stepped, x, y)
         return (grad.imag / COMPLEX_STEP).astype(phi.dtype)
 
@@ -287,7 +288,6 @@ class Model:
 
     def _checked_targets(self, y: NDArray, x: NDArray, dtype: np.dtype) -> NDArray:
         expected = x.shape[:2] + ((self.n_out,) if self.loss == "squared_error" else ())
-        y = np.asarray(y)
         if y.shape != expected:
             raise InputError(f"y must be {expected} beside this x, got {y.shape}")
         if self.loss == "squared_error":

@@ -48,6 +48,7 @@ def generator(seed: int, stream: Stream, iteration: int = 0, task: int = 0) -> n
     if not 0 <= seed < 2**64:
         raise InputError(f"the seed must be between 0 and 2**64 - 1, not {seed}")
     # Philox counts up in the first word: 2**64 blocks of four numbers before a task meets the next.
-    return np.random.Generator(
-        np.random.Philox(key=[seed, int(stream)], counter=[0, task, iteration, 0])
-    )
+    # Given lists, NumPy would make floats of words from 2**63 on.
+    key = np.array([seed, int(stream)], np.uint64)
+    counter = np.array([0, task, iteration, 0], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -85,11 +85,11 @@ def resume(folder: Path) -> None:
     _continue(experiment, start, folder)
 
 
-def load(folder: Path, **changes: Any) -> tuple[Experiment, Snapshot]:
+def load(folder: Path, training: bool = True, **changes: Any) -> tuple[Experiment, Snapshot]:
     """A run's experiment, with some settings changed, and its last snapshot."""
     path = folder / CHECKPOINT
     run, settings = checkpoint.load(path)
-    experiment = build(replace(settings, **changes))
+    experiment = build(replace(settings, **changes), training)
     fresh = begin(experiment.model, experiment.optimizer, experiment.loops)
     checkpoint.check_fits(path, run, fresh)
     return experiment, run

@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# The same examples every time; `pytest --hypothesis-profile=search` looks for new ones.
-settings.register_profile("quick", deadline=None, derandomize=True, max_examples=25)
-settings.register_profile("search", deadline=None, max_examples=1000)
+# The same examples every time; `pytest --hypothesis-profile=search` looks for new ones. Neither
+# minds a slow machine.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", patient, derandomize=True, max_examples=25)
+settings.register_profile("search", patient, max_examples=1000)
 settings.load_profile("quick")
 
 

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minireptile import checkpoint
 from minireptile.cli import main, parser, settings_from
 from minireptile.presets import PRESETS
-from minireptile.run import CHECKPOINT
 from minireptile.settings import Settings
 
 TINY = [
@@ -173,17 +171,20 @@ def test_evaluate_refuses_no_tasks(tmp_path: Path, capsys: pytest.CaptureFixture
     fails(capsys, ["evaluate", str(tmp_path), "--tasks", "0"], "tasks must be at least 1")
 
 
-def test_a_data_set_of_another_shape_is_refused(
+def test_a_run_is_evaluated_on_another_data_set_if_it_fits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = picture_folder(tmp_path / "data", 12, 12)
     run = tmp_path / "run"
     assert main(["train", "glyphs", *TINY, "--classes", "12", "--out", str(run)]) == 0
+    for classes, images in ((20, 1), (12, 2)):  # a quarter of the classes is for test
+        picture_folder(tmp_path / str(classes), classes, images)
+    other = ["evaluate", str(run), "--tasks", "2", "--on", "folder", "--data"]
     capsys.readouterr()
-    _, kept = checkpoint.load(run / CHECKPOINT)
-    assert kept.dataset == "glyphs"
-    assert main(["evaluate", str(run), "--on", "folder", "--data", str(data), "--tasks", "2"]) == 2
-    assert "7-way" not in capsys.readouterr().err
+    fails(capsys, [*other, str(tmp_path / "20")], "has 1 images")
+    fails(capsys, [*other, str(tmp_path / "12")], "5-way tasks need 5 classes")
+    picture_folder(tmp_path / "good", 20, 2)
+    assert main([*other, str(tmp_path / "good")]) == 0
+    assert "of unseen classes of folder" in capsys.readouterr().out
 
 
 def test_check_and_info(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import Geometry, few, geometries, seeds
 
 from minireptile.backend import kernels, versions
 from minireptile.kernels.conv2d_numpy import col2im, im2col
 from minireptile.kernels.window import output_size, taps
 from minireptile.testing import complex_step
+
+from .strategies import Geometry, few, geometries, seeds
 
 K = kernels("numpy")
 EPS = np.finfo(np.float64).eps
@@ -398,3 +399,20 @@ def test_squared_error(T: int, B: int, n: int, seed: int, mean: bool) -> None:
     np.testing.assert_allclose(dout, 2 * factor * (out - target), rtol=1e-15)
     by_step = complex_step(partial(sum_of_loss, K.squared_error, target, factor), out)
     np.testing.assert_allclose(dout, by_step, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("room", [(1, 1), (1, 2), (1, 5), (2, 5), (3, 5)])
+def test_any_room_for_cols_gives_the_same_convolution(room: tuple[int, int]) -> None:
+    """Scratch for some images of a task, for one task, or for several (conv2d.md, section 4)."""
+    g = Geometry((5, 4), (3, 3), (2, 1), "same")
+    x, w, b, dy = random_conv2d(g, 3, 5, 2, 3, 0)
+    whole: list[NDArray] = []
+    parts: list[NDArray] = []
+    for out, (t, images) in ((whole, (3, 5)), (parts, room)):
+        cols = np.full((t, images, *g.out_size, *g.kernel, 2), np.nan)
+        y, dx, dw, db = (np.full_like(a, np.nan) for a in (dy, x, w, b))
+        K.conv2d_forward(y, cols, x, w, b, g.stride, g.pad)
+        K.conv2d_backward(dx, dw, db, cols, dy, x, w, g.stride, g.pad)
+        out += [y, dx, dw, db]
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-14 * abs(a).max())

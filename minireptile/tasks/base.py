@@ -67,10 +67,11 @@ def minibatches(
                 f"mini-batches of {batch} drawn with replacement need {batch} examples, "
                 f"and the task has {n}: lower --inner-batch or raise the shots"
             )
-        return np.stack([rng.permutation(n)[:batch] for _ in range(steps)])
+        drawn = [rng.permutation(n)[:batch] for _ in range(steps)]
+        return np.array(drawn, np.int64).reshape(steps, batch)
     passes = -(-steps * batch // n)
-    order = np.concatenate([rng.permutation(n) for _ in range(passes)])
-    return order[: steps * batch].reshape(steps, batch)
+    order = np.array([rng.permutation(n) for _ in range(passes)], np.int64)
+    return order.ravel()[: steps * batch].reshape(steps, batch)
 
 
 def sample(

@@ -1,0 +1,421 @@
+"""The kernel contract, for every operation, backend and version.
+
+Outputs are preallocated, overwritten and never accumulated into; inputs are read only; parameters
+and their gradients are views of (T, P) vectors, so their task stride is P; data arrays are
+contiguous; float32 and float64 give the numbers of the NumPy reference, version 1 where there are
+several.
+
+Tolerance: |result - reference| <= 4 (n + 8) eps magnitude, where the reference is computed in
+double precision from the inputs rounded to the type under test, eps is that type's, n the number
+of terms of the longest sum, and the magnitude bounds the sum of the absolute values of the terms
+of any output. n eps magnitude bounds the error of a sum in any order (Higham, Accuracy and
+Stability of Numerical Algorithms, section 4.2); 4 and 8 pay for the few operations around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from minireptile.backend import BACKENDS, OPERATIONS, kernels, versions
+
+from .strategies import few, geometries, seeds
+
+GAP = 3  # numbers between two parameters of a vector that belong to nobody
+
+
+class Written(NamedTuple):
+    """An output: (T, B, ...), contiguous."""
+
+    shape: tuple[int, ...]
+    integer: bool = False
+
+
+class Scratch(NamedTuple):
+    """Memory that a kernel may use as it likes."""
+
+    shape: tuple[int, ...]
+
+
+class Gradient(NamedTuple):
+    """An output that lies in the (T, P) vector of gradients."""
+
+    shape: tuple[int, ...]
+
+
+class Parameter(NamedTuple):
+    """An input that lies in the (T, P) vector of parameters."""
+
+    array: NDArray
+
+
+class Updated(NamedTuple):
+    """Read and written in place."""
+
+    array: NDArray
+
+
+@dataclass(frozen=True)
+class Call:
+    """Arguments in the kernel's order: the records above, arrays (T, ...) that are inputs, and
+    numbers. `terms` and `magnitude` as in the tolerance."""
+
+    arguments: tuple[Any, ...]
+    terms: int
+    magnitude: float
+
+    def task(self, t: int) -> Call:
+        """The same call for task t alone."""
+
+        def one(a: Any) -> Any:
+            if isinstance(a, np.ndarray):
+                return a[t : t + 1]
+            if isinstance(a, (Parameter, Updated)):
+                return type(a)(a.array[t : t + 1])
+            if isinstance(a, (Written, Scratch, Gradient)):
+                return a._replace(shape=(1, *a.shape[1:]))
+            return a
+
+        return replace(self, arguments=tuple(one(a) for a in self.arguments))
+
+    def rounded(self, dtype: type) -> Call:
+        """The same call with every real number that a `dtype` array holds rounded to it."""
+
+        def cast(a: Any) -> Any:
+            if isinstance(a, (Parameter, Updated)):
+                return type(a)(cast(a.array))
+            real = isinstance(a, np.ndarray) and a.dtype.kind == "f"
+            return a.astype(dtype).astype(np.float64) if real else a
+
+        return replace(self, arguments=tuple(cast(a) for a in self.arguments))
+
+
+def shape_of(a: Any) -> tuple[int, ...]:
+    """The shape of an argument, () for a number or None."""
+    return getattr(a.array if isinstance(a, (Parameter, Updated)) else a, "shape", ())
+
+
+def make(kernel: Callable[..., None], call: Call, dtype: type) -> list[NDArray]:
+    """Make the call in `dtype`, check what the contract says of memory, and return the outputs.
+
+    Outputs and scratch hold NaN before, or -1 where they are integers.
+    """
+    T = next(shape[0] for a in call.arguments if (shape := shape_of(a)))
+    params = _Vector([a.array.shape for a in call.arguments if isinstance(a, Parameter)], T, dtype)
+    grads = _Vector([a.shape for a in call.arguments if isinstance(a, Gradient)], T, dtype)
+    arguments: list[Any] = []
+    outputs: list[NDArray] = []
+    inputs: list[NDArray] = []
+    for a in call.arguments:
+        if isinstance(a, Parameter):
+            view = next(params.views)
+            view[...] = a.array
+            inputs.append(view)
+            arguments.append(view)
+        elif isinstance(a, np.ndarray):
+            inputs.append(np.array(a, dtype if a.dtype.kind == "f" else a.dtype, order="C"))
+            arguments.append(inputs[-1])
+        elif isinstance(a, Updated):
+            outputs.append(a.array.astype(dtype if a.array.dtype.kind == "f" else a.array.dtype))
+            arguments.append(outputs[-1])
+        elif isinstance(a, Gradient):
+            outputs.append(next(grads.views))
+            arguments.append(outputs[-1])
+        elif isinstance(a, Written):
+            fill, kind = (-1, np.int32) if a.integer else (np.nan, dtype)
+            outputs.append(np.full(a.shape, fill, kind))
+            arguments.append(outputs[-1])
+        elif isinstance(a, Scratch):
+            arguments.append(np.full(a.shape, np.nan, dtype))
+        else:
+            arguments.append(a)
+    before = [array.copy() for array in inputs]
+    for array in inputs:
+        array.setflags(write=False)
+
+    kernel(*arguments)
+
+    for was, array in zip(before, inputs, strict=True):
+        np.testing.assert_array_equal(array, was, "an input was changed")
+    results = [array.copy() for array in outputs]
+    for array in results:
+        assert np.isfinite(array).all(), "an output was not written, or read before"
+        assert array.dtype.kind == "f" or (array >= 0).all(), "an output was not written"
+    grads.check_gaps()
+    params.check_gaps()
+    return results
+
+
+class _Vector:
+    """A (T, P) vector of NaN, and views of these shapes in it, with gaps around them."""
+
+    def __init__(self, shapes: list[tuple[int, ...]], T: int, dtype: type) -> None:
+        sizes = [prod(shape[1:]) for shape in shapes]
+        self.array: NDArray = np.full((T, sum(sizes) + GAP * (len(sizes) + 1)), np.nan, dtype)
+        self.gaps = np.ones(self.array.shape[1], bool)
+        start, views = GAP, []
+        for shape, size in zip(shapes, sizes, strict=True):
+            view = self.array[:, start : start + size].reshape(shape)
+            assert np.shares_memory(view, self.array)
+            views.append(view)
+            self.gaps[start : start + size] = False
+            start += size + GAP
+        self.views: Iterator[NDArray] = iter(views)
+
+    def check_gaps(self) -> None:
+        assert np.isnan(self.array[:, self.gaps]).all(), "what lies beside a view was written"
+
+
+# ----------------------------------------------------------------- a call of each operation
+
+
+def uniform(rng: np.random.Generator, *shape: int) -> NDArray:
+    return rng.uniform(-1, 1, shape)
+
+
+def largest(*arrays: NDArray | None) -> float:
+    """The product of the largest absolute values."""
+    return prod(float(abs(a).max()) for a in arrays if a is not None)
+
+
+@st.composite
+def conv2d_calls(draw: st.DrawFn, backward: bool) -> Call:
+    g = draw(geometries(5))
+    T, B, c, n = (draw(few) for _ in range(4))
+    rng = np.random.default_rng(draw(seeds))
+    shapes = (T, B, *g.in_size, c), (T, *g.kernel, c, n), (T, n), (T, B, *g.out_size, n)
+    x, w, b, dy = (uniform(rng, *shape) for shape in shapes)
+    cols = Scratch((*dy.shape[:-1], *g.kernel, c))
+    bias = draw(st.booleans())
+    if not backward:
+        offset = Parameter(b) if bias else None
+        arguments = Written(dy.shape), cols, x, Parameter(w), offset, g.stride, g.pad
+        terms = prod(g.kernel) * c + 1
+        return Call(arguments, terms, terms * max(largest(x, w), largest(b)))
+    dx = Written(x.shape) if draw(st.booleans()) else None
+    db = Gradient(b.shape) if bias else None
+    terms = max(prod(g.kernel) * n, B * prod(g.out_size))
+    return Call(
+        (dx, Gradient(w.shape), db, cols, dy, x, Parameter(w), g.stride, g.pad),
+        terms,
+        terms * max(largest(dy, x), largest(dy, w), largest(dy)),
+    )
+
+
+@st.composite
+def dense_calls(draw: st.DrawFn, backward: bool) -> Call:
+    T, B, m, n = (draw(st.integers(1, 5)) for _ in range(4))
+    rng = np.random.default_rng(draw(seeds))
+    shapes = (T, B, m), (T, m, n), (T, n), (T, B, n)
+    x, w, b, dy = (uniform(rng, *shape) for shape in shapes)
+    bias = draw(st.booleans())
+    if not backward:
+        offset = Parameter(b) if bias else None
+        arguments = Written(dy.shape), x, Parameter(w), offset
+        return Call(arguments, m + 1, (m + 1) * max(largest(x, w), largest(b)))
+    dx = Written(x.shape) if draw(st.booleans()) else None
+    db = Gradient(b.shape) if bias else None
+    terms = max(B, n)
+    return Call(
+        (dx, Gradient(w.shape), db, dy, x, Parameter(w)),
+        terms,
+        terms * max(largest(dy, x), largest(dy, w), largest(dy)),
+    )
+
+
+@st.composite
+def batchnorm_calls(draw: st.DrawFn, backward: bool) -> Call:
+    T, B, c = draw(few), draw(few), draw(few)
+    inner = draw(st.lists(st.integers(1, 4), max_size=2))
+    rng = np.random.default_rng(draw(seeds))
+    x, dy = uniform(rng, 2, T, B, *inner, c)
+    gamma, beta = uniform(rng, 2, T, c)
+    eps = draw(st.sampled_from((0.1, 1.0)))  # far smaller, and rounding of x becomes large
+    axes = tuple(range(1, x.ndim - 1))
+    mean, rstd = x.mean(axes), (x.var(axes) + eps) ** -0.5
+    m = B * prod(inner)
+    # An error eps |x| of a difference x - mean becomes eps |x| rstd of xhat.
+    xhat = 1 + (largest(x) + largest(mean)) * largest(rstd)
+    if not backward:
+        arguments = (
+            Written(x.shape), Written((T, c)), Written((T, c)),
+            x, Parameter(gamma), Parameter(beta), eps,
+        )  # fmt: skip
+        y = largest(gamma) * np.sqrt(m) * xhat + largest(beta)
+        return Call(arguments, m, max(y, largest(x), largest(rstd) * xhat))
+    return Call(
+        (
+            Written(x.shape), Gradient((T, c)), Gradient((T, c)),
+            dy, x, mean, rstd, Parameter(gamma),
+        ),
+        m,
+        largest(dy) * max(m * xhat, largest(gamma) * largest(rstd) * (2 + 2 * xhat * np.sqrt(m))),
+    )  # fmt: skip
+
+
+@st.composite
+def elementwise_calls(draw: st.DrawFn, inputs: int) -> Call:
+    shape = tuple(draw(st.lists(st.integers(1, 4), min_size=2, max_size=5)))
+    rng = np.random.default_rng(draw(seeds))
+    arrays = uniform(rng, inputs, *shape)
+    return Call((Written(shape), *arrays), 1, 1 + max(map(largest, arrays)))
+
+
+@st.composite
+def tanh_backward_calls(draw: st.DrawFn) -> Call:
+    dx, dy, x = draw(elementwise_calls(2)).arguments
+    return Call((dx, dy, np.tanh(x)), 1, largest(dy))
+
+
+@st.composite
+def maxpool_calls(draw: st.DrawFn, backward: bool) -> Call:
+    g = draw(geometries(5))
+    T, B, c = (draw(few) for _ in range(3))
+    rng = np.random.default_rng(draw(seeds))
+    x, y = (T, B, *g.in_size, c), (T, B, *g.out_size, c)
+    if not backward:
+        image = rng.integers(-2, 3, x) if draw(st.booleans()) else uniform(rng, *x)
+        arguments = Written(y), Written(y, integer=True), image.astype(float)
+        return Call((*arguments, g.kernel, g.stride, g.pad), 1, largest(image))
+    # Any tap inside the image may have won.
+    winner = np.empty(y, np.int32)
+    for t, b, o, p, ch in np.ndindex(y):
+        tap = []
+        for axis, out in enumerate((o, p)):
+            start = out * g.stride[axis] - g.pad[axis]
+            low, high = max(start, 0), min(start + g.kernel[axis], g.in_size[axis])
+            tap.append(rng.integers(low, high) - start)
+        winner[t, b, o, p, ch] = tap[0] * g.kernel[1] + tap[1]
+    dy = uniform(rng, *y)
+    terms = prod(g.kernel)
+    return Call((Written(x), dy, winner, g.kernel, g.stride, g.pad), terms, terms * largest(dy))
+
+
+@st.composite
+def loss_calls(draw: st.DrawFn, labels: bool) -> Call:
+    T, B, n = (draw(st.integers(1, 4)) for _ in range(3))
+    rng = np.random.default_rng(draw(seeds))
+    out, target = uniform(rng, 2, T, B, n)
+    scale = draw(st.sampled_from((1 / B, 1.0)))
+    y = rng.integers(0, n, (T, B)) if labels else target
+    arguments = Written((T,)), Written(out.shape), out, y, scale
+    # For a label: log sum_n exp z - z <= 2 max |z| + log n. For a target: n squares.
+    size = 2 * largest(out) + n if labels else n * (largest(out) + largest(target)) ** 2
+    return Call(arguments, B * n, scale * B * (size + 2))
+
+
+@st.composite
+def sgd_calls(draw: st.DrawFn) -> Call:
+    shape = draw(few), draw(st.integers(1, 9))
+    rng = np.random.default_rng(draw(seeds))
+    phi, velocity, grad = uniform(rng, 3, *shape)
+    lr, momentum = draw(st.sampled_from((0.02, 1.5))), draw(st.sampled_from((0.0, 0.9)))
+    state = Updated(velocity) if momentum else None
+    magnitude = largest(phi) + (1 + lr) * (largest(velocity) + largest(grad))
+    return Call((Updated(phi), state, grad, lr, momentum), 2, magnitude)
+
+
+@st.composite
+def adam_calls(draw: st.DrawFn) -> Call:
+    shape = draw(few), draw(st.integers(1, 9))
+    rng = np.random.default_rng(draw(seeds))
+    phi, m, v, grad = uniform(rng, 4, *shape)
+    v *= v
+    t = rng.integers(0, 2000, shape[0])
+    lr, beta1, beta2 = 0.01, draw(st.sampled_from((0.0, 0.9))), 0.999
+    moment = Updated(m) if beta1 else None
+    arguments = Updated(phi), moment, Updated(v), Updated(t), grad, lr, beta1, beta2, 1e-8
+    rate = lr / (1 - beta1)
+    step = rate * (abs(m) + abs(grad)) / np.sqrt(beta2 * v + (1 - beta2) * grad**2)
+    return Call(arguments, 2, largest(phi) + largest(step) + largest(m) + largest(grad) ** 2 + 9)
+
+
+CALLS: dict[str, st.SearchStrategy[Call]] = {
+    "conv2d_forward": conv2d_calls(backward=False),
+    "conv2d_backward": conv2d_calls(backward=True),
+    "dense_forward": dense_calls(backward=False),
+    "dense_backward": dense_calls(backward=True),
+    "batchnorm_forward": batchnorm_calls(backward=False),
+    "batchnorm_backward": batchnorm_calls(backward=True),
+    "relu_forward": elementwise_calls(1),
+    "relu_backward": elementwise_calls(2),
+    "tanh_forward": elementwise_calls(1),
+    "tanh_backward": tanh_backward_calls(),
+    "maxpool_forward": maxpool_calls(backward=False),
+    "maxpool_backward": maxpool_calls(backward=True),
+    "softmax_cross_entropy": loss_calls(labels=True),
+    "squared_error": loss_calls(labels=False),
+    "sgd_step": sgd_calls(),
+    "adam_step": adam_calls(),
+}
+
+EVERY = [
+    pytest.param(operation, kernel, id=f"{operation}-{backend}-{version}")
+    for backend in BACKENDS
+    for operations in OPERATIONS.values()
+    for operation in operations
+    for version, kernel in versions(operation, backend).items()
+]
+
+every_version = pytest.mark.parametrize(("operation", "kernel"), EVERY)
+both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+# ------------------------------------------------------------------------------- the tests
+
+
+def test_every_operation_is_covered() -> None:
+    assert set(CALLS) == {name for operations in OPERATIONS.values() for name in operations}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_version_in_use_is_one_of_the_versions(backend: str) -> None:
+    for operation in CALLS:
+        used = getattr(kernels(backend), operation)
+        assert used in versions(operation, backend).values(), operation
+
+
+@every_version
+@both_types
+@given(data=st.data())
+def test_numbers_of_the_reference(
+    operation: str, kernel: Callable[..., None], dtype: type, data: st.DataObject
+) -> None:
+    call = data.draw(CALLS[operation])
+    reference = versions(operation, "numpy")["v1"]
+    expected = make(reference, call.rounded(dtype), np.float64)
+    close(make(kernel, call, dtype), expected, call, dtype)
+
+
+@every_version
+@both_types
+@given(data=st.data())
+def test_batched_equals_looped(
+    operation: str, kernel: Callable[..., None], dtype: type, data: st.DataObject
+) -> None:
+    """T tasks in one call are T calls, to rounding: what a library promises (see the test of the
+    same name in test_model.py)."""
+    call = data.draw(CALLS[operation])
+    together = make(kernel, call, dtype)
+    for t in range(len(together[0])):
+        alone = make(kernel, call.task(t), dtype)
+        close([array[t : t + 1] for array in together], alone, call, dtype)
+
+
+def close(got: list[NDArray], expected: list[NDArray], call: Call, dtype: type) -> None:
+    tolerance = 4 * (call.terms + 8) * np.finfo(dtype).eps * call.magnitude
+    assert tolerance < (2e-2 if dtype is np.float32 else 1e-10), "the test would be blind"
+    for result, reference in zip(got, expected, strict=True):
+        if result.dtype.kind == "f":
+            assert result.dtype == dtype
+            np.testing.assert_allclose(result, reference, rtol=0, atol=tolerance)
+        else:
+            np.testing.assert_array_equal(result, reference)
