@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 LINKED = (HERE / "minireptile" / "kernels").is_dir()
 
 CLI = ["safetensors>=0.4", "tqdm>=4.60", "pillow>=10.1", "matplotlib>=3.7", "pooch>=1.7"]
-DEV = [*CLI, "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10"]
+DEV = [*CLI, "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10", "sympy>=1.12"]
 
 setup(
     name="minireptile",
@@ -23,7 +23,12 @@ setup(
     python_requires=">=3.10",
     install_requires=["numpy>=1.24"],
     extras_require={"cli": CLI, "dev": DEV},
-    packages=["minireptile", "minireptile.tasks", "minireptile.kernels"],
+    packages=[
+        "minireptile",
+        "minireptile.kernels",
+        "minireptile.tasks",
+        "minireptile.testing",
+    ],
     package_dir={"": "."} if LINKED else {"": ".", "minireptile.kernels": "kernels"},
     package_data={"minireptile.kernels": ["*.md"]},
     entry_points={"console_scripts": ["minireptile=minireptile.cli:main"]},

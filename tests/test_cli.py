@@ -210,4 +210,5 @@ def test_check_fails_when_a_kernel_is_wrong(
     assert main(["check", "Tanh"]) == 2
     captured = capsys.readouterr()
     assert "WRONG" in captured.out
-    assert "1 of 1 gradients are wrong" in captured.err
+    assert "gradients of Tanh are wrong" in captured.err
+    assert "ratio 2 everywhere" in captured.out

@@ -193,7 +193,10 @@ def conv2d_calls(draw: st.DrawFn, backward: bool) -> Call:
     rng = np.random.default_rng(draw(seeds))
     shapes = (T, B, *g.in_size, c), (T, *g.kernel, c, n), (T, n), (T, B, *g.out_size, n)
     x, w, b, dy = (uniform(rng, *shape) for shape in shapes)
-    cols = Scratch((*dy.shape[:-1], *g.kernel, c))
+    # Room for some images of one task, or for some tasks with all their images.
+    images = draw(st.integers(1, B))
+    tasks = draw(st.integers(1, T)) if images == B else 1
+    cols = Scratch((tasks, images, *g.out_size, *g.kernel, c))
     bias = draw(st.booleans())
     if not backward:
         offset = Parameter(b) if bias else None

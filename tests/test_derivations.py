@@ -1,7 +1,12 @@
-"""The derivations beside the kernels: citations, quoted code and formulas agree with the code."""
+"""The derivations beside the kernels: citations, quoted code and formulas agree with the code.
+
+Each page ends in a section "Check": a doctest that writes its equations in NumPy and compares them
+with the kernels. It runs here.
+"""
 
 from __future__ import annotations
 
+import doctest
 import re
 from pathlib import Path
 
@@ -15,8 +20,11 @@ CODE = sorted(
 )
 
 NUMBERED = re.compile(r"\\qquad \((\d+)\)\n```$", re.M)
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 FENCE = re.compile(r"^```math\n(.*?)^```$", re.M | re.S)
 INLINE = re.compile(r"\$`([^`]*)`\$")
+BOXED = re.compile(r"\\boxed.*?\\qquad \((\d+)\)\n\Z", re.S)
+IN_COMMENT = re.compile(r"# .*?eq\. (\d+(?:(?:, | and | to )\d+)*)")
 CITED = re.compile(r"(\w+\.md)(?:,? (section|eq\.) (\d+(?:(?:, | and | to )\d+)*))?")
 TABLE = re.compile(
     r"^\| formula \| lines of \[`.+?`\]\((.+?)\) \|\n\|---\|---\|\n((?:\|.*\|\n)+)", re.M
@@ -34,6 +42,19 @@ def numbers(text: str) -> set[int]:
 
 def sections(page: str) -> set[int]:
     return {int(n) for n in re.findall(r"^## (\d+)\. ", page, re.M)}
+
+
+def boxed(page: str) -> set[int]:
+    """The numbers of a page's results, the boxed equations."""
+    return {int(n) for tex in FENCE.findall(page) for n in BOXED.findall(tex)}
+
+
+def check_of(page: Path) -> doctest.DocTest:
+    """The Python of a page as one doctest; its line numbers are the page's."""
+    text, source = page.read_text("utf-8"), ""
+    for fence in PYTHON.finditer(text):
+        source += "\n" * (text.count("\n", 0, fence.start(1)) - source.count("\n")) + fence[1]
+    return doctest.DocTestParser().get_doctest(source, {}, page.name, str(page), 0)
 
 
 def citations() -> list[tuple[str, str, str, str]]:
@@ -89,9 +110,13 @@ def test_quoted_line_is_in_the_code(page: str, file: str, quote: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_formulas_are_well_formed(page: Path) -> None:
     text = page.read_text("utf-8")
-    fences = re.findall(r"^```(.*)$", text, re.M)
-    assert fences[::2] == ["math"] * (len(fences) // 2), "a fence other than math, or not closed"
-    assert set(fences[1::2]) <= {""}
+    derivation, heading, check = text.partition("\n## Check\n")
+    assert heading, "there is no section Check"
+    assert "\n## " not in check, "the Check is the last section"
+    for part, kind in ((derivation, "math"), (check, "python")):
+        fences = re.findall(r"^```(.*)$", part, re.M)
+        assert fences[::2] == [kind] * (len(fences) // 2), f"a fence not {kind}, or not closed"
+        assert set(fences[1::2]) == {""}
     prose = FENCE.sub("", text)
     for tex in FENCE.findall(text) + INLINE.findall(prose):
         assert tex.count("{") - tex.count(r"\{") == tex.count("}") - tex.count(r"\}"), tex
@@ -107,3 +132,29 @@ def test_equations_are_numbered_in_order(page: Path) -> None:
     found = [int(n) for n in NUMBERED.findall(page.read_text("utf-8"))]
     assert found
     assert found == list(range(1, len(found) + 1))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_check_runs(page: Path) -> None:
+    check, report = check_of(page), list[str]()
+    assert any(example.want for example in check.examples)
+    assert all("default_rng()" not in example.source for example in check.examples), "no seed"
+    doctest.DocTestRunner(verbose=False).run(check, out=report.append)
+    assert not report, "".join(report)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_check_covers_every_boxed_equation(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert len(boxed(text)) == text.count(r"\boxed") > 0, "a boxed equation has no number"
+    examples = check_of(page).examples
+    compared = [i for i, example in enumerate(examples) if example.want]
+    cited = {
+        n: i
+        for i, example in enumerate(examples)
+        for found in IN_COMMENT.findall(example.source)
+        for n in numbers(found)
+    }
+    assert boxed(text) <= set(cited), "not in the Check"
+    assert set(cited) <= {int(n) for n in NUMBERED.findall(text)}, "there is no such equation"
+    assert max(cited.values()) <= compared[-1], "written, but not compared with anything"

@@ -14,6 +14,7 @@ from minireptile import BatchNorm, Conv2D, Dense, Flatten, InputError, MaxPool, 
 from minireptile import testing as checks
 from minireptile.backend import Kernels, kernels
 from minireptile.layers import Layer, Views
+from minireptile.model import LOSSES
 
 from .strategies import few, layers, seeds
 
@@ -28,13 +29,13 @@ def test_every_entry_of_every_gradient(
     kind: type[Layer], data: st.DataObject, T: int, B: int, seed: int
 ) -> None:
     layer, shape = data.draw(layers(kind))
-    found = checks.check_layer(layer, shape, T, B, seed)
-    assert [c.gradient for c in found] == ["dx", *(f"d{name}" for name in layer.params(shape))]
     # Over two values x, batch norm has dx ~ eps / (var + eps): the terms of dx cancel, and what
     # is left is smaller than they are by that factor.
-    tolerance = checks.TOLERANCE / (layer.eps if isinstance(layer, BatchNorm) else 1)
-    for c in found:
-        assert c.error <= tolerance, c
+    tolerance = 1e-12 / (layer.eps if isinstance(layer, BatchNorm) else 1)
+    x = np.random.default_rng(seed).standard_normal((T, B, *shape))
+    report = checks.check_gradients(layer, x, seed=seed, tolerance=tolerance)
+    assert list(report.errors) == ["dx", *(f"d{name}" for name in layer.params(shape))]
+    assert report.method == "complex step"
 
 
 @every_kind
@@ -63,10 +64,10 @@ def test_the_first_layer_needs_no_dx(
 
 def test_examples_pass_and_meet_every_layer() -> None:
     found = checks.check_layers()
-    assert all(c.passed for c in found), checks.table(found)
-    assert {c.layer for c in found} == {kind.__name__ for kind in KINDS}
+    assert all(row.report.passed for row in found), checks.table(found)
+    assert {row.layer for row in found} == {kind.__name__ for kind in KINDS} | set(LOSSES)
     only = checks.check_layers("BatchNorm")
-    assert [c.gradient for c in only] == ["dx", "dgamma", "dbeta"] * 2
+    assert [row.gradient for row in only] == ["dx", "dgamma", "dbeta"] * 2
     with pytest.raises(InputError, match="no layer 'Dropout' to check: choose one of BatchNorm"):
         checks.check_layers("Dropout")
 
@@ -88,9 +89,11 @@ class SlightlyWrong(Tanh):
 
 @pytest.mark.parametrize("factor", [1 + 1e-9, np.nan])
 def test_the_check_catches_a_wrong_entry(factor: float) -> None:
-    (check,) = checks.check_layer(SlightlyWrong(factor), (4,))
-    assert not check.passed
-    assert "WRONG" in checks.table([check])
+    x = np.random.default_rng(0).standard_normal((2, 3, 4))
+    with pytest.raises(checks.GradientError) as caught:
+        checks.check_gradients(SlightlyWrong(factor), x)
+    (finding,) = caught.value.report.findings
+    assert (finding.kind, finding.gradient) == ("nan" if np.isnan(factor) else "value", "dx")
 
 
 def test_complex_step_of_a_known_function() -> None:

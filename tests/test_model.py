@@ -153,7 +153,8 @@ def test_gradient_along_a_direction(name: str, B: int, seed: int) -> None:
     x, y = random_batch(model, rng, B)
     loss, grad = model.loss_and_grad(phi, x, y)
     along = float(grad @ v)
-    bound = 1e-11 * (abs(grad) @ abs(v) + abs(loss))
+    # The 1: where softmax is nearly 1, softmax - 1 keeps the rounding error of 1.
+    bound = 1e-11 * (abs(grad) @ abs(v) + abs(loss) + 1)
     assert abs(model.loss_and_grad(phi + 1e-20j * v, x, y)[0].imag / 1e-20 - along) <= bound
 
 

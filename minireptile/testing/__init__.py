@@ -1,0 +1,29 @@
+"""Proof that hand-derived gradients are right, for this product's layers and for anybody's.
+
+    from minireptile.testing import check_gradients
+    check_gradients((forward, backward), x, w, b)
+
+Works on NumPy arrays, on a pair of functions or an object with ``forward`` and ``backward``; needs
+nothing of the rest of the product. Hypothesis strategies: `minireptile.testing.strategies`.
+"""
+
+from .gradients import check_gradients
+from .identities import IdentityError, SameError, check_adjoint, check_hvp, check_same
+from .layers import check_layers, table
+from .numeric import complex_step
+from .report import Finding, GradientError, Report
+
+__all__ = [
+    "Finding",
+    "GradientError",
+    "IdentityError",
+    "Report",
+    "SameError",
+    "check_adjoint",
+    "check_gradients",
+    "check_hvp",
+    "check_layers",
+    "check_same",
+    "complex_step",
+    "table",
+]

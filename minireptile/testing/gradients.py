@@ -1,0 +1,304 @@
+"""`check_gradients`: every entry of every gradient, and what a backward pass may not do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import numeric
+from .diagnosis import diagnose
+from .numeric import Arrays, Function
+from .report import GradientError, Report
+from .subject import Subject, subject_of
+
+COMPLEX_TOLERANCE, DIFFERENCE_TOLERANCE = 1e-12, 1e-7
+MANY = 4000  # entries: above, a few random directions stand for all of them
+DIRECTIONS = 5
+
+
+def check_gradients(
+    subject: Any, *inputs: Any, params: Sequence[str] = (), seed: int = 0, method: str = "auto",
+    tolerance: float | None = None, name: str | None = None, backend: str = "numpy",
+) -> Report:  # fmt: skip
+    """Prove a backward pass right, or say how it is wrong.
+
+    Every entry of the gradient of every floating-point input and parameter is compared with a
+    numerical derivative of <dy, forward(inputs)>, for a random upstream gradient dy. The derivative
+    is a complex step where forward is analytic (compare by ``.real``; no ``abs``, no ``conj``, no
+    real buffers), exact to rounding; otherwise Richardson differences, which know their own error.
+    Large subjects are checked along random directions.
+
+    Parameters
+    ----------
+    subject : (forward, backward), object or layer
+        A pair of functions: ``forward(*inputs)`` returns y; ``backward(dy, *inputs)`` returns the
+        gradient of the input, or a tuple with one for each (None for one that has none).
+        An object: ``forward(*inputs)`` and ``backward(dy)``; its parameters are the attributes
+        named in `params`, and their gradients the attributes of that name after a "d".
+        A layer of minireptile: the input is x (T, B, ...); parameters are drawn.
+    *inputs : arrays
+        Floats are taken in double precision; integers are not differentiated.
+    params : sequence of str
+        Names of an object's parameters.
+    seed : int
+        Of the upstream gradient and of all directions.
+    method : {"auto", "complex step", "differences"}
+    tolerance : float, optional
+        Largest error allowed, relative to the largest entry of a gradient: 1e-12 for the complex
+        step, 1e-7 (and ten times the estimated error) for differences.
+    name : str, optional
+        What to call the subject.
+    backend : str
+        Whose kernels a layer of minireptile uses.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    GradientError
+        If something is wrong. Its message names the worst entry, the ratio, the pattern of the
+        error, and the call that shows it again.
+    """
+    s = subject_of(subject, inputs, params, name, seed, backend)
+    report = Report(s.name)
+    _check(s, report, np.random.default_rng([seed, 1]), method, tolerance)
+    if not report.passed:
+        call = f"check_gradients({s.name}, {', '.join(s.arrays)}, seed={seed})"
+        shapes = ", ".join(f"{n} {a.shape}" for n, a in s.arrays.items())
+        report.notes.append(f"again: {call} with {shapes}")
+        raise GradientError(report)
+    return report
+
+
+def _check(
+    s: Subject, report: Report, rng: np.random.Generator, method: str, tolerance: float | None
+) -> None:
+    arrays = {n: a.copy() for n, a in s.arrays.items()}
+    y = _forward(s, report, arrays)
+    if y is None:
+        return
+    dy = rng.standard_normal(y.shape)
+    floats = [n for n, a in arrays.items() if a.dtype.kind == "f"]
+    got = _backward(s, report, dy, arrays, floats)
+
+    def value(at: Arrays) -> complex:
+        return complex((s.forward(at) * dy).sum())
+
+    arrays, got = _around_kinks(s, report, rng, dy, value, arrays, got, floats)
+    along = {n: rng.standard_normal(arrays[n].shape) for n in floats}
+    analytic = method != "differences" and numeric.is_analytic(value, arrays, along)
+    report.method = "complex step" if analytic else "differences"
+    limit = tolerance or (COMPLEX_TOLERANCE if analytic else DIFFERENCE_TOLERANCE)
+    for n in floats:
+        if n in got:
+            _compare(report, rng, value, arrays, n, got[n], analytic, limit, y.shape)
+
+
+def _forward(s: Subject, report: Report, arrays: Arrays) -> NDArray | None:
+    """The output, if forward is a function at all: finite, repeatable, leaving its inputs alone."""
+    before = {n: a.copy() for n, a in arrays.items()}
+    y = np.array(s.forward(arrays))
+    again = np.array(s.forward(arrays))
+    for n in arrays:
+        if not np.array_equal(arrays[n], before[n], equal_nan=True):
+            report.add("mutates input", n, f"forward changes its input {n}: work on a copy")
+            return None
+    if y.shape != again.shape or not np.array_equal(y, again, equal_nan=True):
+        report.add("random", "", "forward is random: called twice, it gives two answers; fix its "
+                   "generator's seed inside forward")  # fmt: skip
+        return None
+    if not np.isfinite(y).all():
+        report.add("nan", "", "forward gives NaN or infinity at this point: choose other inputs")
+        return None
+    return y
+
+
+def _backward(
+    s: Subject, report: Report, dy: NDArray, arrays: Arrays, floats: list[str]
+) -> dict[str, NDArray]:
+    """The gradients that can be compared; all that is wrong with the others is noted."""
+    before = {n: a.copy() for n, a in arrays.items()}
+    upstream = dy.copy()
+    raw = _copies(s.backward(upstream, arrays))
+    changed = [n for n in arrays if not np.array_equal(arrays[n], before[n], equal_nan=True)]
+    if not np.array_equal(upstream, dy):
+        changed.append("the upstream gradient")
+    for n in changed:
+        report.add("mutates input", n, f"backward changes its input {n}: work on a copy")
+    if changed:
+        return {}  # what it computed after the change means nothing
+    got: dict[str, NDArray] = {}
+    for n in floats:
+        gradient, want = raw.get(n), arrays[n]
+        if gradient is None:
+            report.add("none", f"d{n}", "backward returns None, and the input is a float array")
+        elif gradient.shape != want.shape:
+            hint = ""
+            if _broadcasts_to(gradient.shape, want.shape):
+                hint = "; it broadcasts, so that an update with it raises no error and is wrong"
+            report.add("shape", f"d{n}", f"has shape {gradient.shape}, expected {want.shape}{hint}")
+        elif gradient.dtype != np.float64:
+            report.add("dtype", f"d{n}", f"is {gradient.dtype} for float64 inputs: a conversion "
+                       "on the way loses digits")  # fmt: skip
+        elif not np.isfinite(gradient).all():
+            bad = np.argwhere(~np.isfinite(gradient))
+            where = tuple(map(int, bad[0]))
+            report.add("nan", f"d{n}", f"{len(bad)} entries are NaN or infinite, the first at "
+                       f"{where}: never written, or divided by zero")  # fmt: skip
+        else:
+            got[n] = gradient
+    if got:
+        _check_linearity(s, report, dy, arrays, got)
+    return got
+
+
+def _check_linearity(
+    s: Subject, report: Report, dy: NDArray, arrays: Arrays, got: dict[str, NDArray]
+) -> None:
+    """A backward pass is linear in dy and remembers nothing of its last call."""
+    again, double, negative = (_copies(s.backward(c * dy, arrays)) for c in (1, 2, -1))
+    for n in list(got):
+        g = got[n]
+        scale = max(float(np.abs(g).max()), 1e-300)
+
+        def same(a: NDArray | None, b: NDArray, scale: float = scale) -> bool:
+            return a is not None and bool(np.abs(a - b).max() <= 1e-9 * scale)
+
+        if not same(again[n], g):
+            twice = ": it adds to what was there" if same(again[n], 2 * g) else ""
+            report.add("accumulates", f"d{n}", f"a second call gives another answer{twice}; "
+                       "overwrite the gradient instead of adding to a stale buffer")  # fmt: skip
+            del got[n]
+        elif np.any(g) and same(double[n], g):
+            report.add("ignores upstream", f"d{n}", "does not change with the upstream gradient: "
+                       "multiply by dy")  # fmt: skip
+        elif not (same(double[n], 2 * g) and same(negative[n], -g)):
+            report.add("not linear", f"d{n}", "is not linear in the upstream gradient: backward "
+                       "may multiply dy or select from it by the inputs, and never by dy's own "
+                       "sign or size")  # fmt: skip
+
+
+def _around_kinks(
+    s: Subject, report: Report, rng: np.random.Generator, dy: NDArray, value: Function,
+    arrays: Arrays, got: dict[str, NDArray], floats: list[str],
+) -> tuple[Arrays, dict[str, NDArray]]:  # fmt: skip
+    """Where forward bends at the inputs, look at the ties, then step away from the bend."""
+    for attempt in range(5):
+        directions = [
+            {n: rng.standard_normal(arrays[n].shape) for n in floats} for _ in range(DIRECTIONS)
+        ]
+        if not any(numeric.has_kink(value, arrays, v) for v in directions):
+            break
+        if attempt == 0 and len(got) == len(floats):
+            _check_ties(report, value, arrays, got)
+        size = {n: 0.01 * max(float(np.abs(arrays[n]).max()), 1e-2) for n in floats}
+        moved = {n: arrays[n] + size[n] * rng.standard_normal(arrays[n].shape) for n in floats}
+        arrays = {**arrays, **moved}
+        raw = _copies(s.backward(dy.copy(), {n: a.copy() for n, a in arrays.items()}))
+        got = {n: g for n in got if (g := raw[n]) is not None}
+        if attempt == 0:
+            report.notes.append(
+                "forward has a kink at the inputs (a ReLU at 0, a tie in a max), so every entry "
+                "was compared at inputs moved by about 1 %"
+            )
+    return arrays, got
+
+
+def _check_ties(report: Report, value: Function, arrays: Arrays, got: dict[str, NDArray]) -> None:
+    """At a tie in a max, moving all tied inputs together meets no bend, so that the slope must fit.
+
+    Along a single input there is no telling which side's slope the gradient should be.
+    """
+    for n, g in got.items():
+        entries = np.ndindex(g.shape) if g.size <= MANY else iter(())
+        units = [numeric.unit(g, index) for index in entries]
+        bent = [u for u in units if numeric.has_kink(value, arrays, {n: u})][:20]
+        for u, w in combinations(bent, 2):
+            v = {n: u + w}
+            if numeric.has_kink(value, arrays, v):
+                continue
+            want, error = numeric.richardson_slope(value, arrays, v, 1e-3)
+            slope = float((g * v[n]).sum())
+            if abs(slope - want) > 1e-6 * abs(want) + 100 * error + 1e-12:
+                at = [tuple(map(int, index)) for index in np.argwhere(v[n])]
+                report.add(
+                    "kink", f"d{n}", f"inputs {at[0]} and {at[1]} tie in a max: moved together, "
+                    f"the slope is {want:.6g}, and the gradient says {slope:.6g}: a tie must share "
+                    "its gradient or give it to one, not to each",
+                )  # fmt: skip
+                return
+
+
+def _compare(
+    report: Report, rng: np.random.Generator, value: Function, arrays: Arrays, n: str,
+    got: NDArray, analytic: bool, limit: float, y_shape: tuple[int, ...],
+) -> None:  # fmt: skip
+    report.shapes[f"d{n}"] = got.shape
+    if got.size > MANY:
+        error = _along_directions(rng, value, arrays, n, got, analytic)
+        report.errors[f"d{n}"] = error
+        if error <= limit:
+            return
+        chosen = rng.choice(got.size, MANY // 10, replace=False)
+        entries = [tuple(map(int, np.unravel_index(i, got.shape))) for i in chosen]
+    else:
+        entries = list(np.ndindex(got.shape))
+    want, uncertain = numeric.gradient(value, arrays, n, analytic, entries)
+    known = np.isfinite(want)
+    scale = max(float(np.abs(want[known]).max()), 1e-300)
+    if scale < 1e-14 and not np.any(np.abs(got[known]) > 1e-12):
+        scale = 1.0  # nothing depends on this input, up to rounding
+    decided = known & (uncertain <= 1e-3 * scale)
+    if not decided.all() and got.size <= MANY:
+        undecided = int((~decided).sum())
+        report.notes.append(f"d{n}: {undecided} entries undecided, differences do not settle there")
+    if not decided.any():
+        return
+    difference = np.where(decided, np.abs(got - want), 0.0)
+    excess = difference - np.where(decided, 10 * uncertain, 0.0)
+    report.errors[f"d{n}"] = float(difference.max() / scale)
+    if excess.max() <= limit * scale:
+        return
+    worst = tuple(map(int, np.unravel_index(int(difference.argmax()), got.shape)))
+    wrong = int((excess > limit * scale).sum())
+    ratio = got[worst] / want[worst] if want[worst] else np.inf
+    lines = [
+        f"is wrong in {wrong} of {int(decided.sum())} entries, shape {got.shape}",
+        f"worst at {worst}: analytic {got[worst]:.9g}, numeric {want[worst]:.9g}, "
+        f"ratio {ratio:.6g}",
+    ]
+    if decided.all():
+        lines += diagnose(n, got, want, arrays, y_shape)
+    report.add("value", f"d{n}", "\n".join(lines))
+
+
+def _along_directions(
+    rng: np.random.Generator, value: Function, arrays: Arrays, n: str, got: NDArray, analytic: bool
+) -> float:
+    """The largest relative error of <gradient, v> over a few random directions v."""
+    errors = []
+    for _ in range(DIRECTIONS):
+        v = {n: rng.standard_normal(got.shape)}
+        if analytic:
+            slope = numeric.complex_slope(value, arrays, v)
+        else:
+            slope, _ = numeric.richardson_slope(value, arrays, v, 1e-2 / np.sqrt(got.size))
+        errors.append(abs(slope - float((got * v[n]).sum())) / float(np.linalg.norm(got)))
+    return max(errors)
+
+
+def _copies(gradients: dict[str, Any]) -> dict[str, NDArray | None]:
+    return {n: None if g is None else np.array(g) for n, g in gradients.items()}
+
+
+def _broadcasts_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, target) == target
+    except ValueError:
+        return False

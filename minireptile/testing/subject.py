@@ -1,0 +1,153 @@
+"""What is checked: a pair of functions, an object, or a layer, behind one face."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backend import kernels
+from ..errors import InputError
+from ..layers import Layer
+from .numeric import Arrays
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something with a forward and a backward pass.
+
+    Attributes
+    ----------
+    name : str
+    arrays : dict
+        Inputs and parameters by name.
+    forward : callable
+        Takes such a dict, returns the output.
+    backward : callable
+        Takes the upstream gradient and such a dict, returns the gradients by name.
+    """
+
+    name: str
+    arrays: Arrays
+    forward: Callable[[Arrays], NDArray]
+    backward: Callable[[NDArray, Arrays], dict[str, Any]]
+
+
+def subject_of(
+    what: Any, inputs: Sequence[Any], params: Sequence[str], name: str | None, seed: int,
+    backend: str = "numpy",
+) -> Subject:  # fmt: skip
+    """Make a `Subject` of what a user hands in; see `check_gradients`."""
+    if isinstance(what, Layer):
+        return _of_layer(what, np.asarray(inputs[0], np.float64), name, seed, backend)
+    if isinstance(what, tuple) and len(what) == 2 and all(map(callable, what)):
+        return _of_functions(what[0], what[1], inputs, name)
+    if callable(getattr(what, "forward", None)) and callable(getattr(what, "backward", None)):
+        return _of_object(what, inputs, params, name)
+    raise InputError(
+        "give a pair of functions (forward, backward), an object with forward and backward, "
+        f"or a layer, not {type(what).__name__}"
+    )
+
+
+def _double(value: Any) -> NDArray:
+    """Floats in double precision, so that the check is as sharp as can be; others as they are."""
+    array = np.asarray(value)
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def _names(function: Callable[..., Any], count: int) -> list[str]:
+    try:
+        found = [
+            p.name
+            for p in inspect.signature(function).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+    except (TypeError, ValueError):
+        found = []
+    return found[:count] if len(found) >= count else [f"input{i}" for i in range(count)]
+
+
+def _as_dict(gradients: Any, names: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(gradients, tuple | list):
+        gradients = (gradients,)
+    if len(gradients) != len(names):
+        raise InputError(
+            f"backward returned {len(gradients)} gradients for {len(names)} inputs "
+            f"({', '.join(names)}): return one for each, None for an input without one"
+        )
+    return dict(zip(names, gradients, strict=True))
+
+
+def _of_functions(
+    forward: Callable[..., Any], backward: Callable[..., Any], inputs: Sequence[Any],
+    name: str | None,
+) -> Subject:  # fmt: skip
+    names = _names(forward, len(inputs))
+    return Subject(
+        name or str(getattr(forward, "__name__", "function")),
+        {n: _double(x) for n, x in zip(names, inputs, strict=True)},
+        lambda arrays: np.asarray(forward(*arrays.values())),
+        lambda dy, arrays: _as_dict(backward(dy, *arrays.values()), names),
+    )
+
+
+def _of_object(
+    layer: Any, inputs: Sequence[Any], params: Sequence[str], name: str | None
+) -> Subject:
+    names = _names(layer.forward, len(inputs))
+
+    def forward(arrays: Arrays) -> NDArray:
+        kept = {p: getattr(layer, p) for p in params}
+        try:
+            for p in params:
+                setattr(layer, p, arrays[p])
+            return np.asarray(layer.forward(*(arrays[n] for n in names)))
+        finally:
+            for p in params:
+                setattr(layer, p, kept[p])
+
+    def backward(dy: NDArray, arrays: Arrays) -> dict[str, Any]:
+        kept = {p: getattr(layer, p) for p in params}
+        try:
+            for p in params:
+                setattr(layer, p, arrays[p])
+            layer.forward(*(arrays[n] for n in names))
+            gradients = _as_dict(layer.backward(dy), names)
+        finally:
+            for p in params:
+                setattr(layer, p, kept[p])
+        return gradients | {p: getattr(layer, f"d{p}", None) for p in params}
+
+    values = {n: _double(x) for n, x in zip(names, inputs, strict=True)}
+    values |= {p: _double(getattr(layer, p)) for p in params}
+    return Subject(name or type(layer).__name__, values, forward, backward)
+
+
+def _of_layer(layer: Layer, x: NDArray, name: str | None, seed: int, backend: str) -> Subject:
+    rng, T, B, shape = np.random.default_rng(seed), x.shape[0], x.shape[1], x.shape[2:]
+    k = kernels(backend)
+    p = {n: rng.standard_normal((T, *param.shape)) for n, param in layer.params(shape).items()}
+
+    def run(arrays: Arrays) -> tuple[NDArray, dict[str, NDArray], Arrays, NDArray]:
+        dtype = np.result_type(*arrays.values())
+        cast = {n: a.astype(dtype) for n, a in arrays.items()}
+        x_now = cast.pop("x")
+        y = np.full((T, B, *layer.out_shape(shape)), np.nan, dtype)
+        saved = layer.saved(T, B, shape, dtype)
+        here = k if dtype.kind == "f" else kernels("numpy")  # complex numbers are the reference's
+        layer.forward(here, y, x_now, cast, saved)
+        return y, saved, cast, x_now
+
+    def backward(dy: NDArray, arrays: Arrays) -> dict[str, Any]:
+        y, saved, cast, x_now = run(arrays)
+        dx = np.full_like(x_now, np.nan)
+        dp = {n: np.full_like(a, np.nan) for n, a in cast.items()}
+        layer.backward(k, dx, dp, dy, x_now, y, cast, saved)
+        return {"x": dx, **dp}
+
+    return Subject(name or repr(layer), {"x": x, **p}, lambda arrays: run(arrays)[0], backward)
