@@ -30,6 +30,6 @@ setup(
         "minireptile.testing",
     ],
     package_dir={"": "."} if LINKED else {"": ".", "minireptile.kernels": "kernels"},
-    package_data={"minireptile.kernels": ["*.md"]},
+    package_data={"minireptile.kernels": ["*.md"], "minireptile.testing": ["*.md"]},
     entry_points={"console_scripts": ["minireptile=minireptile.cli:main"]},
 )

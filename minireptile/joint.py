@@ -34,6 +34,5 @@ def joint(
         phi = np.repeat(theta[None], pooled.meta_batch, axis=0)
         loss, grad = model.loss_and_grad(phi, x[0], y[0])
         optimizer.step(theta, grad.mean(0), state, model.kernels)
-        check_finite(loss, theta, it)
-        run = Snapshot(it + 1, theta, state, loss[None])
+        run = check_finite(Snapshot(it + 1, theta, state, loss[None]))
         yield run

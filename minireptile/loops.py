@@ -110,10 +110,11 @@ def begin(model: Model, optimizer: Optimizer, loops: Loops) -> Snapshot:
     return Snapshot(0, theta, optimizer.init(theta), np.empty((0, 0)))
 
 
-def check_finite(loss: NDArray, theta: NDArray, iteration: int) -> None:
-    """Raise `InputError` if a loss or a parameter is NaN or infinite."""
-    if not (np.isfinite(loss).all() and np.isfinite(theta).all()):
+def check_finite(run: Snapshot) -> Snapshot:
+    """The run itself; `InputError` if a loss, a parameter or the state is NaN or infinite."""
+    if not all(np.isfinite(a).all() for a in (run.loss, run.theta, *run.state.values())):
         raise InputError(
             f"the run diverged: a loss or parameter became NaN or infinite in iteration "
-            f"{iteration + 1}; lower --inner-lr or --epsilon"
+            f"{run.iteration}; lower --inner-lr or --epsilon"
         )
+    return run

@@ -31,8 +31,7 @@ def reptile(
         phi = np.repeat(run.theta[None], loops.meta_batch, axis=0)         # T copies of theta
         loss, state = adapt_tasks(model, phi, x, y, optimizer, run.state, loops.state)
         theta = run.theta + loops.epsilon_at(it) * (phi.mean(0) - run.theta)
-        check_finite(loss, theta, it)
-        run = Snapshot(it + 1, theta, state, loss)
+        run = check_finite(Snapshot(it + 1, theta, state, loss))
         yield run
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# The same examples every time; `pytest --hypothesis-profile=search` looks for new ones. Neither
-# minds a slow machine.
+# The same examples every time; HYPOTHESIS_PROFILE=thorough looks for new ones, and digs deeper.
+# Neither minds a slow machine.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", patient, derandomize=True, max_examples=25)
-settings.register_profile("search", patient, max_examples=1000)
-settings.load_profile("quick")
+settings.register_profile("thorough", patient, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(scope="session")

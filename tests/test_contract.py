@@ -26,8 +26,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from minireptile.backend import BACKENDS, OPERATIONS, kernels, versions
-
-from .strategies import few, geometries, seeds
+from minireptile.testing.strategies import few, geometries, seeds
 
 GAP = 3  # numbers between two parameters of a vector that belong to nobody
 

@@ -138,6 +138,7 @@ def test_equations_are_numbered_in_order(page: Path) -> None:
 def test_check_runs(page: Path) -> None:
     check, report = check_of(page), list[str]()
     assert any(example.want for example in check.examples)
+    assert all("False" not in example.want for example in check.examples)
     assert all("default_rng()" not in example.source for example in check.examples), "no seed"
     doctest.DocTestRunner(verbose=False).run(check, out=report.append)
     assert not report, "".join(report)

@@ -28,7 +28,7 @@ from minireptile.rng import Stream, generator
 from minireptile.tasks.base import Task, Tasks, minibatches
 from minireptile.tasks.sine import Sine
 
-from .strategies import OPTIMIZERS, Corners, assert_same_state, tiny_model, tiny_tasks
+from .small import OPTIMIZERS, Corners, assert_same_state, tiny_model, tiny_tasks
 
 TASKS = tiny_tasks()
 module = import_module("minireptile.evaluate")  # minireptile.evaluate itself is the function

@@ -21,8 +21,7 @@ from minireptile.backend import kernels, versions
 from minireptile.kernels.conv2d_numpy import col2im, im2col
 from minireptile.kernels.window import output_size, taps
 from minireptile.testing import complex_step
-
-from .strategies import Geometry, few, geometries, seeds
+from minireptile.testing.strategies import Geometry, few, geometries, seeds
 
 K = kernels("numpy")
 EPS = np.finfo(np.float64).eps

@@ -15,8 +15,7 @@ from minireptile import testing as checks
 from minireptile.backend import Kernels, kernels
 from minireptile.layers import Layer, Views
 from minireptile.model import LOSSES
-
-from .strategies import few, layers, seeds
+from minireptile.testing.strategies import few, layers, seeds
 
 K = kernels("numpy")
 KINDS: list[type[Layer]] = [Conv2D, Dense, BatchNorm, ReLU, Tanh, MaxPool, Flatten]

@@ -18,14 +18,7 @@ from minireptile.reptile import adapt_tasks
 from minireptile.tasks.base import Tasks
 from minireptile.tasks.sine import Sine
 
-from .strategies import (
-    OPTIMIZERS,
-    assert_same_state,
-    random_batch,
-    random_phi,
-    tiny_model,
-    tiny_tasks,
-)
+from .small import OPTIMIZERS, assert_same_state, random_batch, random_phi, tiny_model, tiny_tasks
 
 TASKS = tiny_tasks()
 every_policy = pytest.mark.parametrize("policy", POLICIES)
@@ -283,12 +276,13 @@ def test_divergence_is_reported(algorithm: Any, optimizer: Optimizer) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_loss_or_a_parameter_alone_shows_it(bad: float) -> None:
-    good = np.ones((2, 2))
-    check_finite(good, good[0], 6)
-    for loss, theta in ((np.array([[1.0, bad]]), good[0]), (good, np.array([bad, 1.0]))):
+def test_a_loss_a_parameter_or_a_moment_alone_shows_it(bad: float) -> None:
+    good = Snapshot(7, np.ones(2), {"v": np.ones(2), "t": np.array(5)}, np.ones((2, 2)))
+    assert check_finite(good) is good
+    one_bad = np.array([1.0, bad])
+    for change in ({"loss": one_bad[None]}, {"theta": one_bad}, {"state": {"v": one_bad}}):
         with pytest.raises(InputError, match="became NaN or infinite in iteration 7;"):
-            check_finite(loss, theta, 6)
+            check_finite(replace(good, **change))
 
 
 def test_divergence_names_the_iteration() -> None:

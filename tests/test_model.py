@@ -29,8 +29,9 @@ from minireptile import (
     omniglot_cnn,
     sine_mlp,
 )  # fmt: skip
+from minireptile.testing.strategies import few, seeds
 
-from .strategies import few, random_batch, random_phi, seeds, tiny_model, tiny_stacks
+from .small import random_batch, random_phi, tiny_model, tiny_stacks
 
 STACKS = tiny_stacks()
 every_stack = pytest.mark.parametrize("name", STACKS)

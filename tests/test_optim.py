@@ -14,15 +14,9 @@ from numpy.typing import NDArray
 from minireptile import SGD, Adam, InputError
 from minireptile.optim import Optimizer, merge, spread
 from minireptile.reptile import adapt, adapt_tasks
+from minireptile.testing.strategies import seeds
 
-from .strategies import (
-    OPTIMIZERS,
-    assert_same_state,
-    random_batch,
-    random_phi,
-    seeds,
-    tiny_model,
-)
+from .small import OPTIMIZERS, assert_same_state, random_batch, random_phi, tiny_model
 
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 rates = st.floats(1e-3, 1.0)

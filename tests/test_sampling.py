@@ -22,8 +22,9 @@ from minireptile.tasks.images import (
     with_rotations,
 )
 from minireptile.tasks.sine import Sine
+from minireptile.testing.strategies import seeds
 
-from .strategies import seeds, tiny_classes, tiny_tasks
+from .small import tiny_classes, tiny_tasks
 
 BOTH: list[Tasks] = [tiny_tasks(), Sine()]
 every_tasks = pytest.mark.parametrize("tasks", BOTH, ids=["images", "sine"])

@@ -114,6 +114,8 @@ def from_arrays(
 
 def take_classes(data: ImageClasses, classes: Sequence[int] | NDArray) -> ImageClasses:
     """The given classes of `data`, in the given order."""
+    if len(classes) == 0:
+        raise InputError("no classes are left to take: a split must have some")
     runs = [np.arange(data.starts[c], data.starts[c + 1]) for c in classes]
     return ImageClasses(
         data.images[np.concatenate(runs)],
@@ -128,6 +130,11 @@ def with_rotations(data: ImageClasses) -> ImageClasses:
 
     Square images only. Source: Santoro et al., 2016; supervised_reptile/omniglot.py:51-63.
     """
+    if data.images.shape[1] != data.images.shape[2]:
+        raise InputError(
+            f"images of {data.images.shape[1:3]} pixels cannot be turned by 90 degrees: "
+            "make them square or leave the rotations out"
+        )
     turned = [np.rot90(data.images, turns, axes=(1, 2)) for turns in range(4)]
     offsets = [data.starts[:-1] + turns * len(data.images) for turns in range(4)]
     return ImageClasses(
