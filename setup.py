@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 LINKED = (HERE / "minireptile" / "kernels").is_dir()
 
 CLI = ["safetensors>=0.4", "tqdm>=4.60", "pillow>=10.1", "matplotlib>=3.7", "pooch>=1.7"]
-DEV = [*CLI, "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10", "sympy>=1.12"]
+DEV = [*CLI, "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10", "sympy>=1.13"]
 
 setup(
     name="minireptile",

@@ -5,6 +5,8 @@ The mistakes that people make in the mathematics are in tests/mistakes.
 
 from __future__ import annotations
 
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -283,3 +285,37 @@ def test_the_models_own_hvp_passes() -> None:
         model.init(0),
         loss=lambda t: float(model.loss_and_grad(t, x, y)[0]),
     )
+
+
+class OnDevice(np.ndarray):
+    """Stands in for a CuPy array: one that `get` brings back."""
+
+    __cuda_array_interface__ = None
+
+    def get(self) -> NDArray:
+        return self.view(np.ndarray).copy()
+
+
+def test_arrays_on_a_device_go_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The traffic only: a stand-in for CuPy, since there may be no device here."""
+    cupy = types.ModuleType("cupy")
+    cupy.asarray = lambda a: np.array(a).view(OnDevice)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    x, w, b = (a.view(OnDevice) for a in (X, W, B))
+    seen = []
+
+    def watched(x: NDArray, w: NDArray, b: NDArray) -> NDArray:
+        seen.append(all(isinstance(a, OnDevice) for a in (x, w, b)))
+        return forward(x, w, b)
+
+    report = check_gradients((watched, backward), x, w, b)
+    assert report.passed
+    assert all(seen)
+    with pytest.raises(GradientError, match="ratio -1"):
+        check_gradients((watched, lambda dy, x, w, b: (-dy @ w.T, x.T @ dy, dy.sum(0))), x, w, b)
+    with pytest.raises(GradientError, match="changes its input x"):
+        check_gradients((watched, spoils_x), x, w, b)
+    layer = Affine()
+    layer.w = W.view(OnDevice)
+    assert check_gradients(layer, x, params=["w"]).errors.keys() == {"dx", "dw"}
+    assert isinstance(layer.w, OnDevice)

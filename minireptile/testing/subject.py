@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import kernels
-from ..errors import InputError
+from ..errors import InputError, require
 from ..layers import Layer
 from .numeric import Arrays
 
@@ -56,8 +56,34 @@ def subject_of(
 
 def _double(value: Any) -> NDArray:
     """Floats in double precision, so that the check is as sharp as can be; others as they are."""
-    array = np.asarray(value)
+    array = np.array(_host(value))
     return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def _on_device(value: Any) -> bool:
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def _host(value: Any) -> Any:
+    """A CuPy array as a NumPy array; lists and tuples of them too; anything else as it is."""
+    if isinstance(value, tuple | list) and any(map(_on_device, value)):
+        return tuple(map(_host, value))
+    return value.get() if _on_device(value) else value
+
+
+def _through_device(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function between NumPy arrays, computed on CuPy's. Changes to inputs are copied back."""
+
+    def call(*arrays: Any) -> Any:
+        cupy = require("cupy", "cuda12")
+        lent = [cupy.asarray(a) if isinstance(a, np.ndarray) else a for a in arrays]
+        result = _host(function(*lent))
+        for array, copy in zip(arrays, lent, strict=True):
+            if isinstance(array, np.ndarray):
+                array[...] = _host(copy)
+        return result
+
+    return call
 
 
 def _names(function: Callable[..., Any], count: int) -> list[str]:
@@ -88,8 +114,11 @@ def _of_functions(
     name: str | None,
 ) -> Subject:  # fmt: skip
     names = _names(forward, len(inputs))
+    name = name or str(getattr(forward, "__name__", "function"))
+    if any(map(_on_device, inputs)):
+        forward, backward = _through_device(forward), _through_device(backward)
     return Subject(
-        name or str(getattr(forward, "__name__", "function")),
+        name,
         {n: _double(x) for n, x in zip(names, inputs, strict=True)},
         lambda arrays: np.asarray(forward(*arrays.values())),
         lambda dy, arrays: _as_dict(backward(dy, *arrays.values()), names),
@@ -100,32 +129,38 @@ def _of_object(
     layer: Any, inputs: Sequence[Any], params: Sequence[str], name: str | None
 ) -> Subject:
     names = _names(layer.forward, len(inputs))
+    every = [*names, *params]
+    device = any(_on_device(x) for x in [*inputs, *(getattr(layer, p) for p in params)])
 
-    def forward(arrays: Arrays) -> NDArray:
-        kept = {p: getattr(layer, p) for p in params}
-        try:
-            for p in params:
-                setattr(layer, p, arrays[p])
-            return np.asarray(layer.forward(*(arrays[n] for n in names)))
-        finally:
-            for p in params:
-                setattr(layer, p, kept[p])
+    def with_params(function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function of inputs and parameters, which are put into the layer for its duration."""
 
-    def backward(dy: NDArray, arrays: Arrays) -> dict[str, Any]:
-        kept = {p: getattr(layer, p) for p in params}
-        try:
-            for p in params:
-                setattr(layer, p, arrays[p])
-            layer.forward(*(arrays[n] for n in names))
-            gradients = _as_dict(layer.backward(dy), names)
-        finally:
-            for p in params:
-                setattr(layer, p, kept[p])
-        return gradients | {p: getattr(layer, f"d{p}", None) for p in params}
+        def call(*arrays: Any) -> Any:
+            lead, given = arrays[: -len(params) or None], arrays[len(arrays) - len(params) :]
+            kept = {p: getattr(layer, p) for p in params}
+            try:
+                for p, value in zip(params, given, strict=True):
+                    setattr(layer, p, value)
+                return function(*lead)
+            finally:
+                for p in params:
+                    setattr(layer, p, kept[p])
 
+        return _through_device(call) if device else call
+
+    def run_backward(dy: Any, *lead: Any) -> tuple[Any, ...]:
+        layer.forward(*lead)
+        gradients = _as_dict(layer.backward(dy), names)
+        return (*gradients.values(), *(getattr(layer, f"d{p}", None) for p in params))
+
+    forward, backward = with_params(layer.forward), with_params(run_backward)
     values = {n: _double(x) for n, x in zip(names, inputs, strict=True)}
-    values |= {p: _double(getattr(layer, p)) for p in params}
-    return Subject(name or type(layer).__name__, values, forward, backward)
+    return Subject(
+        name or type(layer).__name__,
+        values | {p: _double(getattr(layer, p)) for p in params},
+        lambda arrays: np.asarray(forward(*(arrays[n] for n in every))),
+        lambda dy, arrays: dict(zip(every, backward(dy, *(arrays[n] for n in every)), strict=True)),
+    )
 
 
 def _of_layer(layer: Layer, x: NDArray, name: str | None, seed: int, backend: str) -> Subject:
