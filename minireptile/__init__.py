@@ -3,7 +3,9 @@
 ``import minireptile as mr`` needs NumPy alone; everything else loads when it is first used.
 """
 
-from . import testing
+from importlib import import_module
+from types import ModuleType
+
 from .errors import InputError, MissingPackage
 from .evaluate import Accuracy, Protocol, Regression, evaluate, evaluate_regression
 from .joint import joint
@@ -44,3 +46,9 @@ __all__ = [
     "sine_mlp",
     "testing",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name == "testing":  # when first used: the library does not need it
+        return import_module(".testing", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

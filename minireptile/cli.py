@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seed", type=int, help="of the tasks; the run's own by default")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     evaluate.add_argument("--on", choices=DATASETS, help="evaluate on another data set")
-    evaluate.add_argument("--data", help="where the data lies now")
+    evaluate.add_argument("--data", metavar="DATA", help="where the data lies now")
 
     check = commands.add_parser("check", help="check every layer's gradients")
     check.add_argument("layer", nargs="?", metavar="LAYER", help="only this one, such as Conv2D")
@@ -76,7 +76,7 @@ def _add_option(command: argparse.ArgumentParser, f: Any) -> None:
         return
     kind = {"int": int, "float": float, "str": str}[f.type]
     choices = f.metadata["choices"] or None
-    metavar = None if choices else {"int": "N", "float": "X", "str": "S"}[f.type]
+    metavar = None if choices else {"int": "N", "float": "X", "str": f.name.upper()}[f.type]
     command.add_argument(name, type=kind, choices=choices, metavar=metavar, help=help)
 
 
