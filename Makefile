@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-slow bench clean
+.PHONY: run test test-slow mutants bench clean
 
 run: .venv/.cli
 	$(BIN)/minireptile train glyphs --iterations 400 --inner-lr 0.002 --out runs/demo --overwrite
@@ -16,10 +16,13 @@ test: .venv/.dev
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow
 
+mutants: .venv/.mutants
+	$(BIN)/python -m tests.mutants.run
+
 bench: .venv/.cli
 	$(BIN)/python -m bench.meta_iteration
 
-.venv/.cli .venv/.dev: .venv/.%: setup.py pyproject.toml | .venv/bin/python
+.venv/.cli .venv/.dev .venv/.mutants: .venv/.%: setup.py pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 

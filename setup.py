@@ -10,8 +10,23 @@ HERE = Path(__file__).parent
 # the permission), the mapping below takes its place, so that wheels can be built all the same.
 LINKED = (HERE / "minireptile" / "kernels").is_dir()
 
-CLI = ["safetensors>=0.4", "tqdm>=4.60", "pillow>=10.1", "matplotlib>=3.7", "pooch>=1.7"]
+CLI = [
+    "safetensors>=0.4",
+    "tqdm>=4.60",
+    "pillow>=10.1",
+    "matplotlib>=3.7",
+    "pooch>=1.7",
+    "threadpoolctl>=3.1",
+]
+    "safetensors>=0.4",
+    "tqdm>=4.60",
+    "pillow>=10.1",
+    "matplotlib>=3.7",
+    "pooch>=1.7",
+    "threadpoolctl>=3.1",
+]
 DEV = [*CLI, "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10", "sympy>=1.13"]
+MUTANTS = ["mutmut>=3.8,<4", "pytest>=7.4", "hypothesis>=6.80"]
 
 setup(
     name="minireptile",
@@ -22,7 +37,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     install_requires=["numpy>=1.24"],
-    extras_require={"cli": CLI, "dev": DEV},
+    extras_require={"cli": CLI, "dev": DEV, "mutants": MUTANTS},
     packages=[
         "minireptile",
         "minireptile.kernels",

@@ -10,7 +10,8 @@ import json
 import platform
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -167,6 +168,22 @@ def _info(args: argparse.Namespace) -> None:
             print(f'{package} is not installed: pip install "minireptile[cli]"')
 
 
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread, if threadpoolctl is there to do so.
+
+    The products are too small to gain from two, lose a factor of ten where another program wants
+    a core, and a sum split over threads would make a run's last digits depend on the machine.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        yield
+        return
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
 def _version() -> str:
     from . import __version__
 
@@ -183,7 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }  # fmt: skip
     try:
         args = parser().parse_args(arguments)
-        with np.errstate(all="ignore"):  # a diverging run ends with a sentence of its own
+        # A diverging run ends with a sentence of its own, not with NumPy's warnings.
+        with np.errstate(all="ignore"), _one_blas_thread():
             commands[args.command](args)
     except (InputError, MissingPackage) as error:
         print(f"minireptile: {error}", file=sys.stderr)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minireptile import SGD, Loops, adapt, joint, reptile
+from minireptile import SGD, Adam, Loops, adapt, joint, reptile
 from minireptile.backend import kernels
 from minireptile.kernels.conv2d_numpy import _blocks
 from minireptile.loops import begin
@@ -59,6 +59,22 @@ def test_blocks_meet_every_image_of_every_task_once(room: tuple[int, int]) -> No
     np.testing.assert_array_equal(met, np.ones_like(met))
 
 
+# ---------------------------------------------------------------------------------- defaults
+
+
+def test_the_defaults_of_adam_are_its_authors() -> None:
+    """Kingma & Ba, 2015, Algorithm 1."""
+    assert Adam() == Adam(lr=0.001, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay_rate=1.0)
+
+
+def test_numbers_that_a_program_leaves_out_do_not_change_under_it() -> None:
+    assert SGD(0.1) == SGD(0.1, momentum=0.0, weight_decay_rate=1.0)
+    assert Loops(7) == Loops(
+        iterations=7, meta_batch=5, epsilon=1.0, epsilon_final=0.0,
+        inner_steps=5, inner_batch=10, train_shots=10, replacement=False, state="mean", seed=0,
+    )  # fmt: skip
+
+
 # ------------------------------------------------------------------------------------- loops
 
 
@@ -74,7 +90,7 @@ def test_a_run_begins_before_its_first_iteration() -> None:
 def test_inputs_without_targets_are_no_step(counts: tuple[int, int]) -> None:
     model, rng = tiny_model(), np.random.default_rng(0)
     (x, _), (_, y) = (random_batch(model, rng, k, 4) for k in counts)
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         adapt(model, random_phi(model, rng), x, y, SGD(0.1))
 
 

@@ -1,0 +1,372 @@
+"""Convolution, channels last, of 6 x 5 images at stride 2, padded as TensorFlow does.
+
+The 6 rows need one more, behind; the 5 columns one more on either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minireptile import Conv2D
+from minireptile.backend import Kernels
+from minireptile.testing import check_adjoint, check_gradients
+
+from .record import Check, Mistake
+
+B, K, S, C, M = 2, 3, 2, 2, 3  # images, kernel, stride, channels in and out, rows and columns of y
+PAD, INSIDE = ((0, 0), (0, 1), (1, 1), (0, 0)), np.s_[:, :6, 1:6]
+rng = np.random.default_rng(2)
+x0 = rng.standard_normal((B, 6, 5, C))
+w0 = rng.standard_normal((K, K, C, C))
+b0 = rng.standard_normal(C)
+y0 = rng.standard_normal((B, M, M, C))
+
+Grads = tuple[NDArray, ...]
+Tap = tuple[int, int, tuple[slice, slice, slice]]
+
+
+def taps(stride: int = S, rows: int = M) -> Iterator[Tap]:
+    """Each (i, j) of the kernel, and the view of the padded image that it meets."""
+    for i, j in np.ndindex(K, K):
+        down, right = (slice(i, i + stride * rows, stride), slice(j, j + stride * M, stride))
+        yield i, j, (slice(None), down, right)
+
+
+def product(x: NDArray, dy: NDArray) -> NDArray:
+    """x' dy, summed over images, rows and columns: (C, C)."""
+    return np.tensordot(x, dy, ((0, 1, 2), (0, 1, 2)))
+
+
+def forward(x: NDArray, w: NDArray, b: NDArray) -> NDArray:
+    x = np.pad(x, PAD)
+    return np.sum([x[at] @ w[i, j] for i, j, at in taps()], axis=0) + b
+
+
+def backward(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
+    x = np.pad(x, PAD)
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for i, j, at in taps():
+        dx[at] += dy @ w[i, j].T
+        dw[i, j] = product(x[at], dy)
+    return dx[INSIDE], dw, dy.sum((0, 1, 2))
+
+
+def check(backward: Callable[..., Grads]) -> Check:
+    return lambda: check_gradients((forward, backward), x0, w0, b0, name="conv2d")
+
+
+def last_row_left_out(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
+    x = np.pad(x, PAD)
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for i, j, at in taps(rows=M - 1):
+        dx[at] += dy[:, :-1] @ w[i, j].T
+        dw[i, j] = product(x[at], dy[:, :-1])
+    return dx[INSIDE], dw, dy.sum((0, 1, 2))
+
+
+def padded_before(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
+    x = np.pad(x, ((0, 0), (1, 0), (1, 1), (0, 0)))
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for i, j, at in taps():
+        dx[at] += dy @ w[i, j].T
+        dw[i, j] = product(x[at], dy)
+    return dx[:, 1:, 1:6], dw, dy.sum((0, 1, 2))
+
+
+def kernel_flipped(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
+    x = np.pad(x, PAD)
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for i, j, at in taps():
+        dx[at] += dy @ w[-1 - i, -1 - j].T
+        dw[i, j] = product(x[at], dy)
+    return dx[INSIDE], dw, dy.sum((0, 1, 2))
+
+
+def dw_flipped(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
+    dx, dw, db = backward(dy, x, w, b)
+    return dx, dw[::-1, ::-1], db
+
+
+def channels_swapped(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
+    x = np.pad(x, PAD)
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for i, j, at in taps():
+        dx[at] += dy @ w[i, j]
+        dw[i, j] = product(x[at], dy)
+    return dx[INSIDE], dw, dy.sum((0, 1, 2))
+
+
+def dw_channels_swapped(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
+    x = np.pad(x, PAD)
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for i, j, at in taps():
+        dx[at] += dy @ w[i, j].T
+        dw[i, j] = product(dy, x[at])
+    return dx[INSIDE], dw, dy.sum((0, 1, 2))
+
+
+def overlap_assigned(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
+    x = np.pad(x, PAD)
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for i, j, at in taps():
+        dx[at] = dy @ w[i, j].T
+        dw[i, j] = product(x[at], dy)
+    return dx[INSIDE], dw, dy.sum((0, 1, 2))
+
+
+def taps_left_out(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
+    x = np.pad(x, PAD)
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for i, j, at in taps():
+        dx[at] += dy @ w[i, j].T
+        if i < K - 1:  # for i in range(K - 1)
+            dw[i, j] = product(x[at], dy)
+    return dx[INSIDE], dw, dy.sum((0, 1, 2))
+
+
+def buffer_not_cleared() -> object:
+    buffer = np.zeros_like(w0)  # made once, with the layer
+
+    def backward_into_buffer(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
+        dx, dw, db = backward(dy, x, w, b)
+        buffer[...] += dw
+        return dx, buffer, db
+
+    return check(backward_into_buffer)()
+
+
+def dw_of_last_image(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
+    for n in range(B):
+        dw = backward(dy[n : n + 1], x[n : n + 1], w, b)[1]  # should be added up
+    return backward(dy, x, w, b)[0], dw, dy.sum((0, 1, 2))
+
+
+def dx_of_last_image(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
+    dx = np.zeros_like(x)
+    for n in range(B):
+        image = backward(dy[n : n + 1], x[n : n + 1], w, b)[0]
+    dx[n : n + 1] = image  # should be inside the loop
+    return dx, *backward(dy, x, w, b)[1:]
+
+
+def bias_mean_over_positions(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
+    return *backward(dy, x, w, b)[:2], dy.mean((1, 2)).sum(0)
+
+
+# im2col and col2im, which must be adjoint: <im2col(x), cols> = <x, col2im(cols)>.
+
+
+def im2col(x: NDArray) -> NDArray:
+    x = np.pad(x, PAD)
+    return np.stack([x[at] for _, _, at in taps()], axis=-2)
+
+
+def col2im(cols: NDArray) -> NDArray:
+    x = np.zeros((B, 7, 7, C), cols.dtype)
+    for i, j, at in taps():
+        x[at] += cols[..., i * K + j, :]
+    return x[INSIDE]
+
+
+def col2im_stride_forgotten(cols: NDArray) -> NDArray:
+    x = np.zeros((B, 7, 7, C), cols.dtype)
+    for i, j, at in taps(stride=1):
+        x[at] += cols[..., i * K + j, :]
+    return x[INSIDE]
+
+
+def col2im_assigned(cols: NDArray) -> NDArray:
+    x = np.zeros((B, 7, 7, C), cols.dtype)
+    for i, j, at in taps():
+        x[at] = cols[..., i * K + j, :]
+    return x[INSIDE]
+
+
+def check_col2im(col2im: Callable[[NDArray], NDArray]) -> Check:
+    cols = im2col(x0[::-1])
+    return lambda: check_adjoint(im2col, col2im, x0, cols, name="im2col")
+
+
+# Transposed convolution, whose adjoint is the convolution with the same kernel.
+
+
+def spread(y: NDArray) -> NDArray:
+    x = np.zeros((B, 7, 7, C), y.dtype)
+    for i, j, at in taps():
+        x[at] += y @ w0[i, j].T
+    return x[INSIDE]
+
+
+def gather(x: NDArray) -> NDArray:
+    return forward(x, w0, 0 * b0)
+
+
+def gather_flipped(x: NDArray) -> NDArray:
+    return forward(x, w0[::-1, ::-1], 0 * b0)
+
+
+def check_transposed(adjoint: Callable[[NDArray], NDArray]) -> Check:
+    return lambda: check_adjoint(spread, adjoint, y0, x0, name="transposed convolution")
+
+
+# Flattening an image channel by channel on the way up, pixel by pixel on the way down.
+
+
+def flatten(x: NDArray) -> NDArray:
+    return np.moveaxis(x, -1, 1).reshape(len(x), -1)
+
+
+def unflatten(dy: NDArray, x: NDArray) -> NDArray:
+    return np.moveaxis(dy.reshape(len(x), C, 6, 5), 1, -1)
+
+
+def unflatten_wrong_order(dy: NDArray, x: NDArray) -> NDArray:
+    return dy.reshape(x.shape)
+
+
+def check_flatten(backward: Callable[..., NDArray]) -> Check:
+    return lambda: check_gradients((flatten, backward), x0, name="flatten")
+
+
+# A layer of the engine, where every task has weights of its own.
+
+
+class FirstTasksWeights(Conv2D):
+    """Goes back through task 0's weights in every task."""
+
+    def backward(
+        self, k: Kernels, dx: NDArray | None, dp: Mapping[str, NDArray], dy: NDArray,
+        x: NDArray, y: NDArray, p: Mapping[str, NDArray], s: Mapping[str, NDArray],
+    ) -> None:  # fmt: skip
+        w = np.broadcast_to(p["weight"][:1], p["weight"].shape).copy()
+        super().backward(k, dx, dp, dy, x, y, {**p, "weight": w}, s)
+
+
+def check_layer(layer: Conv2D) -> Check:
+    return lambda: check_gradients(layer, np.stack([x0, x0[::-1]]))
+
+
+MISTAKES = (
+    Mistake(
+        "conv2d: the last row of outputs left out",
+        "dx is wrong in the rows that the last row of outputs saw, and right above them",
+        check(last_row_left_out),
+        r"only at indices 4, 5 of axis 1",
+        check(backward),
+    ),
+    Mistake(
+        "conv2d: padded before instead of behind on the way back",
+        "dx is shifted by one row; along the columns, an odd number, nothing shows",
+        check(padded_before),
+        r"shifted by -?1 along axis 1",
+        check(backward),
+    ),
+    Mistake(
+        "conv2d: dx with a flipped kernel",
+        "dw is right, dx wrong except under the kernel's centre; invisible for symmetric kernels",
+        check(kernel_flipped),
+        r"dx: is wrong",
+        check(backward),
+    ),
+    Mistake(
+        "conv2d: dw flipped",
+        "dw is right at the centre of the kernel, where the flip changes nothing",
+        check(dw_flipped),
+        r"flipped along axis 0, 1",
+        check(backward),
+    ),
+    Mistake(
+        "conv2d: w[i, j] not transposed in dx",
+        "with C_in = C_out the shape is right; input and output channels are swapped in dx",
+        check(channels_swapped),
+        r"dx: is wrong",
+        check(backward),
+    ),
+    Mistake(
+        "conv2d: input and output channels swapped in dw",
+        "with C_in = C_out the shape is right; dw is right where both channels are equal",
+        check(dw_channels_swapped),
+        r"transposed: axes 2 and 3",
+        check(backward),
+    ),
+    Mistake(
+        "conv2d: overlapping patches assigned, not added",
+        "dx is right only where one patch alone met the pixel; invisible at stride >= kernel",
+        check(overlap_assigned),
+        r"dx: is wrong",
+        check(backward),
+    ),
+    Mistake(
+        "conv2d: the last row of taps left out of dw",
+        "dw is zero in row 2 of the kernel, which never learns",
+        check(taps_left_out),
+        r"only at index 2 of axis 0",
+        check(backward),
+    ),
+    Mistake(
+        "conv2d: dw added into a buffer that is not cleared",
+        "the first call is right; the second one gives the sum of both",
+        buffer_not_cleared,
+        r"dw: a second call .* adds to what was there",
+        check(backward),
+    ),
+    Mistake(
+        "conv2d: dw of the last image only",
+        "right for a batch of one image, too small otherwise",
+        check(dw_of_last_image),
+        r"dw: is wrong",
+        check(backward),
+    ),
+    Mistake(
+        "conv2d: dx of the last image only",
+        "dx is zero in every image but the last: a line that slid out of the loop",
+        check(dx_of_last_image),
+        r"only at index 0 of axis 0",
+        check(backward),
+    ),
+    Mistake(
+        "conv2d: db as a mean over the positions",
+        "ratio 1/9 at 3 x 3 outputs, in db alone",
+        check(bias_mean_over_positions),
+        r"1/9, and 9 is the size of axis 1, 2.*mean",
+        check(backward),
+    ),
+    Mistake(
+        "conv2d: stride forgotten in col2im",
+        "<im2col x, y> and <x, col2im y> differ; invisible at stride 1",
+        check_col2im(col2im_stride_forgotten),
+        r"not adjoint",
+        check_col2im(col2im),
+    ),
+    Mistake(
+        "conv2d: col2im assigns where patches overlap",
+        "col2im is linear and of the right shape, but not im2col's adjoint",
+        check_col2im(col2im_assigned),
+        r"not adjoint",
+        check_col2im(col2im),
+    ),
+    Mistake(
+        "conv2d: kernel flipped in a transposed convolution's adjoint",
+        "the convolution that goes back has the same kernel, not the flipped one",
+        check_transposed(gather_flipped),
+        r"not adjoint",
+        check_transposed(gather),
+    ),
+    Mistake(
+        "conv2d: flattened by channel, unflattened by pixel",
+        "every value of dy is in dx, at another place",
+        check_flatten(unflatten_wrong_order),
+        r"in another order",
+        check_flatten(unflatten),
+    ),
+    Mistake(
+        "conv2d: task 0's weights for every task",
+        "dx is right in task 0 alone; invisible while all tasks have equal weights",
+        check_layer(FirstTasksWeights(2, 3, stride=2)),
+        r"only at index 1 of axis 0",
+        check_layer(Conv2D(2, 3, stride=2)),
+    ),
+)

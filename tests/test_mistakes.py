@@ -1,0 +1,42 @@
+"""The gradient kit finds hand-made mistakes, says where to look, and passes the right versions."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from minireptile.errors import InputError
+from minireptile.testing import GradientError, IdentityError
+
+from .mistakes import BY_SUBJECT, MISTAKES, Mistake
+
+KIT_ERRORS = (GradientError, IdentityError, InputError)
+by_name = pytest.mark.parametrize("mistake", MISTAKES, ids=lambda m: m.name)
+
+
+@by_name
+def test_is_found_and_the_message_points_at_it(mistake: Mistake) -> None:
+    with pytest.raises(KIT_ERRORS) as caught:
+        mistake.make()
+    assert re.search(mistake.points_at, str(caught.value)), str(caught.value)
+
+
+@by_name
+def test_the_right_version_passes_the_same_check(mistake: Mistake) -> None:
+    mistake.right()
+
+
+def test_there_are_many_of_every_subject() -> None:
+    assert len(MISTAKES) >= 44
+    assert min(map(len, BY_SUBJECT.values())) >= 5
+    assert max(Counter(m.name for m in MISTAKES).values()) == 1
+
+
+def test_the_readme_lists_them_all() -> None:
+    readme = (Path(__file__).parent / "mistakes" / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in readme.splitlines() if re.match(r"\| [a-z]", line)]
+    assert rows == [f"| {m.name} | {m.shows} |" for m in MISTAKES]
+    assert f"\n{len(MISTAKES)} wrong backward passes" in readme
