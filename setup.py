@@ -18,13 +18,6 @@ CLI = [
     "pooch>=1.7",
     "threadpoolctl>=3.1",
 ]
-    "safetensors>=0.4",
-    "tqdm>=4.60",
-    "pillow>=10.1",
-    "matplotlib>=3.7",
-    "pooch>=1.7",
-    "threadpoolctl>=3.1",
-]
 DEV = [*CLI, "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10", "sympy>=1.13"]
 MUTANTS = ["mutmut>=3.8,<4", "pytest>=7.4", "hypothesis>=6.80"]
 
