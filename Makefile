@@ -1,11 +1,11 @@
 # make run    meta-train on drawn characters for about a minute
-# make test   the test suite
+# make test   the test suite; make thorough digs deeper, make mutants tests the tests
 # Both make their own virtual environment in .venv and install what they need.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-slow mutants bench clean
+.PHONY: run test thorough mutants bench clean
 
 run: .venv/.cli
 	$(BIN)/minireptile train glyphs --iterations 400 --inner-lr 0.002 --out runs/demo --overwrite
@@ -13,8 +13,8 @@ run: .venv/.cli
 test: .venv/.dev
 	$(BIN)/python -m pytest
 
-test-slow: .venv/.dev
-	$(BIN)/python -m pytest -m slow
+thorough: .venv/.dev
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest
 
 mutants: .venv/.mutants
 	$(BIN)/python -m tests.mutants.run

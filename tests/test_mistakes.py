@@ -40,3 +40,21 @@ def test_the_readme_lists_them_all() -> None:
     rows = [line for line in readme.splitlines() if re.match(r"\| [a-z]", line)]
     assert rows == [f"| {m.name} | {m.shows} |" for m in MISTAKES]
     assert f"\n{len(MISTAKES)} wrong backward passes" in readme
+
+
+def test_the_messages_quoted_in_the_readme_are_the_kits() -> None:
+    """All but the numbers, whose last digits may differ from machine to machine."""
+
+    def words(text: str) -> str:
+        return re.sub(r"-?\d+\.\d+(e-?\d+)?", "0", text).strip()
+
+    said = []
+    for mistake in MISTAKES:
+        with pytest.raises(KIT_ERRORS) as caught:
+            mistake.make()
+        said.append(words(str(caught.value)))
+    readme = (Path(__file__).parent / "mistakes" / "README.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"```text\n(.*?)```", readme, re.DOTALL)
+    assert len(quoted) >= 4
+    for block in quoted:
+        assert words(block) in said, block

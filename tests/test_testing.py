@@ -151,9 +151,11 @@ def test_ties_share_or_choose_but_do_not_multiply() -> None:
 
     assert check_gradients((top, first), x).passed
     assert check_gradients((top, share), x).passed
-    with pytest.raises(GradientError, match="tie in a max") as error:
-        check_gradients((top, each), x)
-    assert kinds(error) == [("kink", "dx")]
+    for tied in (x, np.zeros((2, 3))):  # in pairs, and all three
+        assert check_gradients((top, first), tied).passed
+        with pytest.raises(GradientError, match="tie in a max") as error:
+            check_gradients((top, each), tied)
+        assert kinds(error) == [("kink", "dx")]
 
 
 STALE = np.zeros_like(W)
@@ -190,10 +192,36 @@ WRONG: dict[str, tuple[Callable[..., Any], str, str, str]] = {
                    "ignores upstream", "db", "multiply by dy"),
     "not linear": (lambda dy, x, w, b: (dy @ w.T, x.T @ dy, np.maximum(dy.sum(0), 0)),
                    "not linear", "db", "never by dy's own"),
-    "accumulates": (adds, "accumulates", "dw", "overwrite the gradient"),
+    "accumulates": (adds, "accumulates", "dw", "a second call adds to what the first left"),
     "zeros": (lambda dy, x, w, b: (dy @ w.T, np.zeros_like(w), dy.sum(0)),
               "value", "dw", "all zeros: the gradient is never written"),
 }  # fmt: skip
+
+
+def test_a_backward_pass_that_raises_or_returns_nothing() -> None:
+    with pytest.raises(GradientError, match="backward raises ValueError: matmul") as error:
+        check_gradients((forward, lambda dy, x, w, b: (x @ dy, w, b)), X, W, B)
+    assert kinds(error) == [("raises", "")]
+    with pytest.raises(GradientError, match="dx: backward returns None") as error:
+        check_gradients((forward, lambda dy, x, w, b: None), X, W, B)
+    assert kinds(error) == [("none", "dx"), ("none", "dw"), ("none", "db")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda dy, x, w, b: (dy @ w.T, x[:1].T @ dy[:1], dy.sum(0)), "of the first along axis 0"),
+        (lambda dy, x, w, b: (dy @ w[:, ::-1].T, x.T @ dy, dy.sum(0)), "if w were flipped along"),
+        (lambda dy, x, w, b: (dy @ w.T + dy, x.T @ dy, dy.sum(0)), "too much: a path around"),
+        (lambda dy, x, w, b: (dy @ w.T, x.T @ dy, dy.sum(1)), "summed over axis 1, the wrong one"),
+        (lambda dy, x, w, b: (x.T @ dy, dy @ w.T, dy.sum(0)), "it is the gradient of w: returned"),
+        (lambda dy, x, w, b: (dy @ w.T, x[::-1].T @ dy, dy.sum(0)), "if x were flipped along"),
+    ],
+)
+def test_guesses_at_the_cause(wrong: Callable[..., Any], words: str) -> None:
+    x, w, b = (RNG.standard_normal(shape) for shape in ((3, 3), (3, 3), 3))
+    with pytest.raises(GradientError, match=words):
+        check_gradients((forward, wrong), x, w, b)
 
 
 @pytest.mark.parametrize("case", WRONG)

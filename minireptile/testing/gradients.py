@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from . import numeric
 from .diagnosis import diagnose
+from .guesses import what_if
 from .numeric import Arrays, Function
 from .report import GradientError, Report
 from .subject import Subject, subject_of
@@ -18,6 +20,7 @@ from .subject import Subject, subject_of
 COMPLEX_TOLERANCE, DIFFERENCE_TOLERANCE = 1e-12, 1e-7
 MANY = 4000  # entries: above, a few random directions stand for all of them
 DIRECTIONS = 5
+FEW = 400  # entries: up to here, guesses at the cause are tried out
 
 
 def check_gradients(
@@ -97,7 +100,7 @@ def _check(
     limit = tolerance or (COMPLEX_TOLERANCE if analytic else DIFFERENCE_TOLERANCE)
     for n in floats:
         if n in got:
-            _compare(report, rng, value, arrays, n, got[n], analytic, limit, y.shape)
+            _compare(s, report, rng, value, arrays, n, got[n], analytic, limit, dy)
 
 
 def _forward(s: Subject, report: Report, arrays: Arrays) -> NDArray | None:
@@ -125,7 +128,13 @@ def _backward(
     """The gradients that can be compared; all that is wrong with the others is noted."""
     before = {n: a.copy() for n, a in arrays.items()}
     upstream = dy.copy()
-    raw = _copies(s.backward(upstream, arrays))
+    try:
+        raw = _copies(s.backward(upstream, arrays))
+    except InputError:
+        raise
+    except Exception as error:  # whatever the code under test may raise
+        report.add("raises", "", f"backward raises {type(error).__name__}: {error}")
+        return {}
     changed = [n for n in arrays if not np.array_equal(arrays[n], before[n], equal_nan=True)]
     if not np.array_equal(upstream, dy):
         changed.append("the upstream gradient")
@@ -162,7 +171,7 @@ def _check_linearity(
     s: Subject, report: Report, dy: NDArray, arrays: Arrays, got: dict[str, NDArray]
 ) -> None:
     """A backward pass is linear in dy and remembers nothing of its last call."""
-    again, double, negative = (_copies(s.backward(c * dy, arrays)) for c in (1, 2, -1))
+    again, third, double, negative = (_copies(s.backward(c * dy, arrays)) for c in (1, 1, 2, -1))
     for n in list(got):
         g = got[n]
         scale = max(float(np.abs(g).max()), 1e-300)
@@ -171,9 +180,13 @@ def _check_linearity(
             return a is not None and bool(np.abs(a - b).max() <= 1e-9 * scale)
 
         if not same(again[n], g):
-            twice = ": it adds to what was there" if same(again[n], 2 * g) else ""
-            report.add("accumulates", f"d{n}", f"a second call gives another answer{twice}; "
-                       "overwrite the gradient instead of adding to a stale buffer")  # fmt: skip
+            one, two = again[n], third[n]
+            if one is not None and two is not None and same(two - one, one - g):
+                report.add("accumulates", f"d{n}", "a second call adds to what the first left: "
+                           "overwrite the gradient, do not add to a stale buffer")  # fmt: skip
+            else:
+                report.add("random", f"d{n}", "backward is random, or remembers its last call: "
+                           "keep what forward drew, such as a mask")  # fmt: skip
             del got[n]
         elif np.any(g) and same(double[n], g):
             report.add("ignores upstream", f"d{n}", "does not change with the upstream gradient: "
@@ -218,17 +231,22 @@ def _check_ties(report: Report, value: Function, arrays: Arrays, got: dict[str, 
     for n, g in got.items():
         entries = np.ndindex(g.shape) if g.size <= MANY else iter(())
         units = [numeric.unit(g, index) for index in entries]
-        bent = [u for u in units if numeric.has_kink(value, arrays, {n: u})][:20]
-        for u, w in combinations(bent, 2):
-            v = {n: u + w}
+        bent = [u for u in units if numeric.has_kink(value, arrays, {n: u})][:200]
+        pairs = [u + w for u, w in combinations(bent[:20], 2)]
+        at_value = [float((arrays[n] * u).sum()) for u in bent]
+        groups = [sum(u for u, a in zip(bent, at_value, strict=True) if a == value_of)
+                  for value_of in sorted(set(at_value))]  # fmt: skip
+        for direction in [*groups, *pairs]:
+            v = {n: np.asarray(direction)}
             if numeric.has_kink(value, arrays, v):
                 continue
             want, error = numeric.richardson_slope(value, arrays, v, 1e-3)
             slope = float((g * v[n]).sum())
             if abs(slope - want) > 1e-6 * abs(want) + 100 * error + 1e-12:
                 at = [tuple(map(int, index)) for index in np.argwhere(v[n])]
+                shown = " and ".join(map(str, at[:2])) + (" and others" if len(at) > 2 else "")
                 report.add(
-                    "kink", f"d{n}", f"inputs {at[0]} and {at[1]} tie in a max: moved together, "
+                    "kink", f"d{n}", f"inputs {shown} tie in a max: moved together, "
                     f"the slope is {want:.6g}, and the gradient says {slope:.6g}: a tie must share "
                     "its gradient or give it to one, not to each",
                 )  # fmt: skip
@@ -236,8 +254,8 @@ def _check_ties(report: Report, value: Function, arrays: Arrays, got: dict[str, 
 
 
 def _compare(
-    report: Report, rng: np.random.Generator, value: Function, arrays: Arrays, n: str,
-    got: NDArray, analytic: bool, limit: float, y_shape: tuple[int, ...],
+    s: Subject, report: Report, rng: np.random.Generator, value: Function, arrays: Arrays, n: str,
+    got: NDArray, analytic: bool, limit: float, dy: NDArray,
 ) -> None:  # fmt: skip
     report.shapes[f"d{n}"] = got.shape
     if got.size > MANY:
@@ -267,14 +285,16 @@ def _compare(
         return
     worst = tuple(map(int, np.unravel_index(int(difference.argmax()), got.shape)))
     wrong = int((excess > limit * scale).sum())
-    ratio = got[worst] / want[worst] if want[worst] else np.inf
+    ratio = f", ratio {got[worst] / want[worst]:.6g}" if want[worst] and got[worst] else ""
     lines = [
         f"is wrong in {wrong} of {int(decided.sum())} entries, shape {got.shape}",
-        f"worst at {worst}: analytic {got[worst]:.9g}, numeric {want[worst]:.9g}, "
-        f"ratio {ratio:.6g}",
+        f"worst at {worst}: analytic {got[worst]:.9g}, numeric {want[worst]:.9g}{ratio}",
     ]
     if decided.all():
-        lines += diagnose(n, got, want, arrays, y_shape)
+        causes = diagnose(n, got, want, arrays, dy.shape)
+        if not causes and got.size <= FEW:
+            causes = what_if(s.forward, arrays, dy, n, got, want, analytic)
+        lines += causes
     report.add("value", f"d{n}", "\n".join(lines))
 
 

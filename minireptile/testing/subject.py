@@ -99,6 +99,8 @@ def _names(function: Callable[..., Any], count: int) -> list[str]:
 
 
 def _as_dict(gradients: Any, names: Sequence[str]) -> dict[str, Any]:
+    if gradients is None:  # a forgotten return
+        return dict.fromkeys(names)
     if not isinstance(gradients, tuple | list):
         gradients = (gradients,)
     if len(gradients) != len(names):

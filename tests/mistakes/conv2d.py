@@ -310,7 +310,7 @@ MISTAKES = (
         "conv2d: dw added into a buffer that is not cleared",
         "the first call is right; the second one gives the sum of both",
         buffer_not_cleared,
-        r"dw: a second call .* adds to what was there",
+        r"dw: a second call adds to what the first left",
         check(backward),
     ),
     Mistake(
