@@ -57,11 +57,12 @@ def parser() -> argparse.ArgumentParser:
     plot = commands.add_parser("plot", help="draw a run's pictures again")
     for command in (resume, evaluate, plot):
         command.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    for command in (resume, evaluate):
+        command.add_argument("--data", metavar="DATA", help="where the data lies now")
     evaluate.add_argument("--tasks", type=int, default=1000, help="evaluation tasks (1000)")
     evaluate.add_argument("--seed", type=int, help="of the tasks; the run's own by default")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     evaluate.add_argument("--on", choices=DATASETS, help="evaluate on another data set")
-    evaluate.add_argument("--data", metavar="DATA", help="where the data lies now")
 
     check = commands.add_parser("check", help="check every layer's gradients")
     check.add_argument("layer", nargs="?", metavar="LAYER", help="only this one, such as Conv2D")
@@ -119,17 +120,18 @@ def _run_name(s: Settings) -> str:
 def _resume(args: argparse.Namespace) -> None:
     from . import run
 
-    run.resume(args.run)
+    run.resume(args.run, **_moved_data(args))
+
+
+def _moved_data(args: argparse.Namespace) -> dict[str, Any]:
+    return {"data": str(Path(args.data).resolve())} if args.data else {}
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     from . import run
 
-    changes: dict[str, Any] = {}
-    if args.on:
-        changes |= {"dataset": args.on, "split": "", "data": ""}
-    if args.data:
-        changes["data"] = str(Path(args.data).resolve())
+    changes = {"dataset": args.on, "split": "", "data": ""} if args.on else {}
+    changes |= _moved_data(args)
     experiment, snapshot = run.load(args.run, training=False, **changes)
     seed = experiment.settings.seed if args.seed is None else args.seed
     result = run.measure(experiment, snapshot, args.tasks, seed, quiet=args.json)

@@ -74,9 +74,9 @@ def train(settings: Settings, folder: Path, overwrite: bool = False) -> None:
     _continue(experiment, start, folder)
 
 
-def resume(folder: Path) -> None:
+def resume(folder: Path, **changes: Any) -> None:
     """Continue a run from its last checkpoint, bit for bit. Raises as `train` does."""
-    experiment, start = load(folder)
+    experiment, start = load(folder, **changes)
     if start.iteration < experiment.loops.iterations or not _tested(folder):
         metrics.rewind(folder / METRICS, start.iteration)
     else:

@@ -107,6 +107,13 @@ def test_training_on_a_folder_of_images(
     arguments = [*TINY, "--train-shots", "5", "--way", "2", "--out", "run"]
     assert main(["train", "folder", "--data", "data", *arguments]) == 0
     monkeypatch.chdir("/")  # a run can be used from anywhere
+    (tmp_path / "data").rename(tmp_path / "moved")
+    capsys.readouterr()
+    fails(capsys, ["evaluate", str(tmp_path / "run")], "does not exist")
+    moved = ["--data", str(tmp_path / "moved")]
+    assert main(["resume", str(tmp_path / "run"), *moved]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--tasks", "2", *moved]) == 0
+    (tmp_path / "moved").rename(tmp_path / "data")
     assert main(["evaluate", str(tmp_path / "run"), "--tasks", "2"]) == 0
     assert "2-way 1-shot" in capsys.readouterr().out
 
