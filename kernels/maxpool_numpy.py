@@ -27,10 +27,11 @@ def maxpool_forward(
     size, stride, pad : (rows, columns)
     """
     y[...] = -np.inf
-    winner[...] = 0
+    winner[...] = -1
     for i, j, outputs, inputs in taps(size, x.shape[2:4], y.shape[2:4], stride, pad):
         here, best = x[inputs], y[outputs]
         larger = ~((here.real <= best.real) | np.isnan(best))  # NaN wins, so it is not hidden
+        larger |= winner[outputs] < 0  # the first tap leads, even where it is -inf
         y[outputs] = np.where(larger, here, best)
         winner[outputs] = np.where(larger, i * size[1] + j, winner[outputs])
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import product
 
 Pair = tuple[int, int]
+Sizes = tuple[int, ...]  # rows and columns, as a slice of a shape
 View = tuple[slice, ...]
 
 
@@ -39,7 +40,7 @@ def _axis_taps(kernel: int, n_in: int, n_out: int, stride: int, pad: int) -> lis
 
 
 def taps(
-    kernel: Pair, in_size: Pair, out_size: Pair, stride: Pair, pad: Pair
+    kernel: Sizes, in_size: Sizes, out_size: Sizes, stride: Pair, pad: Pair
 ) -> Iterator[tuple[int, int, View, View]]:
     """Every kernel index (i, j) with the part of the output it feeds and the input it reads.
 

@@ -276,6 +276,7 @@ class Model:
         single = phi.ndim == 1
         if single:
             phi, x = phi[None], np.asarray(x)[None]
+        phi = np.ascontiguousarray(phi)  # a task's parameters side by side, as the kernels want
         if phi.ndim != 2 or phi.shape[1] != self.size:
             raise InputError(f"phi must be (T, {self.size}) or ({self.size},), got {phi.shape}")
         x = np.asarray(x, phi.dtype, order="C")

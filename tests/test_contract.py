@@ -413,7 +413,7 @@ def test_batched_equals_looped(
 
 
 def close(got: list[NDArray], expected: list[NDArray], call: Call, dtype: type) -> None:
-    tolerance = 4 * (call.terms + 8) * np.finfo(dtype).eps * call.magnitude
+    tolerance = 4 * (call.terms + 8) * float(np.finfo(dtype).eps) * call.magnitude
     assert tolerance < (2e-2 if dtype is np.float32 else 1e-10), "the test would be blind"
     for result, reference in zip(got, expected, strict=True):
         if result.dtype.kind == "f":

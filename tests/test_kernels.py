@@ -142,7 +142,7 @@ def test_conv2d_by_hand(version: str, row: list[int], expected: list[int], axis:
         return image.swapaxes(2, 3) if axis == 2 else image
 
     x, w = along(row), along([1, 10, 100])[0][..., None]
-    g = Geometry(x.shape[2:4], w.shape[1:3], (2, 2), "same")
+    g = Geometry((x.shape[2], x.shape[3]), (w.shape[1], w.shape[2]), (2, 2), "same")
     np.testing.assert_array_equal(conv2d(version, x, w, None, g), along(expected))
 
 

@@ -248,7 +248,7 @@ def test_joint_is_sgd_on_the_average_gradient() -> None:
     """Two iterations by hand, on k T tasks each, with momentum carried and decay first."""
     loops, optimizer = small_loops(iterations=2), SGD(0.1, 0.9, weight_decay_rate=0.95)
     model = tiny_model()
-    theta, velocity = model.init(loops.seed), np.zeros(model.size)
+    theta, velocity = model.init(loops.seed), np.zeros_like(model.init(0))
     pooled = replace(loops, meta_batch=6, inner_steps=1)
     for i, run in enumerate(joint(tiny_model(), TASKS, optimizer, loops)):
         x, y = pooled.sample(TASKS, i)

@@ -25,14 +25,16 @@ LOOPS = Loops(1, meta_batch=3, inner_steps=2, inner_batch=4, train_shots=3)
 
 
 def test_among_equal_infinities_the_first_wins_too() -> None:
-    """-inf is no larger than what a maximum starts from, so no tap ever takes the lead."""
+    """The first inside the image, also where the first tap lies on the padding."""
     x = np.full((1, 1, 2, 4, 1), -np.inf)
-    y, winner = np.full((1, 1, 1, 2, 1), np.nan), np.full((1, 1, 1, 2, 1), -1, np.int32)
-    K.maxpool_forward(y, winner, x, (2, 2), (2, 2), (0, 0))
-    np.testing.assert_array_equal(y, np.full_like(y, -np.inf))
-    np.testing.assert_array_equal(winner, np.zeros_like(winner))
+    y, winner = np.full((1, 1, 1, 2, 1), np.nan), np.full((1, 1, 1, 2, 1), -7, np.int32)
     dx = np.full_like(x, np.nan)
+    K.maxpool_forward(y, winner, x, (2, 2), (2, 2), (0, 0))
     K.maxpool_backward(dx, np.full_like(y, 3), winner, (2, 2), (2, 2), (0, 0))
+    np.testing.assert_array_equal(y, np.full_like(y, -np.inf))
+    np.testing.assert_array_equal(dx[0, 0, :, :, 0], [[3, 0, 3, 0], [0, 0, 0, 0]])
+    K.maxpool_forward(y, winner, x, (3, 3), (3, 3), (1, 1))
+    K.maxpool_backward(dx, np.full_like(y, 3), winner, (3, 3), (3, 3), (1, 1))
     np.testing.assert_array_equal(dx[0, 0, :, :, 0], [[3, 0, 3, 0], [0, 0, 0, 0]])
 
 

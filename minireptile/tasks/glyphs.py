@@ -77,7 +77,7 @@ def _path(rng: np.random.Generator, style: Style, here: NDArray) -> Stroke:
             bend = 2 * _wrap(ahead - direction)  # goes on without a corner
             if i == 0 or abs(bend) > 3.5 or rng.random() < 0.25:
                 bend = float(rng.choice([-1.0, 1.0]) * rng.uniform(0.5, 3.0))
-            stretch = np.sinc(bend / (2 * np.pi))  # chord / arc
+            stretch = float(np.sinc(bend / (2 * np.pi)))  # chord / arc
         lengths[i], bends[i] = np.hypot(x, y) / stretch, bend
         corners[i] = _wrap(ahead - bend / 2 - direction)
         direction, here = ahead + bend / 2, to

@@ -95,7 +95,9 @@ def _names(function: Callable[..., Any], count: int) -> list[str]:
         ]
     except (TypeError, ValueError):
         found = []
-    return found[:count] if len(found) >= count else [f"input{i}" for i in range(count)]
+    if len(found) >= count:
+        return found[:count]
+    return ["x"] if count == 1 else [f"input{i}" for i in range(count)]
 
 
 def _as_dict(gradients: Any, names: Sequence[str]) -> dict[str, Any]:

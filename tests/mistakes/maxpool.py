@@ -19,9 +19,14 @@ x0 = rng.standard_normal((2, 5, 6, 2))
 Backward = Callable[[NDArray, NDArray], NDArray]
 
 
+def windows_of(x: NDArray) -> NDArray:
+    """All windows, (B, H - ROWS + 1, W - COLUMNS + 1, C, ROWS, COLUMNS)."""
+    return sliding_window_view(x, window_shape=(ROWS, COLUMNS), axis=(1, 2))  # type: ignore[call-overload, unused-ignore]
+
+
 def by_window(x: NDArray) -> NDArray:
     """(B, H_out, W_out, C, ROWS * COLUMNS)."""
-    windows = sliding_window_view(x, (ROWS, COLUMNS), (1, 2))[:, ::ROWS, ::COLUMNS]
+    windows = windows_of(x)[:, ::ROWS, ::COLUMNS]
     return windows.reshape(*windows.shape[:4], -1)
 
 
@@ -36,7 +41,7 @@ def forward(x: NDArray) -> NDArray:
 
 
 def forward_overlapping(x: NDArray) -> NDArray:
-    return sliding_window_view(x, (ROWS, COLUMNS), (1, 2)).max((-2, -1))
+    return windows_of(x).max((-2, -1))
 
 
 def forward_padded(x: NDArray) -> NDArray:
