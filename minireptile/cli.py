@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     evaluate.add_argument("--on", choices=DATASETS, help="evaluate on another data set")
 
-    check = commands.add_parser("check", help="check every layer's gradients")
+    check = commands.add_parser("check", help="check every layer's gradients and identities")
     check.add_argument("layer", nargs="?", metavar="LAYER", help="only this one, such as Conv2D")
     check.add_argument("--backend", choices=BACKENDS, default="numpy", help="whose kernels")
     commands.add_parser("info", help="versions, backends and this machine")

@@ -64,7 +64,7 @@ def test_the_first_layer_needs_no_dx(
 def test_examples_pass_and_meet_every_layer() -> None:
     found = checks.check_layers()
     assert all(row.report.passed for row in found), checks.table(found)
-    assert {row.layer for row in found} == {kind.__name__ for kind in KINDS} | set(LOSSES)
+    assert {row.layer for row in found} == {kind.__name__ for kind in KINDS} | {*LOSSES, "Model"}
     only = checks.check_layers("BatchNorm")
     assert [row.gradient for row in only] == ["dx", "dgamma", "dbeta"] * 2
     with pytest.raises(InputError, match="no layer 'Dropout' to check: choose one of BatchNorm"):
@@ -155,3 +155,19 @@ def test_a_pool_without_a_stride_does_not_overlap() -> None:
 def test_wrong_numbers_are_refused(kind: type, arguments: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         kind(**arguments)
+
+
+@pytest.mark.parametrize("what", ["adjoint", "hvp"])
+def test_the_table_shows_a_broken_identity(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = K.dense_backward
+
+    def wrong(dx: NDArray | None, *others: NDArray) -> None:
+        right(dx, *others)
+        if dx is not None:
+            dx *= 2
+
+    monkeypatch.setattr(K, "dense_backward", wrong)
+    found = [row for row in checks.check_layers() if row.gradient == what]
+    broken = {row.layer for row in found if not row.report.passed}
+    assert broken == {"adjoint": {"Dense"}, "hvp": {"Model"}}[what]
+    assert "WRONG" in checks.table(found)

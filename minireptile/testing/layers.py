@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,19 +11,22 @@ from numpy.typing import NDArray
 from ..backend import kernels
 from ..errors import InputError
 from ..layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool, ReLU, Tanh
-from ..model import LOSSES
+from ..model import LOSSES, Model
 from .gradients import check_gradients
+from .identities import IdentityError, check_adjoint, check_hvp
 from .report import GradientError, Report
+from .subject import subject_of
 
 T, B = 2, 3
 
 
 class Row(NamedTuple):
-    """One gradient of one case: a line of the table."""
+    """One gradient or identity of one case: a line of the table."""
 
     layer: str
     gradient: str
     shape: tuple[int, ...]
+    backend: str
     method: str
     error: float
     report: Report
@@ -46,12 +49,14 @@ def examples() -> Iterator[tuple[Layer, tuple[int, ...]]]:
 
 
 def check_layers(name: str | None = None, backend: str = "numpy") -> list[Row]:
-    """Check every layer and loss, or the one of that name.
+    """Check every layer, every loss and a model's Hessian, or the one of that name.
+
+    All gradients by the complex step; of linear layers, besides, that backward is the adjoint.
 
     Parameters
     ----------
     name : str, optional
-        Such as "Conv2D" or "squared_error".
+        Such as "Conv2D", "squared_error" or "Model".
     backend : str
         Whose kernels.
 
@@ -62,34 +67,85 @@ def check_layers(name: str | None = None, backend: str = "numpy") -> list[Row]:
     """
     kernels(backend)
     rng = np.random.default_rng(0)
-    rows = []
+    rows: list[Row] = []
     for layer, shape in examples():
         kind = type(layer).__name__
         if name in (None, kind):
             x = rng.standard_normal((T, B, *shape))
-            rows += _rows(kind, layer, x, backend=backend, name=repr(layer))
+            rows += _gradient_rows(kind, backend, layer, x, name=repr(layer))
+            if isinstance(layer, Flatten) or not getattr(layer, "bias", True):
+                rows.append(_adjoint_row(kind, backend, layer, x))
     for loss in LOSSES:
         if name in (None, loss):
             out = rng.standard_normal((T, B, 4))
             targets = rng.integers(0, 4, (T, B)) if "cross" in loss else rng.random((T, B, 4))
-            rows += _rows(loss, loss_functions(loss, targets, backend), out, name=loss)
+            functions = loss_functions(loss, targets, backend)
+            rows += _gradient_rows(loss, backend, functions, out, name=loss)
+    if name in (None, "Model"):
+        rows.append(_hvp_row(backend))
     if not rows:
-        known = sorted({type(layer).__name__ for layer, _ in examples()}) + list(LOSSES)
-        raise InputError(f"there is no layer {name!r} to check: choose one of {', '.join(known)}")
+        known = {type(layer).__name__ for layer, _ in examples()}
+        choices = ", ".join([*sorted(known), *LOSSES, "Model"])
+        raise InputError(f"there is no layer {name!r} to check: choose one of {choices}")
     return rows
 
 
-def _rows(kind: str, subject: Any, *inputs: NDArray, **options: Any) -> list[Row]:
+def _gradient_rows(kind: str, backend: str, subject: Any, *inputs: NDArray, name: str) -> list[Row]:
     try:
-        report = check_gradients(subject, *inputs, **options)
+        report = check_gradients(subject, *inputs, backend=backend, name=name)
     except GradientError as error:
         report = error.report
     known = dict(report.errors)
     known |= {f.gradient: np.inf for f in report.findings if f.gradient not in known}
     return [
-        Row(kind, n, report.shapes.get(n, ()), report.method, error, report)
+        Row(kind, n, report.shapes.get(n, ()), backend, report.method, error, report)
         for n, error in known.items()
     ]
+
+
+def _identity_row(
+    kind: str, what: str, shape: tuple[int, ...], backend: str, check: Callable[[], float]
+) -> Row:
+    report = Report(kind, method="identity")
+    try:
+        error = check()
+    except IdentityError as failure:
+        report.add("identity", what, str(failure))
+        error = np.inf
+    return Row(kind, what, shape, backend, report.method, error, report)
+
+
+def _adjoint_row(kind: str, backend: str, layer: Layer, x: NDArray) -> Row:
+    """A layer without an offset is linear in x, and its backward pass is the transpose."""
+    s = subject_of(layer, (x,), (), None, 0, backend)
+
+    def check() -> float:
+        return check_adjoint(
+            lambda v: s.forward({**s.arrays, "x": v}),
+            lambda dy: s.backward(dy, s.arrays)["x"],
+            x, s.forward(s.arrays), name=repr(layer),
+        )  # fmt: skip
+
+    return _identity_row(kind, "adjoint", x.shape, backend, check)
+
+
+def _hvp_row(backend: str) -> Row:
+    """Hessian-vector products of a model with every kind of layer that has parameters."""
+    layers = [Conv2D(3, 3, stride=2), BatchNorm(), Tanh(), Flatten(), Dense(3)]
+    model = Model(layers, (6, 5, 2), backend=backend, dtype="float64")
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((B, 6, 5, 2)), rng.integers(0, 3, B)
+    theta = rng.standard_normal(model.size)
+
+    def check() -> float:
+        return check_hvp(
+            lambda t: model.loss_and_grad(t, x, y)[1],
+            lambda t, v: model.hvp(t, x, y, v),
+            theta,
+            loss=lambda t: float(model.loss_and_grad(t, x, y)[0]),
+        )
+
+    return _identity_row("Model", "hvp", theta.shape, backend, check)
 
 
 def loss_functions(loss: str, targets: NDArray, backend: str = "numpy") -> tuple[Any, Any]:
@@ -111,13 +167,14 @@ def loss_functions(loss: str, targets: NDArray, backend: str = "numpy") -> tuple
 
 
 def table(rows: list[Row]) -> str:
-    """Rows of layer, gradient, shape, method, relative error, verdict; then what is wrong."""
-    cells = [("layer", "gradient", "shape", "by", "error", "")]
+    """Rows of layer, gradient, shape, backend, method, error, verdict; then what is wrong."""
+    cells = [("layer", "gradient", "shape", "backend", "by", "error", "")]
     for row in rows:
         bad = any(f.gradient in (row.gradient, "") for f in row.report.findings)
         verdict = "WRONG" if bad else "ok"
         shape = "x".join(map(str, row.shape))
-        cells.append((row.layer, row.gradient, shape, row.method, f"{row.error:.1e}", verdict))
+        numbers = row.backend, row.method, f"{row.error:.1e}"
+        cells.append((row.layer, row.gradient, shape, *numbers, verdict))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
     failures = dict.fromkeys(str(row.report) for row in rows if not row.report.passed)
