@@ -37,7 +37,7 @@ def last(run: Any) -> Snapshot:
 
 
 def relative(one: NDArray, two: NDArray) -> float:
-    return float(abs(one - two).max() / abs(two).max())
+    return float(np.max(abs(one - two)) / np.max(abs(two)))
 
 
 # ---------------------------------------------------------------------- identities of Reptile

@@ -73,7 +73,7 @@ def test_replacement_draws_every_batch_from_all_examples() -> None:
     and unlike with cycling two neighbours may share one."""
     order = minibatches(np.random.default_rng(1), 4, 2000, 2, replacement=True)
     counts = np.bincount(order.ravel(), minlength=4)
-    assert abs(counts - 1000).max() < 5 * np.sqrt(2000) / 2
+    assert np.max(abs(counts - 1000)) < 5 * np.sqrt(2000) / 2
     assert any(set(a) & set(b) for a, b in zip(order[::2], order[1::2], strict=True))
     with pytest.raises(InputError, match="mini-batches of 5 drawn with replacement need 5 exam"):
         minibatches(np.random.default_rng(1), 4, 1, 5, replacement=True)

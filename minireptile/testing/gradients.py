@@ -283,7 +283,7 @@ def _compare(
     report.errors[f"d{n}"] = float(difference.max() / scale)
     if excess.max() <= limit * scale:
         return
-    worst = tuple(map(int, np.unravel_index(int(difference.argmax()), got.shape)))
+    worst = tuple(map(int, np.unravel_index(int(np.argmax(difference)), got.shape)))
     wrong = int((excess > limit * scale).sum())
     ratio = f", ratio {got[worst] / want[worst]:.6g}" if want[worst] and got[worst] else ""
     lines = [

@@ -131,7 +131,7 @@ def check_same(
                 f"worst at {at}: {got[at]:.9g}, expected {want[at]:.9g}, ratio {ratio:.6g}; "
                 f"rounding explains {bound:.1e}"
             )
-        worst = max(worst, float(difference.max()) / bound if bound else 0.0)
+        worst = max(worst, float(np.max(difference)) / bound if bound else 0.0)
     return worst
 
 

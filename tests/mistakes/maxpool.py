@@ -55,7 +55,7 @@ def scatter(dy: NDArray, x: NDArray, down: int, right: int) -> NDArray:
     for at in np.ndindex(dy.shape):
         n, o, p, c = at
         window = x[n, o * down : o * down + ROWS, p * right : p * right + COLUMNS, c]
-        i, j = divmod(int(window.argmax()), window.shape[1])
+        i, j = divmod(int(np.argmax(window)), window.shape[1])
         dx[n, o * down + i, p * right + j, c] += dy[at]
     return dx
 
@@ -77,7 +77,7 @@ def wrong_width(dy: NDArray, x: NDArray) -> NDArray:
     for at in np.ndindex(dy.shape):
         n, o, p, c = at
         window = x[n, o * ROWS : (o + 1) * ROWS, p * COLUMNS : (p + 1) * COLUMNS, c]
-        i, j = divmod(int(window.argmax()), ROWS)
+        i, j = divmod(int(np.argmax(window)), ROWS)
         dx[n, o * ROWS + i, p * COLUMNS + j, c] += dy[at]
     return dx
 
@@ -87,7 +87,7 @@ def overlap_overwritten(dy: NDArray, x: NDArray) -> NDArray:
     for at in np.ndindex(dy.shape):
         n, o, p, c = at
         window = x[n, o : o + ROWS, p : p + COLUMNS, c]
-        i, j = divmod(int(window.argmax()), COLUMNS)
+        i, j = divmod(int(np.argmax(window)), COLUMNS)
         dx[n, o + i, p + j, c] = dy[at]
     return dx
 
