@@ -46,3 +46,15 @@ def test_every_file_that_the_readme_links_to_exists() -> None:
     for page in ("README.md", "CONTRIBUTING.md"):
         for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
             assert (ROOT / link).exists(), f"{page}: {link}"
+
+
+def test_the_readmes_library_example_runs() -> None:
+    (code,) = re.findall(r"```python\n(import minireptile.*?)```", (ROOT / "README.md").read_text(),
+                         re.DOTALL)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        str(i) for i in range(100, 1001, 100)
+    ]
