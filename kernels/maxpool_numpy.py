@@ -26,12 +26,11 @@ def maxpool_forward(
     x : (T, B, H, W, C)
     size, stride, pad : (rows, columns)
     """
-    y[...] = -np.inf
-    winner[...] = -1
+    winner[...] = -1  # no tap leads yet, and what y holds does not matter
     for i, j, outputs, inputs in taps(size, x.shape[2:4], y.shape[2:4], stride, pad):
         here, best = x[inputs], y[outputs]
         larger = ~((here.real <= best.real) | np.isnan(best))  # NaN wins, so it is not hidden
-        larger |= winner[outputs] < 0  # the first tap leads, even where it is -inf
+        larger |= winner[outputs] < 0
         y[outputs] = np.where(larger, here, best)
         winner[outputs] = np.where(larger, i * size[1] + j, winner[outputs])
 
