@@ -26,7 +26,8 @@ def maxpool_forward(
     x : (T, B, H, W, C)
     size, stride, pad : (rows, columns)
     """
-    winner[...] = -1  # no tap leads yet, and what y holds does not matter
+    # No tap leads yet, and what y holds does not matter.
+    winner[...] = -1
     for i, j, outputs, inputs in taps(size, x.shape[2:4], y.shape[2:4], stride, pad):
         here, best = x[inputs], y[outputs]
         larger = ~((here.real <= best.real) | np.isnan(best))  # NaN wins, so it is not hidden
