@@ -239,7 +239,8 @@ def _cell(value: float, half_width: float | None) -> str:
 
 
 def _tested(folder: Path) -> bool:
-    return any("test" in record for record in metrics.read(folder / METRICS))
+    """Whether both evaluations, before and after, are there: the last thing that a run writes."""
+    return sum("test" in record for record in metrics.read(folder / METRICS)) == 2
 
 
 def baseline(experiment: Experiment, folder: Path) -> Snapshot:

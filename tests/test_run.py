@@ -105,6 +105,16 @@ def test_resuming_a_complete_run_changes_nothing(
     assert {p.name: p.read_bytes() for p in uninterrupted.iterdir()} == before
 
 
+def test_killed_during_the_evaluation_at_the_end_a_run_evaluates_again(tmp_path: Path) -> None:
+    assert main(small_run(5, tmp_path)) == 0
+    whole = (tmp_path / METRICS).read_text()
+    (tmp_path / METRICS).write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    (tmp_path / "learning_curve.png").unlink()
+    assert main(["resume", str(tmp_path)]) == 0
+    assert (tmp_path / METRICS).read_text() == whole
+    assert (tmp_path / "learning_curve.png").exists()
+
+
 def test_a_second_run_never_replaces_the_first_unasked(
     uninterrupted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
