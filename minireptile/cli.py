@@ -174,8 +174,8 @@ def _info(args: argparse.Namespace) -> None:
 def _one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread, if threadpoolctl is there to do so.
 
-    The products are too small to gain from two, lose a factor of ten where another program wants
-    a core, and a sum split over threads would make a run's last digits depend on the machine.
+    The products are too small to gain from two, run several times slower where another program
+    wants a core, and a sum split over threads would make a run's last digits depend on the machine.
     """
     try:
         from threadpoolctl import threadpool_limits

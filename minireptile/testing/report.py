@@ -13,7 +13,7 @@ class Finding:
     ----------
     kind : str
         "value", "shape", "dtype", "none", "nan", "mutates input", "random", "ignores upstream",
-        "accumulates", "not linear", "kink" or "raises".
+        "accumulates", "not linear", "kink", "raises" or "identity".
     gradient : str
         Which gradient, such as "dx"; empty where it concerns the whole.
     message : str
