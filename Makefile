@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 .PHONY: run test thorough mutants bench clean
 
-run: .venv/.cli
+run: .venv/.cli,numba
 	$(BIN)/minireptile train glyphs --iterations 400 --inner-lr 0.002 --out runs/demo --overwrite
 
 test: .venv/.dev
@@ -19,10 +19,10 @@ thorough: .venv/.dev
 mutants: .venv/.mutants
 	$(BIN)/python -m tests.mutants.run
 
-bench: .venv/.cli
+bench: .venv/.cli,numba
 	$(BIN)/python -m bench.meta_iteration
 
-.venv/.cli .venv/.dev .venv/.mutants: .venv/.%: setup.py pyproject.toml | .venv/bin/python
+.venv/.cli,numba .venv/.dev .venv/.mutants: .venv/.%: setup.py pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 

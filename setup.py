@@ -18,7 +18,8 @@ CLI = [
     "pooch>=1.7",
     "threadpoolctl>=3.1",
 ]
-DEV = [*CLI, "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10", "sympy>=1.13"]
+NUMBA = ["numba>=0.59", "scipy>=1.10", "threadpoolctl>=3.1"]
+DEV = [*CLI, *NUMBA, "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10", "sympy>=1.13"]
 MUTANTS = ["mutmut>=3.8,<4", "pytest>=7.4", "hypothesis>=6.80"]
 
 setup(
@@ -30,7 +31,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     install_requires=["numpy>=1.24"],
-    extras_require={"cli": CLI, "dev": DEV, "mutants": MUTANTS},
+    extras_require={"cli": CLI, "numba": NUMBA, "dev": DEV, "mutants": MUTANTS},
     packages=[
         "minireptile",
         "minireptile.kernels",

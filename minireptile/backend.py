@@ -13,11 +13,12 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
+from . import numba_setup
 from .errors import InputError
 
 Kernels = Any  # a namespace with one function for every operation
 
-BACKENDS = ("numpy",)
+BACKENDS = ("numpy", "numba")
 
 # Which module holds which operations; the same for every backend.
 OPERATIONS: dict[str, tuple[str, ...]] = {
@@ -40,8 +41,8 @@ def kernels(backend: str = "numpy") -> Kernels:
 
     Raises
     ------
-    InputError
-        If there is no such backend.
+    InputError, MissingPackage
+        If there is no such backend, or it cannot be used here.
     """
     if backend not in BACKENDS:
         raise InputError(f"there is no backend {backend!r}: choose one of {', '.join(BACKENDS)}")
@@ -67,5 +68,26 @@ def versions(operation: str, backend: str = "numpy") -> dict[str, Callable[..., 
     return {v: ladder[v] for v in by_rung} or {"v1": getattr(module, operation)}
 
 
+def why_not(backend: str) -> str:
+    """Why a backend cannot be used here, in one sentence; "" if it can."""
+    return numba_setup.why_not() if backend == "numba" else ""
+
+
+def fastest() -> str:
+    """The fastest backend that can be used here."""
+    return next(backend for backend in reversed(BACKENDS) if not why_not(backend))
+
+
+def announce_compilation(backend: str) -> None:
+    """Say so on stderr if a kernel has to be compiled from now on."""
+    if backend == "numba":
+        numba_setup.prepare()
+        numba_setup.announce()
+
+
 def _module(name: str, backend: str) -> Any:
+    if backend == "numba":
+        numba_setup.prepare()
+        with numba_setup.caching():
+            return import_module(f"minireptile.kernels.{name}_{backend}")
     return import_module(f"minireptile.kernels.{name}_{backend}")

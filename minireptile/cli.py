@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .backend import BACKENDS
+from .backend import BACKENDS, why_not
 from .errors import InputError, MissingPackage
 from .presets import PRESETS, defaults
 from .settings import DATASETS, Settings
@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     for command in (resume, evaluate):
         command.add_argument("--data", metavar="DATA", help="where the data lies now")
+        command.add_argument("--backend", choices=BACKENDS, help="change whose kernels compute")
     evaluate.add_argument("--tasks", type=int, default=1000, help="evaluation tasks (1000)")
     evaluate.add_argument("--seed", type=int, help="of the tasks; the run's own by default")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
@@ -94,7 +95,11 @@ def settings_from(options: dict[str, Any]) -> Settings:
         values = defaults(dataset, given.get("way", 5), given.get("shot", 1))
     if given.get("data"):
         given["data"] = str(Path(given["data"]).resolve())  # a run can be resumed from anywhere
-    return Settings(**{**values, **given})
+    settings = Settings(**{**values, **given})
+    if given.get("backend", "auto") == "auto" and (reason := why_not("numba")):
+        print(f"minireptile: using the numpy backend, several times slower: {reason}",
+              file=sys.stderr)  # fmt: skip
+    return settings
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -120,18 +125,20 @@ def _run_name(s: Settings) -> str:
 def _resume(args: argparse.Namespace) -> None:
     from . import run
 
-    run.resume(args.run, **_moved_data(args))
+    run.resume(args.run, **_changed(args))
 
 
-def _moved_data(args: argparse.Namespace) -> dict[str, Any]:
-    return {"data": str(Path(args.data).resolve())} if args.data else {}
+def _changed(args: argparse.Namespace) -> dict[str, Any]:
+    """What a run may find changed: where its data lies, and who computes."""
+    changes = {"data": str(Path(args.data).resolve())} if args.data else {}
+    return {**changes, "backend": args.backend} if args.backend else changes
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     from . import run
 
     changes = {"dataset": args.on, "split": "", "data": ""} if args.on else {}
-    changes |= _moved_data(args)
+    changes |= _changed(args)
     experiment, snapshot = run.load(args.run, training=False, **changes)
     seed = experiment.settings.seed if args.seed is None else args.seed
     result = run.measure(experiment, snapshot, args.tasks, seed, quiet=args.json)
@@ -160,14 +167,18 @@ def _check(args: argparse.Namespace) -> None:
 
 def _info(args: argparse.Namespace) -> None:
     print(f"minireptile {_version()}, Python {platform.python_version()}, {platform.platform()}")
-    print(f"backends: {', '.join(BACKENDS)}")
+    for backend in BACKENDS:
+        print(f"backend {backend}: {why_not(backend) or 'ready'}")
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     print(f"numpy {np.__version__}, BLAS {blas['name']} {blas['version']}")
-    for package in ("safetensors", "tqdm", "Pillow", "matplotlib", "pooch"):
-        try:
-            print(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            print(f'{package} is not installed: pip install "minireptile[cli]"')
+    packages = {"cli": ("safetensors", "tqdm", "Pillow", "matplotlib", "pooch"),
+                "numba": ("numba", "scipy", "threadpoolctl")}  # fmt: skip
+    for extra, names in packages.items():
+        for package in names:
+            try:
+                print(f"{package} {version(package)}")
+            except PackageNotFoundError:
+                print(f'{package} is not installed: pip install "minireptile[{extra}]"')
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .backend import kernels
+from .compiled import compiled_calls
 from .errors import InputError
 from .initialisers import INITIALISERS
 from .layers import Layer, Param, Shape
@@ -137,6 +138,7 @@ class Model:
             (slot.stop for step in self.plan for slot in step.slots.values()), default=0
         )
         self.kernels = kernels(backend)
+        self.compiled = compiled_calls(self)
         self._workspaces: dict[tuple, Workspace] = {}
 
     def __repr__(self) -> str:
@@ -183,11 +185,15 @@ class Model:
         -------
         (T, B, n_out), or (B, n_out)
         """
-        single, phi, x = self._with_task_axis(phi, x)
+        single, phi, x = self.checked(phi, x)
+        out = (self.compiled or self).outputs(phi, x)
+        return out[0] if single else out
+
+    def outputs(self, phi: NDArray, x: NDArray) -> NDArray:
+        """`forward` for checked arrays with a task axis, layer by layer."""
         ws = self._workspace(x.shape[0], x.shape[1], phi.dtype)
         self._forward(ws, phi, x)
-        out = ws.y[-1].copy()
-        return out[0] if single else out
+        return ws.y[-1].copy()
 
     def loss_and_grad(self, phi: NDArray, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
         """The loss of each task on one mini-batch, and its gradient.
@@ -208,9 +214,14 @@ class Model:
         InputError
             If shapes disagree or a label is outside [0, n_out).
         """
-        single, phi, x = self._with_task_axis(phi, x)
+        single, phi, x = self.checked(phi, x)
         y = np.asarray(y)[None] if single else np.asarray(y)
-        y = self._checked_targets(y, x, phi.dtype)
+        y = self.checked_targets(y, x, phi.dtype)
+        loss, grad = (self.compiled or self).gradients(phi, x, y)
+        return (loss[0], grad[0]) if single else (loss, grad)
+
+    def gradients(self, phi: NDArray, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+        """`loss_and_grad` for checked arrays with a task axis, layer by layer."""
         T, B = x.shape[:2]
         ws = self._workspace(T, B, phi.dtype)
         loss, grad = np.empty(T, phi.dtype), np.empty((T, self.size), phi.dtype)
@@ -222,7 +233,7 @@ class Model:
             x_i, dx_i = (ws.y[i - 1], ws.dy[i - 1]) if i else (x, None)
             p, dp = _views(phi, step.slots), _views(grad, step.slots)
             step.layer.backward(self.kernels, dx_i, dp, ws.dy[i], x_i, ws.y[i], p, ws.saved[i])
-        return (loss[0], grad[0]) if single else (loss, grad)
+        return loss, grad
 
     def hvp(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
         """The Hessian of the loss times v, exact to rounding: Im grad(phi + i h v) / h.
@@ -269,8 +280,14 @@ class Model:
             )
         return self._workspaces[key]
 
-    def _with_task_axis(self, phi: NDArray, x: NDArray) -> tuple[bool, NDArray, NDArray]:
-        """Whether there was no task axis, and phi (T, P) and x (T, B, ...) with one."""
+    def checked(self, phi: NDArray, x: NDArray) -> tuple[bool, NDArray, NDArray]:
+        """Whether there was no task axis, and phi (T, P) and x (T, B, ...) with one.
+
+        Raises
+        ------
+        InputError
+            If a shape or a type does not fit.
+        """
         if phi.dtype.kind not in "fc":
             raise InputError(f"phi must hold floating-point numbers, not {phi.dtype}")
         single = phi.ndim == 1
@@ -287,7 +304,8 @@ class Model:
             raise InputError(f"x must be ({t}B, {expected}), got {got}")
         return single, phi, x
 
-    def _checked_targets(self, y: NDArray, x: NDArray, dtype: np.dtype) -> NDArray:
+    def checked_targets(self, y: NDArray, x: NDArray, dtype: np.dtype) -> NDArray:
+        """y (T, B), or (T, B, n_out), beside x (T, B, ...); `InputError` if it does not fit."""
         expected = x.shape[:2] + ((self.n_out,) if self.loss == "squared_error" else ())
         if y.shape != expected:
             raise InputError(f"y must be {expected} beside this x, got {y.shape}")

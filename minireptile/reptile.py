@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from .compiled import MODES
 from .loops import Loops, Snapshot, begin, check_finite
 from .model import Model
 from .optim import Optimizer, State, merge, spread
@@ -42,6 +43,8 @@ def adapt(
     """Take one gradient step on phi for each mini-batch: x (k, T, B, ...), y (k, T, B). Updates phi
     (T, P) and state in place; returns the losses (k, T) before each step. All may lack T."""
     state = optimizer.init(phi) if state is None else state
+    if model.compiled and type(optimizer) in MODES:                        # all of it in one call
+        return model.compiled.adapt(phi, x, y, optimizer, state)
     losses = []
     for x_i, y_i in zip(x, y, strict=True):                                # the inner loop
         phi *= optimizer.weight_decay_rate                                 # 1 unless asked for

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from . import checkpoint, metrics
+from .backend import announce_compilation
 from .errors import InputError, require
 from .evaluate import Accuracy, Regression
 from .experiment import Experiment, build
@@ -60,6 +61,7 @@ def train(settings: Settings, folder: Path, overwrite: bool = False) -> None:
         )
     for package in ("safetensors.numpy", "tqdm", "matplotlib"):
         require(package, "cli")  # now, and not after an hour of training
+    announce_compilation(settings.backend)
     experiment = build(settings)
     start = begin(experiment.model, experiment.optimizer, experiment.loops)
     try:
@@ -89,7 +91,9 @@ def load(folder: Path, training: bool = True, **changes: Any) -> tuple[Experimen
     """A run's experiment, with some settings changed, and its last snapshot."""
     path = folder / CHECKPOINT
     run, settings = checkpoint.load(path)
-    experiment = build(replace(settings, **changes), training)
+    settings = replace(settings, **changes)
+    announce_compilation(settings.backend)
+    experiment = build(settings, training)
     fresh = begin(experiment.model, experiment.optimizer, experiment.loops)
     checkpoint.check_fits(path, run, fresh)
     return experiment, run

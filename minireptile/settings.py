@@ -10,12 +10,13 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from .backend import BACKENDS
+from .backend import BACKENDS, fastest
 from .errors import InputError
 from .optim import POLICIES
 
 DATASETS = ("sine", "glyphs", "omniglot", "miniimagenet", "folder")
 ALGORITHMS = ("reptile", "joint")
+CHOICES = ("auto", *BACKENDS)
 
 
 def _option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
@@ -60,7 +61,7 @@ class Settings:
     network: str = _option("omniglot", "the network", ("omniglot", "miniimagenet", "sine"))
     filters: int = _option(0, "filters of each convolution; 0: as in the paper")
     dtype: str = _option("float32", "precision", ("float32", "float64"))
-    backend: str = _option("numpy", "where the kernels come from", BACKENDS)
+    backend: str = _option("auto", "where the kernels come from; auto: the fastest", CHOICES)
 
     eval_steps: int = _option(50, "gradient steps on an evaluation task")
     eval_batch: int = _option(5, "examples in each of them")
@@ -79,6 +80,8 @@ class Settings:
             choices = f.metadata["choices"]
             if choices and value not in choices:
                 raise InputError(f"--{name} must be one of {', '.join(choices)}, not {value!r}")
+        if self.backend == "auto":  # decided once: a run keeps the backend that it began with
+            object.__setattr__(self, "backend", fastest())
         for name in ("size", "classes", "drawers", "shot", "eval_batch", "eval_tasks"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} must be at least 1")

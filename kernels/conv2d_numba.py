@@ -1,0 +1,221 @@
+"""2-D convolution, Numba. Derivation: conv2d.md.
+
+v1  the definition: seven loops
+v2  im2col, a few rows of the output at a time so that they stay in the cache, and BLAS
+
+The functions on one task's images, without a task axis, are also what the compiled inner loop
+(adapt_numba.py) is made of. There, w and dw are addresses of (kh, kw, C_in, C_out) weights.
+"""
+
+from __future__ import annotations
+
+from .jit_numba import gemm, jit
+
+
+@jit
+def conv2d_forward_v1(y, cols, x, w, b, stride, pad):
+    """Write y, output by output (conv2d.md, eq. 1). Parameters as in the NumPy reference."""
+    for t in range(x.shape[0]):
+        for i_b in range(x.shape[1]):
+            for o in range(y.shape[2]):
+                for p in range(y.shape[3]):
+                    for n in range(w.shape[4]):
+                        y[t, i_b, o, p, n] = 0 if b is None else b[t, n]
+                    for i in range(w.shape[1]):
+                        for j in range(w.shape[2]):
+                            r, q = o * stride[0] + i - pad[0], p * stride[1] + j - pad[1]
+                            if 0 <= r < x.shape[2] and 0 <= q < x.shape[3]:
+                                for c in range(w.shape[3]):
+                                    for n in range(w.shape[4]):
+                                        y[t, i_b, o, p, n] += x[t, i_b, r, q, c] * w[t, i, j, c, n]
+
+
+@jit
+def conv2d_backward_v1(dx, dw, db, cols, dy, x, w, stride, pad):
+    """Write dx, dw and db, output by output (conv2d.md, eq. 3 to 5)."""
+    dw[...] = 0
+    if db is not None:
+        db[...] = 0
+    if dx is not None:
+        dx[...] = 0
+    for t in range(x.shape[0]):
+        for i_b in range(x.shape[1]):
+            for o in range(dy.shape[2]):
+                for p in range(dy.shape[3]):
+                    if db is not None:
+                        for n in range(w.shape[4]):
+                            db[t, n] += dy[t, i_b, o, p, n]
+                    for i in range(w.shape[1]):
+                        for j in range(w.shape[2]):
+                            r, q = o * stride[0] + i - pad[0], p * stride[1] + j - pad[1]
+                            if 0 <= r < x.shape[2] and 0 <= q < x.shape[3]:
+                                for c in range(w.shape[3]):
+                                    for n in range(w.shape[4]):
+                                        d = dy[t, i_b, o, p, n]
+                                        dw[t, i, j, c, n] += x[t, i_b, r, q, c] * d
+                                        if dx is not None:
+                                            dx[t, i_b, r, q, c] += w[t, i, j, c, n] * d
+
+
+@jit
+def im2col(cols, x, first, sr, sc, pr, pc, kw, height):
+    """Write some rows of the output's patches: cols (rows, W_out, kh kw, C), x (n, H, W, C).
+
+    Row number first + r, counted over all images, is row (first + r) % height of its image.
+    """
+    H, W, C = x.shape[1], x.shape[2], x.shape[3]
+    for row in range(cols.shape[0]):
+        image, o = (first + row) // height, (first + row) % height
+        for p in range(cols.shape[1]):
+            for tap in range(cols.shape[2]):
+                r, q = o * sr + tap // kw - pr, p * sc + tap % kw - pc
+                if 0 <= r < H and 0 <= q < W:
+                    for c in range(C):
+                        cols[row, p, tap, c] = x[image, r, q, c]
+                else:
+                    for c in range(C):
+                        cols[row, p, tap, c] = 0
+
+
+@jit
+def im2col_grey(cols, x, first, sr, sc, pr, pc, kw, height):
+    """`im2col` for one channel, where a patch is a few numbers and not a few rows of channels."""
+    H, W = x.shape[1], x.shape[2]
+    for row in range(cols.shape[0]):
+        image, o = (first + row) // height, (first + row) % height
+        for tap in range(cols.shape[2]):
+            r, q0 = o * sr + tap // kw - pr, tap % kw - pc
+            for p in range(cols.shape[1]):
+                q = p * sc + q0
+                inside = 0 <= r < H and 0 <= q < W
+                cols[row, p, tap, 0] = x[image, r, q, 0] if inside else 0
+
+
+@jit
+def col2im(dx, cols, first, sr, sc, pr, pc, kw, height):
+    """Add to dx, for some rows of the output, what `im2col` would have read there."""
+    H, W, C = dx.shape[1], dx.shape[2], dx.shape[3]
+    for row in range(cols.shape[0]):
+        image, o = (first + row) // height, (first + row) % height
+        for p in range(cols.shape[1]):
+            for tap in range(cols.shape[2]):
+                r, q = o * sr + tap // kw - pr, p * sc + tap % kw - pc
+                if 0 <= r < H and 0 <= q < W:
+                    for c in range(C):
+                        dx[image, r, q, c] += cols[row, p, tap, c]
+
+
+@jit
+def _patches(cols, rows, wide, taps, c):
+    """The scratch as (rows, W_out, kh kw, C)."""
+    return cols[: rows * wide * taps * c].reshape((rows, wide, taps, c))
+
+
+@jit
+def _lower(block, x, first, sr, sc, pr, pc, kw, height):
+    if x.shape[3] == 1:
+        im2col_grey(block, x, first, sr, sc, pr, pc, kw, height)
+    else:
+        im2col(block, x, first, sr, sc, pr, pc, kw, height)
+
+
+@jit
+def conv_forward(y, cols, x, w, kh, kw, sr, sc, pr, pc, tile):
+    """Write y = im2col(x) w for the images of one task (conv2d.md, eq. 6); no bias.
+
+    y (n, H_out, W_out, C_out), x (n, H, W, C_in), w an address, cols 1-D scratch for at least one
+    row of the output. tile : multiply-adds that BLAS gets at once.
+    """
+    wide, N, taps, C, size = y.shape[2], y.shape[3], kh * kw, x.shape[3], y.itemsize
+    K, total = taps * C, y.shape[0] * y.shape[1]
+    step = max(1, min(total, cols.shape[0] // (wide * K)))
+    m_step = max(1, tile // (K * N))
+    for first in range(0, total, step):
+        rows = min(step, total - first)
+        _lower(_patches(cols, rows, wide, taps, C), x, first, sr, sc, pr, pc, kw, y.shape[1])
+        for m in range(0, rows * wide, m_step):
+            M = min(m_step, rows * wide - m)
+            a, c = cols.ctypes.data + m * K * size, y.ctypes.data + (first * wide + m) * N * size
+            gemm(size, M, N, K, a, K, 0, w, N, 0, c, N, 0.0)
+
+
+@jit
+def conv_backward(dx, wanted, dw, cols, dy, x, w, kh, kw, sr, sc, pr, pc, tile):
+    """Write dw = im2col(x)' dy and, if wanted, dx = col2im(dy w') (conv2d.md, eq. 7 and 9).
+
+    w and dw are addresses; the rest as in `conv_forward`.
+    """
+    wide, N, taps, C, size = dy.shape[2], dy.shape[3], kh * kw, x.shape[3], dy.itemsize
+    K, total = taps * C, dy.shape[0] * dy.shape[1]
+    step = max(1, min(total, cols.shape[0] // (wide * K)))
+    if wanted:
+        dx[...] = 0
+    for first in range(0, total, step):
+        rows = min(step, total - first)
+        M = rows * wide
+        block = _patches(cols, rows, wide, taps, C)
+        _lower(block, x, first, sr, sc, pr, pc, kw, dy.shape[1])
+        d = dy.ctypes.data + first * wide * N * size
+        k_step = max(1, tile // (M * N))
+        for k in range(0, K, k_step):
+            a, c = cols.ctypes.data + k * size, dw + k * N * size
+            more = 0.0 if first == 0 else 1.0  # the sum over the rows goes on
+            gemm(size, min(k_step, K - k), N, M, a, K, 1, d, N, 0, c, N, more)
+        if wanted:
+            gemm(size, M, K, N, d, N, 0, w, N, 1, cols.ctypes.data, K, 0.0)
+            col2im(dx, block, first, sr, sc, pr, pc, kw, dy.shape[1])
+
+
+@jit
+def add_bias(y, b):
+    """y (M, N) += b (N,)."""
+    for m in range(y.shape[0]):
+        for n in range(y.shape[1]):
+            y[m, n] += b[n]
+
+
+@jit
+def sum_rows(db, dy):
+    """Write db (N,), the sum of dy (M, N) over its rows (conv2d.md, eq. 8)."""
+    db[...] = 0
+    for m in range(dy.shape[0]):
+        for n in range(dy.shape[1]):
+            db[n] += dy[m, n]
+
+
+TILE = 1_000_000
+
+
+@jit
+def conv2d_forward_v2(y, cols, x, w, b, stride, pad):
+    """Write y = im2col(x) w + b (conv2d.md, eq. 6). Parameters as in the NumPy reference."""
+    kh, kw, N = w.shape[1], w.shape[2], w.shape[4]
+    for t in range(x.shape[0]):
+        y_t = y[t]
+        conv_forward(
+            y_t, cols.reshape(-1), x[t], w[t].ctypes.data,
+            kh, kw, stride[0], stride[1], pad[0], pad[1], TILE,
+        )  # fmt: skip
+        if b is not None:
+            add_bias(y_t.reshape((-1, N)), b[t])
+
+
+@jit
+def conv2d_backward_v2(dx, dw, db, cols, dy, x, w, stride, pad):
+    """Write dw = im2col(x)' dy, db = sum dy, dx = col2im(dy w') (conv2d.md, eq. 7 to 9)."""
+    kh, kw, N = w.shape[1], w.shape[2], w.shape[4]
+    flat = cols.reshape(-1)
+    images = flat[:0].reshape((0, 1, 1, 1))  # stands for a dx that nobody wants
+    for t in range(x.shape[0]):
+        if dx is not None:
+            images = dx[t]
+        conv_backward(
+            images, dx is not None, dw[t].ctypes.data, flat, dy[t], x[t], w[t].ctypes.data,
+            kh, kw, stride[0], stride[1], pad[0], pad[1], TILE,
+        )  # fmt: skip
+        if db is not None:
+            sum_rows(db[t], dy[t].reshape((-1, N)))
+
+
+conv2d_forward = conv2d_forward_v2
+conv2d_backward = conv2d_backward_v2

@@ -1,0 +1,266 @@
+"""Forward and backward through a network in one compiled call, Numba. The chain rule that they
+follow is derived in loss_and_grad.md; program.py says what the table holds.
+
+A task's mini-batch is cut into slices of images. Its threads take slices in turn, and meet only
+where a stage needs the sums over all images. Slices, and so all sums, are the same for any number
+of threads: each slice has a gradient vector of its own, and they are added in order.
+"""
+
+from __future__ import annotations
+
+from .batchnorm_numba import (
+    image_moments,
+    image_sums,
+    image_sums_relu,
+    join_moments,
+    normalise,
+    normalise_backward,
+)
+from .conv2d_numba import add_bias, conv_backward, conv_forward, sum_rows
+from .dense_numba import dense_backward_rows, dense_forward_rows
+from .jit_numba import barrier, jit
+from .maxpool_numba import pool_backward, pool_forward
+from .program import (
+    BIAS,
+    CONV,
+    DENSE,
+    DX,
+    DY,
+    H_OUT,
+    KH,
+    KIND,
+    KW,
+    MOMENTS,
+    NORMALISE,
+    PC,
+    POOL,
+    PR,
+    RELU,
+    SAVED,
+    SC,
+    SR,
+    SYNC,
+    SYNC_BACK,
+    TANH,
+    W_OUT,
+    WIDTH,
+    WINNER,
+    WITH_RELU,
+    C,
+    H,
+    N,
+    W,
+    X,
+    Y,
+)
+from .relu_numba import relu_backward, relu_forward
+from .softmax_cross_entropy_numba import example_cross_entropy
+from .squared_error_numba import example_squared_error
+from .tanh_numba import tanh_backward, tanh_forward
+
+
+@jit
+def images(memory, offset, first, last, size):
+    """The part of a (B, size) array at an offset that holds images first to last, flat."""
+    return memory[offset + first * size : offset + last * size]
+
+
+@jit
+def stage_input(row, x, ws, first, last):
+    """A stage's input for some images, flat: the data (B, size), or an earlier stage's output."""
+    size = row[H] * row[WIDTH] * row[C]
+    if row[X] < 0:
+        return x[first:last].reshape(-1)
+    return images(ws, row[X], first, last, size)
+
+
+@jit
+def forward_stage(row, eps, phi, x, ws, winners, cols, first, last, B, tile):
+    """One stage, forward, for images first to last of a task."""
+    n, kind = last - first, row[KIND]
+    size, out_size = row[H] * row[WIDTH] * row[C], row[H_OUT] * row[W_OUT] * row[N]
+    x_s, y_s = stage_input(row, x, ws, first, last), images(ws, row[Y], first, last, out_size)
+    if kind == CONV:
+        x_4 = x_s.reshape((n, row[H], row[WIDTH], row[C]))
+        y_4 = y_s.reshape((n, row[H_OUT], row[W_OUT], row[N]))
+        w = phi.ctypes.data + row[W] * phi.itemsize
+        conv_forward(y_4, cols, x_4, w, row[KH], row[KW], row[SR], row[SC], row[PR], row[PC], tile)
+        if row[BIAS] >= 0:
+            add_bias(y_s.reshape((-1, row[N])), phi[row[BIAS] : row[BIAS] + row[N]])
+    elif kind == DENSE:
+        w = phi.ctypes.data + row[W] * phi.itemsize
+        x_2, y_2 = x_s.reshape((n, size)), y_s.reshape((n, out_size))
+        if row[BIAS] >= 0:
+            dense_forward_rows(y_2, x_2, w, phi[row[BIAS] : row[BIAS] + row[N]])
+        else:
+            dense_forward_rows(y_2, x_2, w, None)
+    elif kind == MOMENTS:
+        c, m = row[C], row[H] * row[WIDTH]
+        means, spreads = _moments(ws, row, B)
+        x_3 = x_s.reshape((n, m, c))
+        for b in range(n):
+            image_moments(means[first + b], spreads[first + b], x_3[b])
+    elif kind == NORMALISE:
+        c = row[C]
+        x_2, y_2 = x_s.reshape((-1, c)), y_s.reshape((-1, c))
+        mean, rstd = _statistics(ws, row)
+        gamma, beta = phi[row[W] : row[W] + c], phi[row[BIAS] : row[BIAS] + c]
+        normalise(y_2, x_2, mean, rstd, gamma, beta, row[WITH_RELU] == 1)
+    elif kind == RELU:
+        relu_forward(y_s, x_s)
+    elif kind == TANH:
+        tanh_forward(y_s, x_s)
+    elif kind == POOL:
+        x_4 = x_s.reshape((n, row[H], row[WIDTH], row[C]))
+        shape = (n, row[H_OUT], row[W_OUT], row[N])
+        won = images(winners, row[WINNER], first, last, out_size).reshape(shape)
+        pool_forward(
+            y_s.reshape(shape), won, x_4, row[KH], row[KW], row[SR], row[SC], row[PR], row[PC]
+        )
+
+
+@jit
+def _moments(ws, row, B):
+    """Mean and spread of each image, two (B, C) arrays."""
+    c, start = row[C], row[SAVED] + 2 * row[C]
+    both = ws[start : start + 2 * B * c].reshape((2, B, c))
+    return both[0], both[1]
+
+
+@jit
+def _sums(ws, row, B):
+    """The sums of dy and dy xhat of each image, two (B, C) arrays. They do not lie over the
+    moments, which a slower thread may still be reading."""
+    c, start = row[C], row[SAVED] + (2 + 2 * B) * row[C]
+    both = ws[start : start + 2 * B * c].reshape((2, B, c))
+    return both[0], both[1]
+
+
+@jit
+def _statistics(ws, row):
+    """Mean and rstd (C,) of the mini-batch."""
+    c, start = row[C], row[SAVED]
+    return ws[start : start + c], ws[start + c : start + 2 * c]
+
+
+@jit
+def backward_stage(row, phi, x, ws, winners, cols, grad, first, last, B, tile, scratch):
+    """One stage, backward, for images first to last of a task; grad (P,) is the slice's own."""
+    n, kind = last - first, row[KIND]
+    size, out_size = row[H] * row[WIDTH] * row[C], row[H_OUT] * row[W_OUT] * row[N]
+    x_s, y_s = stage_input(row, x, ws, first, last), images(ws, row[Y], first, last, out_size)
+    dy_s, wanted = images(ws, row[DY], first, last, out_size), row[DX] >= 0
+    dx_s = images(ws, row[DX], first, last, size) if wanted else dy_s
+    if kind == CONV:
+        x_4 = x_s.reshape((n, row[H], row[WIDTH], row[C]))
+        dx_4 = dx_s.reshape((n, row[H], row[WIDTH], row[C])) if wanted else x_4
+        dy_4 = dy_s.reshape((n, row[H_OUT], row[W_OUT], row[N]))
+        w = phi.ctypes.data + row[W] * phi.itemsize
+        dw = grad.ctypes.data + row[W] * grad.itemsize
+        conv_backward(
+            dx_4, wanted, dw, cols, dy_4, x_4, w,
+            row[KH], row[KW], row[SR], row[SC], row[PR], row[PC], tile,
+        )  # fmt: skip
+        if row[BIAS] >= 0:
+            sum_rows(grad[row[BIAS] : row[BIAS] + row[N]], dy_s.reshape((-1, row[N])))
+    elif kind == DENSE:
+        x_2, dy_2 = x_s.reshape((n, size)), dy_s.reshape((n, out_size))
+        w = phi.ctypes.data + row[W] * phi.itemsize
+        dw = grad.ctypes.data + row[W] * grad.itemsize
+        dense_backward_rows(dx_s.ctypes.data if wanted else 0, dw, dy_2, x_2, w)
+        if row[BIAS] >= 0:
+            sum_rows(grad[row[BIAS] : row[BIAS] + row[N]], dy_2)
+    elif kind == NORMALISE:  # the sums of each image
+        c = row[C]
+        sums, sums_xhat = _sums(ws, row, B)
+        mean, rstd = _statistics(ws, row)
+        x_3, dy_3, y_3 = x_s.reshape((n, -1, c)), dy_s.reshape((n, -1, c)), y_s.reshape((n, -1, c))
+        for b in range(n):
+            i = first + b
+            if row[WITH_RELU] == 1:
+                image_sums_relu(sums[i], sums_xhat[i], dy_3[b], y_3[b], x_3[b], mean, rstd)
+            else:
+                image_sums(sums[i], sums_xhat[i], dy_3[b], x_3[b], mean, rstd)
+    elif kind == MOMENTS and wanted:  # x, dx and dy here are those of the whole layer
+        c = row[C]
+        mean, rstd = _statistics(ws, row)
+        gamma, M = phi[row[W] : row[W] + c], B * row[H] * row[WIDTH]
+        normalise_backward(
+            dx_s.reshape((-1, c)), dy_s.reshape((-1, c)), x_s.reshape((-1, c)),
+            mean, rstd, gamma, scratch[:c], scratch[c : 2 * c], M,
+        )  # fmt: skip
+    elif kind == RELU and wanted:
+        relu_backward(dx_s, dy_s, x_s)
+    elif kind == TANH and wanted:
+        tanh_backward(dx_s, dy_s, y_s)
+    elif kind == POOL and wanted:
+        shape = (n, row[H_OUT], row[W_OUT], row[N])
+        won = images(winners, row[WINNER], first, last, out_size).reshape(shape)
+        pool_backward(
+            dx_s.reshape((n, row[H], row[WIDTH], row[C])), dy_s.reshape(shape), won,
+            row[KH], row[KW], row[SR], row[SC], row[PR], row[PC],
+        )  # fmt: skip
+
+
+@jit
+def forward(
+    table, eps, phi, x, ws, winners, cols, scratch, slices, tile, member, members, arrived
+):  # fmt: skip
+    """All stages for the slices of one member of a task's team. x is (B, size)."""
+    B = x.shape[0]
+    for l in range(table.shape[0]):
+        row = table[l]
+        if row[SYNC]:
+            barrier(arrived, members)
+        if row[KIND] == NORMALISE:
+            c, m = row[C], row[H] * row[WIDTH]
+            means, spreads = _moments(ws, row, B)
+            # Every member computes the same numbers, and shows them when they are complete: the
+            # others may be reading theirs already.
+            mean, rstd = scratch[:c], scratch[c : 2 * c]
+            join_moments(mean, rstd, means, spreads, m, eps[l])
+            shared_mean, shared_rstd = _statistics(ws, row)
+            shared_mean[:] = mean
+            shared_rstd[:] = rstd
+        for s in range(member * slices // members, (member + 1) * slices // members):
+            first, last = s * B // slices, (s + 1) * B // slices
+            forward_stage(row, eps[l], phi, x, ws, winners, cols, first, last, B, tile)
+
+
+@jit
+def loss_of(table, labels, targets, ws, losses, scale, slices, member, members, B):
+    """The loss of each example of the member's slices, and its gradient. labels (B,), or (0,)
+    where targets (B, n_out) count."""
+    row = table[table.shape[0] - 1]
+    size = row[H_OUT] * row[W_OUT] * row[N]
+    for s in range(member * slices // members, (member + 1) * slices // members):
+        for b in range(s * B // slices, (s + 1) * B // slices):
+            out, dout = images(ws, row[Y], b, b + 1, size), images(ws, row[DY], b, b + 1, size)
+            if labels.shape[0] > 0:
+                losses[b] = example_cross_entropy(dout, out, labels[b], scale)
+            else:
+                losses[b] = example_squared_error(dout, out, targets[b], scale)
+
+
+@jit
+def backward(
+    table, phi, x, ws, winners, cols, scratch, grads, slices, tile, member, members, arrived
+):  # fmt: skip
+    """All stages backwards for the slices of one member; grads is (slices, P)."""
+    B = x.shape[0]
+    for l in range(table.shape[0] - 1, -1, -1):
+        row = table[l]
+        if row[SYNC_BACK]:
+            barrier(arrived, members)
+        if row[KIND] == MOMENTS:
+            c = row[C]
+            sums, sums_xhat = _sums(ws, row, B)
+            dbeta, dgamma = scratch[:c], scratch[c : 2 * c]
+            sum_rows(dbeta, sums)
+            sum_rows(dgamma, sums_xhat)
+            if member == 0:
+                grads[0, row[BIAS] : row[BIAS] + c] = dbeta
+                grads[0, row[W] : row[W] + c] = dgamma
+        for s in range(member * slices // members, (member + 1) * slices // members):
+            first, last = s * B // slices, (s + 1) * B // slices
+            backward_stage(row, phi, x, ws, winners, cols, grads[s], first, last, B, tile, scratch)

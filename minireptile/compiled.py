@@ -1,0 +1,259 @@
+"""The inner loop as one compiled call: a model's plan as a table, memory for it, and threads.
+
+`adapt`, `loss_and_grad` and `forward` here do what the functions of the same names do elsewhere,
+layer by layer in Python; kernels/adapt_numba.py is what they call.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .kernels import program as p
+from .layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool, ReLU, Tanh, _pair, _window
+from .optim import SGD, Adam, Optimizer, State
+from .workers import run, threads
+
+if TYPE_CHECKING:
+    from .model import Model, Step
+
+COLS_BYTES = 2**19  # a thread's scratch for a convolution: half a second-level cache
+# A mini-batch's parts, where the network is large enough for threads to share them. The number
+# depends on the machine but not on the threads in use: sums do not change with these.
+SLICES = 2 if (os.cpu_count() or 1) <= 8 else 5
+WORTH_SLICES = 10**6  # multiply-adds of one forward pass
+WORTH_THREADS = 10**7  # multiply-adds of a whole call: about as long as waking threads takes
+TILE = 10**6  # multiply-adds that BLAS gets at once: OpenBLAS computes these without packing
+DTYPES = np.dtype(np.float32), np.dtype(np.float64)
+MODES: dict[type, int] = {SGD: p.SGD, Adam: p.ADAM}
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network as kernels/program.py describes it, for mini-batches of B."""
+
+    table: NDArray  # (stages, COLUMNS)
+    eps: NDArray  # (stages,)
+    ws: int  # elements of a task's workspace
+    winners: int
+    cols: int  # elements of one image's patches, in its largest convolution
+    scratch: int
+    work: int  # multiply-adds of a forward pass
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the threads write between phi and phi: a row for each of them."""
+
+    ws: NDArray
+    winners: NDArray
+    cols: NDArray
+    scratch: NDArray
+    grads: NDArray
+    examples: NDArray
+    arrived: NDArray
+
+
+def program(plan: Sequence[Step], B: int) -> Program | None:
+    """The table of a plan; None where a layer is not one of the library's own."""
+    rows: list[dict[int, int]] = []
+    eps: list[float] = []
+    size = winners = cols = scratch = work = 0
+
+    def room(elements: int) -> int:
+        nonlocal size
+        start, size = size, size + -(-elements // 16) * 16  # on a cache line of its own
+        return start
+
+    at, d_at = -1, -1  # where the last output and its gradient lie
+    for step in plan:
+        layer, out = step.layer, prod(step.out_shape)
+        if type(layer) is Flatten:
+            continue
+        h, w, c = step.in_shape if len(step.in_shape) == 3 else (1, 1, prod(step.in_shape))
+        shape = step.out_shape if len(step.out_shape) == 3 else (1, 1, out)
+        row = {p.X: at, p.DX: d_at, p.H: h, p.WIDTH: w, p.C: c}
+        row |= dict(zip((p.H_OUT, p.W_OUT, p.N), shape, strict=True))
+        row |= {p.W: -1, p.BIAS: -1}
+        names = (p.W, p.BIAS)
+        row |= {at: slot.start for at, slot in zip(names, step.slots.values(), strict=False)}
+        if type(layer) is ReLU and rows and rows[-1][p.KIND] == p.NORMALISE:
+            rows[-1][p.WITH_RELU] = 1  # the two in one
+            continue
+        at, d_at = room(B * out), room(B * out)
+        row |= {p.Y: at, p.DY: d_at}
+        if type(layer) is Conv2D or type(layer) is MaxPool:
+            window = layer.kernel_size if type(layer) is Conv2D else layer.size  # type: ignore[union-attr]
+            _, _, pad = _window(layer, step.in_shape, window, layer.stride, layer.padding)
+            numbers = *_pair(window), *_pair(layer.stride), *pad
+            row |= dict(zip((p.KH, p.KW, p.SR, p.SC, p.PR, p.PC), numbers, strict=True))
+        if type(layer) is Conv2D:
+            row[p.KIND] = p.CONV
+            patch = row[p.KH] * row[p.KW] * c
+            cols = max(cols, row[p.H_OUT] * row[p.W_OUT] * patch)
+            work += B * out * patch
+        elif type(layer) is Dense:
+            row[p.KIND] = p.DENSE
+            work += B * out * c
+        elif type(layer) is BatchNorm:
+            row[p.SAVED] = room((2 + 4 * B) * c)
+            rows.append(row | {p.KIND: p.MOMENTS, p.SYNC_BACK: 1})
+            eps.append(layer.eps)
+            row |= {p.KIND: p.NORMALISE, p.SYNC: 1}
+            scratch = max(scratch, 2 * c)
+        elif type(layer) is MaxPool:
+            row |= {p.KIND: p.POOL, p.WINNER: winners}
+            winners += B * out
+        elif type(layer) is ReLU:
+            row[p.KIND] = p.RELU
+        elif type(layer) is Tanh:
+            row[p.KIND] = p.TANH
+        else:
+            return None
+        rows.append(row)
+        eps.append(layer.eps if type(layer) is BatchNorm else 0.0)
+    if not rows:
+        return None
+    table = np.zeros((len(rows), p.COLUMNS), np.int64)
+    for l, row in enumerate(rows):
+        table[l, list(row)] = list(row.values())
+    return Program(table, np.array(eps), size, winners, cols, max(scratch, 1), work)
+
+
+def memory(program: Program, threads: int, B: int, P: int, slices: int, dtype: np.dtype) -> Memory:
+    """Memory for so many threads; it does not grow with the inner steps."""
+    one_row = program.table[:, p.W_OUT] * program.table[:, p.C] * program.table[:, p.KH]
+    one_row = int(max(one_row * program.table[:, p.KW]))  # patches of one row of an output
+    cols = min(max(COLS_BYTES // dtype.itemsize, one_row), -(-B // slices) * program.cols)
+    shapes = (program.ws, cols, program.scratch)
+    ws, cols_, scratch = (np.zeros((threads, max(n, 1)), dtype) for n in shapes)
+    return Memory(
+        ws,
+        np.zeros((threads, max(program.winners, 1)), np.int32),
+        cols_,
+        scratch,
+        np.zeros((threads, slices, P), dtype),
+        np.zeros((threads, B), dtype),
+        np.zeros((threads, 8), np.int64),
+    )
+
+
+class Compiled:
+    """A model's compiled calls, with the memory of the last mini-batch sizes it saw."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._programs: dict[int, Program] = {}
+        self._memories: dict[tuple, Memory] = {}
+
+    def adapt(
+        self, phi: NDArray, x: NDArray, y: NDArray, optimizer: Optimizer, state: State
+    ) -> NDArray:
+        """`reptile.adapt` in one call; raises as `Model.loss_and_grad` does."""
+        x, y = np.asarray(x), np.asarray(y)
+        if len(x) != len(y):
+            raise InputError(f"x has {len(x)} mini-batches and y has {len(y)}")
+        if not len(x):
+            return np.empty((0, *phi.shape[:-1]), phi.dtype)
+        single, phi_t, _ = self.model.checked(phi, x[0])
+        k, T, B = len(x), len(phi_t), x.shape[1 if single else 2]
+        x = np.asarray(x.reshape(k * T, B, *self.model.input_shape), phi.dtype)
+        y = y[:, None] if single else y
+        y = self.model.checked_targets(y.reshape(k * T, *y.shape[2:]), x, phi.dtype)
+        loss = np.empty((k, T), phi.dtype)
+        if single:
+            state = {name: array[None] for name, array in state.items()}
+        self._call(MODES[type(optimizer)], phi_t, x, y, loss, None, optimizer, state)
+        if not np.shares_memory(phi, phi_t):
+            phi[...] = phi_t.reshape(phi.shape)
+        return loss[:, 0] if single else loss
+
+    def gradients(self, phi: NDArray, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+        """`Model.gradients` in one call."""
+        loss, grad = np.empty((1, len(phi)), phi.dtype), np.empty_like(phi)
+        self._call(p.GRADIENT, phi, x, y, loss, grad)
+        return loss[0], grad
+
+    def outputs(self, phi: NDArray, x: NDArray) -> NDArray:
+        """`Model.outputs` in one call."""
+        T, B = x.shape[:2]
+        out = np.empty((T, B * self.model.n_out), phi.dtype)
+        self._call(p.FORWARD, phi, x, None, np.empty((1, T), phi.dtype), out)
+        return out.reshape(T, B, -1)
+
+    def _program(self, B: int) -> Program:
+        if B not in self._programs:
+            made = program(self.model.plan, B)
+            assert made is not None
+            self._programs[B] = made
+        return self._programs[B]
+
+    def _call(
+        self, mode: int, phi: NDArray, x: NDArray, y: NDArray | None, loss: NDArray,
+        out: NDArray | None, optimizer: Optimizer | None = None, state: State | None = None,
+    ) -> None:  # fmt: skip
+        """phi (T, P), x (k T, B, ...), y likewise, loss (k, T), out as in `work`."""
+        (k, T), P, B, dtype = loss.shape, phi.shape[1], x.shape[1], phi.dtype
+        if dtype not in DTYPES:
+            raise InputError(f"the numba backend computes in float32 or float64, not {dtype}")
+        program = self._program(B)
+        slices = min(SLICES, B) if program.work >= WORTH_SLICES else 1
+        worth = 3 * program.work * k * T >= WORTH_THREADS
+        members = min(threads(), T * slices) if worth else 1
+        key = (B, members, slices, dtype)
+        if key not in self._memories:
+            if len(self._memories) == 4:  # training and evaluation take turns with a few shapes
+                self._memories.pop(next(iter(self._memories)))
+            self._memories[key] = memory(program, members, B, P, slices, dtype)
+        m = self._memories[key]
+        labels, targets = np.empty((k, T, 0), np.int64), np.empty((k, T, 0, 0), dtype)
+        if y is not None and y.dtype.kind == "f":
+            targets = _plain(y.reshape(k, T, B, -1))
+        elif y is not None:
+            labels = _plain(y.astype(np.int64).reshape(k, T, B))
+        state, empty = state or {}, np.empty((T, 0), dtype)
+        first = state.get("m", state.get("velocity", empty))
+        second, steps = state.get("v", empty), state.get("t", np.zeros(T, np.int64))
+        scale = 1 / B if self.model.reduction == "mean" else 1.0
+        m.arrived[:] = 0
+        arguments = (
+            mode, program.table, program.eps, slices, TILE, scale,
+            phi, _plain(x.reshape(k, T, B, -1)), labels, targets, loss,
+            empty if out is None else out, _numbers(optimizer), first, second, steps,
+            m.ws, m.winners, m.cols, m.scratch, m.grads, m.examples, m.arrived,
+        )  # fmt: skip
+        run(arguments, members)
+
+
+def compiled_calls(model: Model) -> Compiled | None:
+    """The model's compiled calls; None on another backend or with a layer they do not know."""
+    if model.backend != "numba" or program(model.plan, 1) is None:
+        return None
+    return Compiled(model)
+
+
+@cache
+def _numbers(optimizer: Optimizer | None) -> NDArray:
+    """An optimizer's numbers where kernels/program.py says."""
+    names = {
+        p.LR: "lr", p.MOMENTUM: "momentum", p.BETA1: "beta1", p.BETA2: "beta2", p.EPS: "eps",
+        p.DECAY: "weight_decay_rate",
+    }  # fmt: skip
+    numbers = np.zeros(len(names))
+    for at, name in names.items():
+        numbers[at] = getattr(optimizer, name, name == "weight_decay_rate")
+    return numbers
+
+
+def _plain(array: NDArray) -> NDArray:
+    """The array, contiguous and writeable, so that there is one compiled version for its type."""
+    array = np.ascontiguousarray(array)
+    return array if array.flags.writeable else array.copy()

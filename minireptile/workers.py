@@ -1,0 +1,71 @@
+"""Threads for the compiled calls, and BLAS held to one thread in each of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from threading import Lock
+from typing import Any
+
+from .numba_setup import caching
+
+_turn = Lock()  # a team of threads is complete or not there at all: calls do not mix
+
+
+def run(arguments: tuple, members: int) -> None:
+    """Call `work` in so many threads, this one among them."""
+    work = _work()
+    with _turn, blas_held():
+        if members == 1:
+            work(*arguments, 0, 1)
+            return
+        waiting = [
+            _pool(os.getpid()).submit(work, *arguments, i, members) for i in range(1, members)
+        ]
+        try:
+            work(*arguments, 0, members)
+        finally:
+            wait(waiting)
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """This process's threads; a fork has none of its parent's."""
+    return ThreadPoolExecutor(max(1, threads() - 1), "minireptile")
+
+
+@cache
+def _work() -> Callable[..., None]:
+    with caching():
+        return import_module("minireptile.kernels.adapt_numba").work
+
+
+@cache
+def threads() -> int:
+    """How many threads a call may use: the cores this process may run on, or NUMBA_NUM_THREADS."""
+    allowed = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    return min(import_module("numba").config.NUMBA_NUM_THREADS, len(allowed))
+
+
+@contextmanager
+def blas_held() -> Iterator[None]:
+    """One BLAS thread for each of ours, whatever the environment says, and as before afterwards."""
+    changed = [(blas, n) for blas in _blas() if (n := blas.get_num_threads()) != 1]
+    for blas, _ in changed:
+        blas.set_num_threads(1)
+    try:
+        yield
+    finally:
+        for blas, n in changed:
+            blas.set_num_threads(n)
+
+
+@cache
+def _blas() -> list[Any]:
+    """The BLAS libraries of this process, SciPy's among them."""
+    found = import_module("threadpoolctl").ThreadpoolController().select(user_api="blas")
+    return list(found.lib_controllers)
