@@ -20,7 +20,7 @@ mutants: .venv/.mutants
 	$(BIN)/python -m tests.mutants.run
 
 bench: .venv/.cli,numba
-	$(BIN)/python -m bench.meta_iteration
+	$(BIN)/python -m bench all
 
 .venv/.cli,numba .venv/.dev .venv/.mutants: .venv/.%: setup.py pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'

@@ -28,7 +28,7 @@ from .program import (
 )
 from .sgd_numba import sgd_momentum, sgd_plain
 
-PIECE = 512  # parameters updated at a time: their gradients stay in the first cache
+PIECE = 2048  # parameters updated at a time: their gradients stay in the first cache
 
 
 @jit

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from .jit_numba import jit
+from .jit_numba import jit, packed
 
 
 @jit
@@ -155,17 +155,18 @@ def batchnorm_forward_v2(y, mean, rstd, x, gamma, beta, eps):
     y_m, x_m = y.reshape((T, -1, C)), x.reshape((T, -1, C))
     m = x_m.shape[1] // B
     for t in range(T):
+        mean_t, rstd_t = packed(mean[t]), packed(rstd[t])
         # y's memory serves for the images' moments until y is known; images of one value have
         # their mean in it and no spread.
         if m >= 2:
             for b in range(B):
                 image_moments(y_m[t, b * m], y_m[t, b * m + 1], x_m[t, b * m : (b + 1) * m])
             moments = y_m[t].reshape((B, m, C))
-            join_moments(mean[t], rstd[t], moments[:, 0], moments[:, 1], m, eps)
+            join_moments(mean_t, rstd_t, moments[:, 0], moments[:, 1], m, eps)
         else:
             y_m[t] = 0
-            join_moments(mean[t], rstd[t], x_m[t], y_m[t], 1, eps)
-        normalise(y_m[t], x_m[t], mean[t], rstd[t], gamma[t], beta[t], False)
+            join_moments(mean_t, rstd_t, x_m[t], y_m[t], 1, eps)
+        normalise(y_m[t], x_m[t], mean_t, rstd_t, packed(gamma[t]), packed(beta[t]), False)
 
 
 @jit
@@ -175,10 +176,10 @@ def batchnorm_backward_v2(dx, dgamma, dbeta, dy, x, mean, rstd, gamma):
     dx_m, dy_m, x_m = dx.reshape((T, -1, C)), dy.reshape((T, -1, C)), x.reshape((T, -1, C))
     M = x_m.shape[1]
     for t in range(T):
-        image_sums(dbeta[t], dgamma[t], dy_m[t], x_m[t], mean[t], rstd[t])
-        normalise_backward(
-            dx_m[t], dy_m[t], x_m[t], mean[t], rstd[t], gamma[t], dbeta[t], dgamma[t], M
-        )
+        sums = packed(dbeta[t]), packed(dgamma[t])
+        statistics = packed(mean[t]), packed(rstd[t])
+        image_sums(*sums, dy_m[t], x_m[t], *statistics)
+        normalise_backward(dx_m[t], dy_m[t], x_m[t], *statistics, packed(gamma[t]), *sums, M)
 
 
 batchnorm_forward = batchnorm_forward_v2

@@ -9,7 +9,7 @@ The functions on one task's images, without a task axis, are also what the compi
 
 from __future__ import annotations
 
-from .jit_numba import gemm, jit
+from .jit_numba import copy, gemm, jit, packed
 
 
 @jit
@@ -61,20 +61,30 @@ def conv2d_backward_v1(dx, dw, db, cols, dy, x, w, stride, pad):
 def im2col(cols, x, first, sr, sc, pr, pc, kw, height):
     """Write some rows of the output's patches: cols (rows, W_out, kh kw, C), x (n, H, W, C).
 
-    Row number first + r, counted over all images, is row (first + r) % height of its image.
+    Row number first + r, counted over all images, is row (first + r) % height of its image. The kw
+    pixels of a patch's row lie side by side in the image and in the patch, with all channels.
     """
     H, W, C = x.shape[1], x.shape[2], x.shape[3]
+    pixel = C * x.itemsize
+    to, start = cols.ctypes.data, x.ctypes.data
     for row in range(cols.shape[0]):
         image, o = (first + row) // height, (first + row) % height
         for p in range(cols.shape[1]):
-            for tap in range(cols.shape[2]):
-                r, q = o * sr + tap // kw - pr, p * sc + tap % kw - pc
-                if 0 <= r < H and 0 <= q < W:
-                    for c in range(C):
-                        cols[row, p, tap, c] = x[image, r, q, c]
+            q = p * sc - pc
+            before, after = max(-q, 0), max(q + kw - W, 0)  # pixels on the padding
+            for tap in range(0, cols.shape[2], kw):
+                r = o * sr + tap // kw - pr
+                if 0 <= r < H and before + after < kw:
+                    at = to + ((row * cols.shape[1] + p) * cols.shape[2] + tap) * pixel
+                    source = start + ((image * H + r) * W + q + before) * pixel
+                    copy(at + before * pixel, source, (kw - before - after) * pixel)
+                    for j in range(before):
+                        cols[row, p, tap + j] = 0
+                    for j in range(kw - after, kw):
+                        cols[row, p, tap + j] = 0
                 else:
-                    for c in range(C):
-                        cols[row, p, tap, c] = 0
+                    for j in range(kw):
+                        cols[row, p, tap + j] = 0
 
 
 @jit
@@ -197,7 +207,7 @@ def conv2d_forward_v2(y, cols, x, w, b, stride, pad):
             kh, kw, stride[0], stride[1], pad[0], pad[1], TILE,
         )  # fmt: skip
         if b is not None:
-            add_bias(y_t.reshape((-1, N)), b[t])
+            add_bias(y_t.reshape((-1, N)), packed(b[t]))
 
 
 @jit
@@ -214,7 +224,7 @@ def conv2d_backward_v2(dx, dw, db, cols, dy, x, w, stride, pad):
             kh, kw, stride[0], stride[1], pad[0], pad[1], TILE,
         )  # fmt: skip
         if db is not None:
-            sum_rows(db[t], dy[t].reshape((-1, N)))
+            sum_rows(packed(db[t]), dy[t].reshape((-1, N)))
 
 
 conv2d_forward = conv2d_forward_v2

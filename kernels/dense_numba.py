@@ -41,8 +41,32 @@ def dense_backward_v1(dx, dw, db, dy, x, w):
 
 
 @jit
+def outer(y, x, w, add):
+    """Write y[m, n] = x[m] w[n], or add it: the products whose inner dimension is 1."""
+    for m in range(y.shape[0]):
+        if add:
+            for n in range(y.shape[1]):
+                y[m, n] += x[m] * w[n]
+        else:
+            for n in range(y.shape[1]):
+                y[m, n] = x[m] * w[n]
+
+
+@jit
+def weighted_rows(total, x, weights):
+    """Write total (n,) = sum_m weights[m] x[m, n]."""
+    total[:] = 0
+    for m in range(x.shape[0]):
+        for n in range(x.shape[1]):
+            total[n] += weights[m] * x[m, n]
+
+
+@jit
 def dense_forward_rows(y, x, w, b):
-    """Write y = x w + b for rows of one task: y (m, n), x (m, k), w an address, b (n,) or None."""
+    """Write y = x w + b for rows of one task: y (m, n), x (m, k), w (k n,), b (n,) or None.
+
+    A network on scalars has products whose inner dimension is 1; a call to BLAS costs more.
+    """
     M, N, K = y.shape[0], y.shape[1], x.shape[1]
     beta = 0.0
     if b is not None:
@@ -50,37 +74,57 @@ def dense_forward_rows(y, x, w, b):
         for m in range(M):
             for n in range(N):
                 y[m, n] = b[n]
-    gemm(y.itemsize, M, N, K, x.ctypes.data, K, 0, w, N, 0, y.ctypes.data, N, beta)
+    if K == 1:
+        outer(y, x.reshape(-1), w, beta == 1)
+    else:
+        gemm(y.itemsize, M, N, K, x.ctypes.data, K, 0, w.ctypes.data, N, 0, y.ctypes.data, N, beta)
 
 
 @jit
-def dense_backward_rows(dx, dw, dy, x, w):
-    """Write dw = x' dy and dx = dy w' for rows of one task; dx, dw and w are addresses, dx is 0
-    where nobody wants it."""
+def dense_backward_rows(dx, wanted, dw, dy, x, w):
+    """Write dw = x' dy and, if wanted, dx = dy w' for rows of one task; w and dw are (k n,)."""
     M, N, K = dy.shape[0], dy.shape[1], x.shape[1]
-    gemm(x.itemsize, K, N, M, x.ctypes.data, K, 1, dy.ctypes.data, N, 0, dw, N, 0.0)
-    if dx:
-        gemm(x.itemsize, M, K, N, dy.ctypes.data, N, 0, w, N, 1, dx, K, 0.0)
+    size, a_x, a_dy, a_w = x.itemsize, x.ctypes.data, dy.ctypes.data, w.ctypes.data
+    if K == 1:
+        weighted_rows(dw, dy, x.reshape(-1))
+    elif N == 1:
+        weighted_rows(dw, x, dy.reshape(-1))
+    else:
+        gemm(size, K, N, M, a_x, K, 1, a_dy, N, 0, dw.ctypes.data, N, 0.0)
+    if wanted and N == 1:
+        outer(dx, dy.reshape(-1), w, False)
+    elif wanted:
+        gemm(size, M, K, N, a_dy, N, 0, a_w, N, 1, dx.ctypes.data, K, 0.0)
 
 
 @jit
 def dense_forward_v2(y, x, w, b):
     """Write y = x w + b (dense.md, eq. 1), one product a task."""
+    M, K, N = x.shape[1], x.shape[2], y.shape[2]
     for t in range(x.shape[0]):
-        dense_forward_rows(y[t], x[t], w[t].ctypes.data, None if b is None else b[t])
+        if b is not None:
+            for m in range(M):
+                for n in range(N):
+                    y[t, m, n] = b[t, n]
+        beta = 0.0 if b is None else 1.0
+        a_x, a_w, a_y = x[t].ctypes.data, w[t].ctypes.data, y[t].ctypes.data
+        gemm(y.itemsize, M, N, K, a_x, K, 0, a_w, N, 0, a_y, N, beta)
 
 
 @jit
 def dense_backward_v2(dx, dw, db, dy, x, w):
     """Write dx = dy w', dw = x' dy, db = sum of dy (dense.md, eq. 2 to 4), by BLAS."""
+    M, K, N, size = x.shape[1], x.shape[2], dy.shape[2], x.itemsize
     for t in range(x.shape[0]):
-        dx_t = 0 if dx is None else dx[t].ctypes.data
-        dense_backward_rows(dx_t, dw[t].ctypes.data, dy[t], x[t], w[t].ctypes.data)
+        a_x, a_dy = x[t].ctypes.data, dy[t].ctypes.data
+        gemm(size, K, N, M, a_x, K, 1, a_dy, N, 0, dw[t].ctypes.data, N, 0.0)
+        if dx is not None:
+            gemm(size, M, K, N, a_dy, N, 0, w[t].ctypes.data, N, 1, dx[t].ctypes.data, K, 0.0)
         if db is not None:
-            for n in range(dy.shape[2]):
+            for n in range(N):
                 db[t, n] = 0
-            for m in range(dy.shape[1]):
-                for n in range(dy.shape[2]):
+            for m in range(M):
+                for n in range(N):
                     db[t, n] += dy[t, m, n]
 
 

@@ -1,7 +1,9 @@
-"""How every Numba kernel is compiled, and the four things that Numba lacks.
+"""How every Numba kernel is compiled, and what Numba lacks.
 
 jit             compiled once and kept on disk; runs without the GIL; no exceptions inside
 gemm            a matrix product by SciPy's BLAS on raw addresses: any row stride, beta, no copies
+copy            bytes from one address to another
+packed          a row of a parameter, known to be contiguous
 atomic_add, atomic_load, yield_core    what a barrier between threads is made of
 
 Floating-point numbers may be contracted (a multiply-add rounds once) but never reordered, so that a
@@ -18,8 +20,11 @@ from typing import Any
 from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import get_cython_function_address, intrinsic
+from numba.core.imputils import impl_ret_borrowed
+from numba.extending import get_cython_function_address
+from numba.extending import intrinsic as _intrinsic
 
+intrinsic: Any = _intrinsic
 jit: Any = partial(njit, cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 
 INT, BYTE, VOID = ir.IntType(32), ir.IntType(8), ir.VoidType()
@@ -91,6 +96,28 @@ def gemm(itemsize, m, n, k, a, lda, ta, b, ldb, tb, c, ldc, beta):
         _dgemm(tb, ta, n, m, k, 1.0, b, ldb, a, lda, beta, c, ldc)
 
 
+@intrinsic
+def copy(context, to, start, count):
+    """Copy so many bytes between addresses: what the C library does best."""
+
+    def codegen(context, builder, signature, args):
+        target, source = (builder.inttoptr(arg, BYTE.as_pointer()) for arg in args[:2])
+        cgutils.raw_memcpy(builder, target, source, args[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def packed(context, array):
+    """The same array, typed as contiguous: a row of a parameter is, and Numba cannot know it."""
+
+    def codegen(context, builder, signature, args):
+        return impl_ret_borrowed(context, builder, signature.return_type, args[0])
+
+    return array.copy(layout="C")(array), codegen
+
+
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
     return context.make_array(array_type)(context, builder, array).data
 
@@ -134,7 +161,7 @@ def yield_core(context):
 def barrier(arrived, members):
     """Wait until all members have come here. `arrived` (1,) int64 only ever counts up."""
     if members > 1:
-        goal = (atomic_add(arrived, 1) // members + 1) * members  # type: ignore[call-arg]
+        goal = (atomic_add(arrived, 1) // members + 1) * members
         spins = 0
         while atomic_load(arrived) < goal:
             spins += 1

@@ -54,8 +54,8 @@ from .program import (
     Y,
 )
 from .relu_numba import relu_backward, relu_forward
-from .softmax_cross_entropy_numba import example_cross_entropy
-from .squared_error_numba import example_squared_error
+from .softmax_cross_entropy_numba import cross_entropies
+from .squared_error_numba import squared_errors
 from .tanh_numba import tanh_backward, tanh_forward
 
 
@@ -88,7 +88,7 @@ def forward_stage(row, eps, phi, x, ws, winners, cols, first, last, B, tile):
         if row[BIAS] >= 0:
             add_bias(y_s.reshape((-1, row[N])), phi[row[BIAS] : row[BIAS] + row[N]])
     elif kind == DENSE:
-        w = phi.ctypes.data + row[W] * phi.itemsize
+        w = phi[row[W] : row[W] + size * out_size]
         x_2, y_2 = x_s.reshape((n, size)), y_s.reshape((n, out_size))
         if row[BIAS] >= 0:
             dense_forward_rows(y_2, x_2, w, phi[row[BIAS] : row[BIAS] + row[N]])
@@ -165,9 +165,10 @@ def backward_stage(row, phi, x, ws, winners, cols, grad, first, last, B, tile, s
             sum_rows(grad[row[BIAS] : row[BIAS] + row[N]], dy_s.reshape((-1, row[N])))
     elif kind == DENSE:
         x_2, dy_2 = x_s.reshape((n, size)), dy_s.reshape((n, out_size))
-        w = phi.ctypes.data + row[W] * phi.itemsize
-        dw = grad.ctypes.data + row[W] * grad.itemsize
-        dense_backward_rows(dx_s.ctypes.data if wanted else 0, dw, dy_2, x_2, w)
+        w = phi[row[W] : row[W] + size * out_size]
+        dw = grad[row[W] : row[W] + size * out_size]
+        dx_2 = dx_s.reshape((n, size)) if wanted else dy_2
+        dense_backward_rows(dx_2, wanted, dw, dy_2, x_2, w)
         if row[BIAS] >= 0:
             sum_rows(grad[row[BIAS] : row[BIAS] + row[N]], dy_2)
     elif kind == NORMALISE:  # the sums of each image
@@ -233,13 +234,14 @@ def loss_of(table, labels, targets, ws, losses, scale, slices, member, members, 
     where targets (B, n_out) count."""
     row = table[table.shape[0] - 1]
     size = row[H_OUT] * row[W_OUT] * row[N]
-    for s in range(member * slices // members, (member + 1) * slices // members):
-        for b in range(s * B // slices, (s + 1) * B // slices):
-            out, dout = images(ws, row[Y], b, b + 1, size), images(ws, row[DY], b, b + 1, size)
-            if labels.shape[0] > 0:
-                losses[b] = example_cross_entropy(dout, out, labels[b], scale)
-            else:
-                losses[b] = example_squared_error(dout, out, targets[b], scale)
+    first = member * slices // members * B // slices
+    last = (member + 1) * slices // members * B // slices
+    out = images(ws, row[Y], first, last, size).reshape((last - first, size))
+    dout = images(ws, row[DY], first, last, size).reshape((last - first, size))
+    if labels.shape[0] > 0:
+        cross_entropies(losses[first:last], dout, out, labels[first:last], scale)
+    else:
+        squared_errors(losses[first:last], dout, out, targets[first:last], scale)
 
 
 @jit

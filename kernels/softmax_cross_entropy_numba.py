@@ -11,20 +11,22 @@ from .jit_numba import jit
 
 
 @jit
-def example_cross_entropy(dlogits, logits, label, scale):
-    """The loss of one example, and its gradient (N,)."""
-    largest = logits[0]
-    for n in range(logits.shape[0]):
-        if not logits[n] <= largest:  # NaN is not hidden
-            largest = logits[n]
-    total = logits.dtype.type(0)
-    for n in range(logits.shape[0]):
-        dlogits[n] = math.exp(logits[n] - largest)
-        total += dlogits[n]
-    for n in range(logits.shape[0]):
-        dlogits[n] *= scale / total
-    dlogits[label] -= scale
-    return (math.log(total) - (logits[label] - largest)) * scale
+def cross_entropies(losses, dlogits, logits, labels, scale):
+    """Write the loss (n,) of each example and its gradient; dlogits, logits (n, N), labels (n,)."""
+    N = logits.shape[1]
+    for b in range(logits.shape[0]):
+        largest = logits[b, 0]
+        for n in range(N):
+            if not logits[b, n] <= largest:  # NaN is not hidden
+                largest = logits[b, n]
+        total = logits.dtype.type(0)
+        for n in range(N):
+            dlogits[b, n] = math.exp(logits[b, n] - largest)
+            total += dlogits[b, n]
+        for n in range(N):
+            dlogits[b, n] *= scale / total
+        dlogits[b, labels[b]] -= scale
+        losses[b] = (math.log(total) - (logits[b, labels[b]] - largest)) * scale
 
 
 @jit
@@ -33,10 +35,11 @@ def softmax_cross_entropy(loss, dlogits, logits, labels, scale):
 
     Parameters as in the NumPy reference.
     """
-    number = logits.dtype.type
+    f = logits.dtype.type(scale)
     for t in range(logits.shape[0]):
-        loss[t] = 0
+        total = logits.dtype.type(0)
         for b in range(logits.shape[1]):
-            loss[t] += example_cross_entropy(
-                dlogits[t, b], logits[t, b], labels[t, b], number(scale)
-            )
+            e = slice(b, b + 1)
+            cross_entropies(loss[t : t + 1], dlogits[t, e], logits[t, e], labels[t, e], f)
+            total += loss[t]
+        loss[t] = total

@@ -6,14 +6,14 @@ from .jit_numba import jit
 
 
 @jit
-def example_squared_error(dout, out, target, scale):
-    """The loss of one example, and its gradient (n,)."""
-    loss = out.dtype.type(0)
-    for i in range(out.shape[0]):
-        d = out[i] - target[i]
-        loss += d * d
-        dout[i] = (scale + scale) * d
-    return loss * scale
+def squared_errors(losses, dout, out, target, scale):
+    """Write the loss (n,) of each example and its gradient; dout, out, target (n, N)."""
+    for b in range(out.shape[0]):
+        losses[b] = 0
+        for i in range(out.shape[1]):
+            d = out[b, i] - target[b, i]
+            losses[b] += scale * d * d
+            dout[b, i] = (scale + scale) * d
 
 
 @jit
@@ -22,9 +22,11 @@ def squared_error(loss, dout, out, target, scale):
 
     Parameters as in the NumPy reference.
     """
+    f = out.dtype.type(scale)
     for t in range(out.shape[0]):
-        loss[t] = 0
+        total = out.dtype.type(0)
         for b in range(out.shape[1]):
-            loss[t] += example_squared_error(
-                dout[t, b], out[t, b], target[t, b], out.dtype.type(scale)
-            )
+            e = slice(b, b + 1)
+            squared_errors(loss[t : t + 1], dout[t, e], out[t, e], target[t, e], f)
+            total += loss[t]
+        loss[t] = total

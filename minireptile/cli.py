@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--tasks", type=int, default=1000, help="evaluation tasks (1000)")
     evaluate.add_argument("--seed", type=int, help="of the tasks; the run's own by default")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    evaluate.add_argument("--shot", type=int, help="support examples a class; as trained for")
     evaluate.add_argument("--on", choices=DATASETS, help="evaluate on another data set")
 
     check = commands.add_parser("check", help="check every layer's gradients and identities")
@@ -138,7 +139,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from . import run
 
     changes = {"dataset": args.on, "split": "", "data": ""} if args.on else {}
-    changes |= _changed(args)
+    changes |= _changed(args) | ({} if args.shot is None else {"shot": args.shot})
     experiment, snapshot = run.load(args.run, training=False, **changes)
     seed = experiment.settings.seed if args.seed is None else args.seed
     result = run.measure(experiment, snapshot, args.tasks, seed, quiet=args.json)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ COLS_BYTES = 2**19  # a thread's scratch for a convolution: half a second-level 
 SLICES = 2 if (os.cpu_count() or 1) <= 8 else 5
 WORTH_SLICES = 10**6  # multiply-adds of one forward pass
 WORTH_THREADS = 10**7  # multiply-adds of a whole call: about as long as waking threads takes
+WORTH_BLAS_THREADS = 10**5  # multiply-adds of one forward pass: below, BLAS never takes a second
 TILE = 10**6  # multiply-adds that BLAS gets at once: OpenBLAS computes these without packing
 DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 MODES: dict[type, int] = {SGD: p.SGD, Adam: p.ADAM}
@@ -60,6 +61,19 @@ class Memory:
     grads: NDArray
     examples: NDArray
     arrived: NDArray
+
+
+class Ready(NamedTuple):
+    """What a call of certain sizes (k, T, B) needs beside its data; see `work` for the arrays."""
+
+    program: Program
+    slices: int
+    members: int
+    memory: Memory
+    no_labels: NDArray
+    no_targets: NDArray
+    empty: NDArray
+    steps: NDArray
 
 
 def program(plan: Sequence[Step], B: int) -> Program | None:
@@ -153,6 +167,7 @@ class Compiled:
         self.model = model
         self._programs: dict[int, Program] = {}
         self._memories: dict[tuple, Memory] = {}
+        self._readies: dict[tuple, Ready] = {}
 
     def adapt(
         self, phi: NDArray, x: NDArray, y: NDArray, optimizer: Optimizer, state: State
@@ -196,41 +211,52 @@ class Compiled:
             self._programs[B] = made
         return self._programs[B]
 
+    def _ready(self, k: int, T: int, B: int, dtype: np.dtype) -> Ready:
+        """What a call of these sizes needs, from the last such call if there was one."""
+        key = (k, T, B, dtype)
+        if key not in self._readies:
+            if dtype not in DTYPES:
+                raise InputError(f"the numba backend computes in float32 or float64, not {dtype}")
+            program = self._program(B)
+            slices = min(SLICES, B) if program.work >= WORTH_SLICES else 1
+            worth = 3 * program.work * k * T >= WORTH_THREADS
+            members = min(threads(), T * slices) if worth else 1
+            rows = (B, members, slices, dtype)
+            if rows not in self._memories:
+                if len(self._memories) == 4:  # training and evaluation take turns with a few
+                    self._memories.pop(next(iter(self._memories)))
+                    self._readies.clear()
+                P = self.model.size
+                self._memories[rows] = memory(program, members, B, P, slices, dtype)
+            no_labels, no_targets = np.empty((k, T, 0), np.int64), np.empty((k, T, 0, 0), dtype)
+            empty, steps = np.empty((T, 0), dtype), np.zeros(T, np.int64)
+            self._readies[key] = Ready(
+                program, slices, members, self._memories[rows], no_labels, no_targets, empty, steps
+            )
+        return self._readies[key]
+
     def _call(
         self, mode: int, phi: NDArray, x: NDArray, y: NDArray | None, loss: NDArray,
         out: NDArray | None, optimizer: Optimizer | None = None, state: State | None = None,
     ) -> None:  # fmt: skip
         """phi (T, P), x (k T, B, ...), y likewise, loss (k, T), out as in `work`."""
-        (k, T), P, B, dtype = loss.shape, phi.shape[1], x.shape[1], phi.dtype
-        if dtype not in DTYPES:
-            raise InputError(f"the numba backend computes in float32 or float64, not {dtype}")
-        program = self._program(B)
-        slices = min(SLICES, B) if program.work >= WORTH_SLICES else 1
-        worth = 3 * program.work * k * T >= WORTH_THREADS
-        members = min(threads(), T * slices) if worth else 1
-        key = (B, members, slices, dtype)
-        if key not in self._memories:
-            if len(self._memories) == 4:  # training and evaluation take turns with a few shapes
-                self._memories.pop(next(iter(self._memories)))
-            self._memories[key] = memory(program, members, B, P, slices, dtype)
-        m = self._memories[key]
-        labels, targets = np.empty((k, T, 0), np.int64), np.empty((k, T, 0, 0), dtype)
+        (k, T), B = loss.shape, x.shape[1]
+        r = self._ready(k, T, B, phi.dtype)
+        labels, targets, state, m = r.no_labels, r.no_targets, state or {}, r.memory
         if y is not None and y.dtype.kind == "f":
             targets = _plain(y.reshape(k, T, B, -1))
         elif y is not None:
-            labels = _plain(y.astype(np.int64).reshape(k, T, B))
-        state, empty = state or {}, np.empty((T, 0), dtype)
-        first = state.get("m", state.get("velocity", empty))
-        second, steps = state.get("v", empty), state.get("t", np.zeros(T, np.int64))
+            labels = _plain(np.asarray(y, np.int64).reshape(k, T, B))
+        first = state.get("m", state.get("velocity", r.empty))
         scale = 1 / B if self.model.reduction == "mean" else 1.0
-        m.arrived[:] = 0
         arguments = (
-            mode, program.table, program.eps, slices, TILE, scale,
+            mode, r.program.table, r.program.eps, r.slices, TILE, scale,
             phi, _plain(x.reshape(k, T, B, -1)), labels, targets, loss,
-            empty if out is None else out, _numbers(optimizer), first, second, steps,
+            r.empty if out is None else out, _numbers(optimizer),
+            first, state.get("v", r.empty), state.get("t", r.steps),
             m.ws, m.winners, m.cols, m.scratch, m.grads, m.examples, m.arrived,
         )  # fmt: skip
-        run(arguments, members)
+        run(arguments, r.members, r.program.work >= WORTH_BLAS_THREADS)
 
 
 def compiled_calls(model: Model) -> Compiled | None:

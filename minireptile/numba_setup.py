@@ -135,7 +135,7 @@ def announce() -> None:
     text = "compiling the Numba kernels, which happens once and takes about a minute"
     said: list[bool] = []
 
-    class Listener(event.Listener):  # type: ignore[misc]
+    class Listener(event.Listener):
         def on_start(self, e: Any) -> None:
             if not said:
                 said.append(True)

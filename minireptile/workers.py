@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
 from threading import Lock
@@ -16,13 +16,14 @@ from .numba_setup import caching
 _turn = Lock()  # a team of threads is complete or not there at all: calls do not mix
 
 
-def run(arguments: tuple, members: int) -> None:
-    """Call `work` in so many threads, this one among them."""
+def run(arguments: tuple, members: int, hold: bool = True) -> None:
+    """Call `work` in so many threads, this one among them; hold BLAS to one thread meanwhile."""
     work = _work()
-    with _turn, blas_held():
+    with _turn, blas_held() if hold else nullcontext():
         if members == 1:
             work(*arguments, 0, 1)
             return
+        arguments[-1][:] = 0  # nobody has arrived at a barrier yet
         waiting = [
             _pool(os.getpid()).submit(work, *arguments, i, members) for i in range(1, members)
         ]

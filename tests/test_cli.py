@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minireptile.backend import fastest
 from minireptile.cli import main, parser, settings_from
 from minireptile.presets import PRESETS
 from minireptile.settings import Settings
@@ -116,6 +118,25 @@ def test_training_on_a_folder_of_images(
     (tmp_path / "moved").rename(tmp_path / "data")
     assert main(["evaluate", str(tmp_path / "run"), "--tasks", "2"]) == 0
     assert "2-way 1-shot" in capsys.readouterr().out
+    two_shots = ["evaluate", str(tmp_path / "run"), "--tasks", "2", "--shot"]
+    assert main([*two_shots, "2", "--backend", "numpy"]) == 0
+    assert "2-way 2-shot" in capsys.readouterr().out
+    fails(capsys, [*two_shots, "0"], "--shot must be at least 1")
+    fails(capsys, [*two_shots, "5"], "has 5 images")
+
+
+def test_a_run_can_change_its_backend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from minireptile import checkpoint
+
+    run = tmp_path / "run"
+    short = ["--iterations", "4", "--test-tasks", "2", "--eval-steps", "2"]
+    assert main(["train", "sine", *short, "--backend", "numpy", "--out", str(run)]) == 0
+    start, settings = checkpoint.load(run / "checkpoint.safetensors")
+    longer = dataclasses.replace(settings, iterations=6)
+    checkpoint.save(run / "checkpoint.safetensors", start, longer)
+    assert main(["resume", str(run), "--backend", fastest()]) == 0
+    after, settings = checkpoint.load(run / "checkpoint.safetensors")
+    assert (after.iteration, settings.backend) == (6, fastest())
 
 
 def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,137 @@
+"""The command line of the benchmarks.
+
+    python -m bench kernels|inner|peers|runs|all [--quick] [--out FOLDER] [--rounds N] [--threads N]
+    python -m bench compare OLD.json NEW.json
+
+Exit codes: 0 done, 1 a variant gave wrong numbers or something got slower, 2 wrong input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import date
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from minireptile.backend import BACKENDS, why_not
+from minireptile.errors import InputError, MissingPackage, require
+
+from .compare import compare
+from .machine import cores, describe
+from .measure import Mismatch
+from .results import Row, save, table
+
+# Each module has run(rounds, quick, threads) -> rows, and may have COLUMNS, summary(rows) and
+# draw(rows, folder, where).
+SUITES = {"kernels": "kernels", "inner": "inner_loop", "peers": "peers", "runs": "runs"}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = _Parser(prog="python -m bench", description="Ratios measured side by side in one run.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    helps = {
+        "kernels": "every operation, backend and version, against the machine's limits",
+        "inner": "the inner loop: how it grows, its memory, and its matrix products",
+        "peers": "the same meta-iteration in other frameworks",
+        "runs": "whole runs, and the first start",
+        "all": "all of these",
+    }
+    for name, text in helps.items():
+        suite = commands.add_parser(name, help=text)
+        suite.add_argument("--quick", action="store_true", help="few rounds, small shapes")
+        suite.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="FOLDER",
+                           help="where the JSON files and pictures go (runs/bench)")  # fmt: skip
+        suite.add_argument("--rounds", type=int, help="turns of each variant (15; quick: 3)")
+        suite.add_argument(
+            "--threads", type=int, help="threads of compiled loops; kernels: of BLAS"
+        )
+        if name == "kernels":
+            suite.add_argument("--only", default="", metavar="OPERATION",
+                               help="one operation or module, such as conv2d")  # fmt: skip
+    against = commands.add_parser("compare", help="what got slower between two result files")
+    against.add_argument("old", type=Path, metavar="OLD.json")
+    against.add_argument("new", type=Path, metavar="NEW.json")
+    return top
+
+
+def _suite(name: str, args: argparse.Namespace) -> None:
+    """Run a suite, print its table, save its rows and draw them."""
+    module: Any = import_module(f"bench.{SUITES[name]}")
+    rounds = (3 if args.quick else 15) if args.rounds is None else args.rounds
+    more = {"only": args.only} if getattr(args, "only", "") else {}
+    rows = module.run(rounds, args.quick, args.threads, **more)
+    save(args.out / f"{name}.json", name, rows)  # before anything else can go wrong
+    columns = _columns(module, rows)
+    filled = [row for row in rows if any(row.get(key) not in (None, "") for key in columns[2:])]
+    print(f"## {name}\n\n{table(filled, columns)}\n")
+    if hasattr(module, "summary"):
+        print(f"{module.summary(rows)}\n")
+    machine = describe()
+    where = f"{machine['cpu']}, {machine['cores']} cores, {date.today().isoformat()}"
+    paths = module.draw(rows, args.out, where) if hasattr(module, "draw") else []
+    for path in (args.out / f"{name}.json", *paths):
+        print(f"wrote {path}")
+
+
+def _columns(module: Any, rows: list[Row]) -> list[str]:
+    """The module's columns, or all, without those that no row fills."""
+    every = getattr(module, "COLUMNS", None) or dict.fromkeys(key for row in rows for key in row)
+    return [key for key in every if any(row.get(key) not in (None, "") for row in rows)]
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    """Find out before measuring what would fail after it."""
+    if args.rounds is not None and args.rounds < 1:
+        raise InputError(f"--rounds must be at least 1, not {args.rounds}")
+    if args.threads is not None and not 1 <= args.threads <= cores():
+        raise InputError(f"--threads must lie between 1 and {cores()}, not {args.threads}")
+    if args.threads is not None:
+        os.environ["NUMBA_NUM_THREADS"] = str(args.threads)  # Numba reads it when it starts
+    for name in BACKENDS:
+        if why_not(name):
+            print(f"bench: without the backend {name}: {why_not(name)}", file=sys.stderr)
+    for package in ("matplotlib.figure", "threadpoolctl", "tqdm"):
+        require(package, "cli")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=args.out).close()
+    except OSError as error:
+        raise InputError(f"cannot write to {args.out}: {error.strerror or error}") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    try:
+        args = parser().parse_args(arguments)
+        if args.command == "compare":
+            text, slower = compare(args.old, args.new)
+            print(text)
+            return 1 if slower else 0
+        _prepare(args)
+        for name in SUITES if args.command == "all" else (args.command,):
+            _suite(name, args)
+    except (InputError, MissingPackage) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except Mismatch as error:
+        print(f"bench: wrong numbers, so nothing was timed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench: interrupted; suites that had ended are saved", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

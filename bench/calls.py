@@ -1,0 +1,143 @@
+"""The kernel calls of training, noted while a model takes one inner step.
+
+A `Recorder` stands where the model expects its kernels, so the arguments are the ones that training
+passes: shapes, strides and values.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import minireptile as mr
+from minireptile.backend import kernels
+from minireptile.optim import Optimizer
+
+from .costs import COSTS, Arguments
+from .measure import close
+
+Kernel = Callable[..., None]
+
+RANDOM = ("dy", "grad")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a kernel.
+
+    Attributes
+    ----------
+    operation : str
+    arguments : dict
+        By name, in the kernel's order. Outputs are overwritten by whoever makes the call.
+    times : int
+        How often the inner step makes a call of these shapes.
+    """
+
+    operation: str
+    arguments: Arguments
+    times: int = 1
+
+    @property
+    def shapes(self) -> str:
+        """The example's shape, and the output's where it differs: "28x28x1->14x14x64"."""
+        lead = 1 if "phi" in self.arguments else 2  # without (T, B), and without T
+        ends = [
+            next((a.shape[lead:] for n in names if (a := self.arguments.get(n)) is not None), ())
+            for names in (("x", "dx", "logits", "out", "phi", "y"), ("y", "dy"))
+        ]
+        texts = ["x".join(map(str, shape)) for shape in dict.fromkeys(ends) if shape]
+        return "->".join(texts)
+
+
+@dataclass
+class Recorder:
+    """The NumPy kernels, noting each call before they make it."""
+
+    calls: list[Call] = field(default_factory=list)
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def __getattr__(self, operation: str) -> Kernel:
+        kernel = getattr(kernels("numpy"), operation)
+        names = list(inspect.signature(kernel).parameters)
+
+        def note(*arguments: Any) -> None:
+            named = dict(zip(names, arguments, strict=True))
+            for name in RANDOM:
+                # The gradient of a sum of normalised values is zero but for rounding, and no two
+                # versions round alike. Random numbers in its place give sums that can be compared.
+                if name in named:
+                    named[name][...] = self.rng.standard_normal(named[name].shape)
+            before = {name: named[name].copy() for name in _updated(operation, named)}
+            kernel(*arguments)
+            self.calls.append(Call(operation, {**named, **before}))
+
+        return note
+
+
+def calls_of(model: mr.Model, optimizer: Optimizer, T: int, B: int) -> list[Call]:
+    """The calls of one inner step on T tasks with mini-batches of B, equal shapes counted once."""
+    recorder = Recorder()
+    model = model.on("numpy")
+    model.kernels = recorder
+    rng = recorder.rng
+    phi = np.repeat(model.init(0)[None], T, axis=0)
+    x = rng.standard_normal((T, B, *model.input_shape)).astype(phi.dtype)
+    if model.loss == "squared_error":
+        y = rng.standard_normal((T, B, model.n_out)).astype(phi.dtype)
+    else:
+        y = rng.integers(0, model.n_out, (T, B))
+    _, grad = model.loss_and_grad(phi, x, y)
+    optimizer.step(phi, grad, optimizer.init(phi), recorder)
+    counted: dict[tuple, Call] = {}
+    for call in recorder.calls:
+        shapes = tuple(getattr(a, "shape", a) for a in call.arguments.values())
+        key = call.operation, shapes
+        earlier = counted.get(key)
+        counted[key] = replace(earlier, times=earlier.times + 1) if earlier else call
+    return list(counted.values())
+
+
+def check(call: Call, variants: dict[str, Kernel], reference: Kernel) -> None:
+    """Compare what each variant writes into NaN-filled outputs with what `reference` writes.
+
+    Raises
+    ------
+    Mismatch
+        If a number differs by more than 3e-4 of itself plus 3e-4 of the largest of its array: ten
+        times the rounding of float32 sums of 70,000 terms, the longest here.
+    """
+    wanted = _outputs(call, reference)
+    for name, kernel in variants.items():
+        got = _outputs(call, kernel)
+        for output, array in wanted.items():
+            exact = array.dtype.kind != "f"
+            tolerance = 0.0 if exact else 3e-4
+            largest = float(np.abs(array).max())
+            what = f"{name}, {output} of {call.operation} {call.shapes}"
+            close(what, got[output], array, tolerance, tolerance * largest)
+
+
+def _outputs(call: Call, kernel: Kernel) -> dict[str, NDArray]:
+    """Make the call with fresh values in what it writes, and copy that."""
+    before = {
+        name: call.arguments[name].copy() for name in _updated(call.operation, call.arguments)
+    }
+    written = [n for n in COSTS[call.operation].written if call.arguments[n] is not None]
+    for name in written:
+        array = call.arguments[name]
+        array[...] = np.nan if array.dtype.kind == "f" else -1
+    kernel(*call.arguments.values())
+    results = {name: call.arguments[name].copy() for name in [*written, *before]}
+    for name, array in before.items():
+        call.arguments[name][...] = array
+    return results
+
+
+def _updated(operation: str, arguments: Arguments) -> Iterator[str]:
+    return (n for n in COSTS[operation].updated if arguments[n] is not None)

@@ -1,0 +1,241 @@
+"""The inner loop: tasks one by one, all at once, or compiled; how it grows; what it must cost.
+
+looped    NumPy, `adapt` for one task after another
+batched   NumPy, `adapt` for all tasks at once
+others    the backend of that name, all tasks at once
+
+Each variant must first give the phi of the looped one after SGD, entry by entry in float64 for two
+steps, and task by task in float32 for all. Adam's first steps are the sign of the gradient, and
+where a gradient is nothing but rounding no two variants agree on its sign; SGD turns rounding
+errors of the gradient into errors of phi of their own size. In float32 even these can put an input
+of a ReLU on the other side of zero, and every later step makes more of it. So the steps are small,
+and a task's update may be off by a hundredth of its norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import minireptile as mr
+from minireptile.optim import Optimizer
+
+from .child import ask
+from .machine import blas_threads, compiled_threads, usable
+from .measure import close, in_turns
+from .plots import MARKERS, band, distinct, figure, logarithmic, save_figure, ticks_at
+from .products import products
+from .results import Row, timed
+from .settings import MINIIMAGENET, OMNIGLOT, SINE, Setting
+
+COLUMNS = (
+    "case", "variant", "seconds", "low", "high", "ratio", "over_products", "over_cores",
+    "resident_mb", "traced_mb", "bytes_per_step",
+)  # fmt: skip
+
+GENTLE = mr.SGD(1e-4)
+PRODUCTS = "its matrix products"
+
+GROWTH = {
+    "tasks": (1, 2, 3, 4, 5, 8, 16),
+    "steps": (1, 2, 5, 10, 20),
+    "size": (14, 28, 42, 56),
+    "filters": (16, 32, 64, 128),
+}
+QUICK_GROWTH = {"tasks": (1, 2), "steps": (1, 2), "size": (14, 28), "filters": (8, 16)}
+QUICK = Setting(tasks=2, steps=2, batch=5, filters=16)
+
+Adapt = Callable[[NDArray, Optimizer], object]  # phi (T, P) in place
+
+
+def variants(setting: Setting) -> dict[str, Adapt]:
+    """Every way to run the inner loop on the setting's data, the reference first."""
+    x, y = setting.data()
+    reference = setting.model()
+
+    def looped(phi: NDArray, optimizer: Optimizer) -> None:
+        for t in range(len(phi)):
+            mr.adapt(reference, phi[t], x[:, t], y[:, t], optimizer)
+
+    def at_once(model: mr.Model, phi: NDArray, optimizer: Optimizer) -> None:
+        mr.adapt(model, phi, x, y, optimizer)
+
+    return {
+        "looped": looped,
+        **{
+            "batched" if backend == "numpy" else backend: partial(at_once, setting.model(backend))
+            for backend in usable()
+        },
+    }
+
+
+def check(setting: Setting, adapts: dict[str, Adapt], dtype: type) -> None:
+    """Compare what the variants make of phi.
+
+    Raises
+    ------
+    Mismatch
+        If an update differs from the reference's by more than 1e-9 of its largest entry in float64,
+        or by more than a hundredth of its norm in float32.
+    """
+    theta: NDArray = setting.model().init(0).astype(dtype)
+    updates = {}
+    for name, adapt in adapts.items():
+        phi = np.repeat(theta[None], setting.tasks, axis=0)
+        adapt(phi, GENTLE)
+        updates[name] = phi - theta
+    wanted = updates["looped"]
+    for name, update in updates.items():
+        if dtype is np.float64:
+            largest = float(np.abs(wanted).max())
+            close(f"{name} on {setting}", update, wanted, 0.0, 1e-9 * largest)
+        else:
+            off = relative(update, wanted)
+            close(f"{name} on {setting}, error by task", off, 0 * off, 0.0, 0.01)
+
+
+def relative(update: NDArray, wanted: NDArray) -> NDArray:
+    """||update - wanted|| / ||wanted|| along the last axis."""
+    return np.linalg.norm(update - wanted, axis=-1) / np.linalg.norm(wanted, axis=-1)
+
+
+def measure(setting: Setting, rounds: int, least: float, alone: bool) -> dict[str, Any]:
+    """Check, then time a meta-iteration of every variant and, if `alone`, its products alone."""
+    adapts = variants(setting)
+    check(setting, adapts, np.float32)
+    short = replace(setting, steps=min(setting.steps, 2))  # the exact check is the slow one
+    check(short, variants(short), np.float64)
+    theta = setting.model().init(0)
+
+    def meta_iteration(adapt: Adapt) -> NDArray:
+        phi = np.repeat(theta[None], setting.tasks, axis=0)
+        adapt(phi, setting.optimizer)
+        return theta + 0.5 * (phi.mean(0) - theta)
+
+    calls: dict[str, Callable[[], object]] = {
+        name: partial(meta_iteration, adapt) for name, adapt in adapts.items()
+    }
+    if alone:
+        step = products(setting.model(), setting.tasks, setting.batch)
+        calls[PRODUCTS] = lambda: [step() for _ in range(setting.steps)]
+    return in_turns(calls, rounds, least)
+
+
+def run(rounds: int, quick: bool, number: int | None = None) -> list[Row]:
+    """Measure the inner loop.
+
+    Parameters
+    ----------
+    rounds : int
+        Turns of each variant.
+    quick : bool
+        Small settings.
+    number : int, optional
+        Threads that compiled loops must have; what they have by default. BLAS has one, as in a run.
+
+    Raises
+    ------
+    InputError
+        If compiled loops have other threads, or a process of its own fails.
+    Mismatch
+        If variants disagree.
+    """
+    number = compiled_threads(number)
+    least = 0.002 if quick else 0.02
+    heads = (QUICK, SINE) if quick else (OMNIGLOT, MINIIMAGENET, SINE)
+    rows: list[Row] = []
+    with blas_threads(1):
+        for setting in tqdm(heads, desc="meta-iterations", disable=None):
+            turns = -(-rounds // 3) if setting is MINIIMAGENET else rounds  # of many seconds each
+            rows += _whole(setting, measure(setting, turns, least, alone=True), number)
+        for axis, value, setting in tqdm(list(_growth(quick)), desc="growth", disable=None):
+            timings = measure(setting, rounds, least, alone=False)
+            rows += [
+                timed(f"{axis}={value}", name, timing, axis=axis, value=value, threads=number,
+                      ratio=timing.median / timings["batched"].median)
+                for name, timing in timings.items()
+            ]  # fmt: skip
+    networks = ("sine",) if quick else ("omniglot", "mini-imagenet", "sine")
+    for network in tqdm(networks, desc="memory", disable=None):
+        for backend in usable():
+            rows += memory(network, backend)
+    return rows
+
+
+def _whole(setting: Setting, timings: dict[str, Any], number: int) -> list[Row]:
+    """Rows with each variant over its matrix products: on one core, and shared by all threads."""
+    alone = timings[PRODUCTS].median
+    rows = []
+    for name, timing in timings.items():
+        over = timing.median / alone
+        ratios = {} if name == PRODUCTS else {"over_products": over, "over_cores": over * number}
+        ratio = timing.median / timings["batched"].median
+        rows.append(timed(str(setting), name, timing, threads=number, ratio=ratio, **ratios))
+    return rows
+
+
+def _growth(quick: bool) -> Iterator[tuple[str, int, Setting]]:
+    base, growth = (QUICK, QUICK_GROWTH) if quick else (OMNIGLOT, GROWTH)
+    for axis, values in growth.items():
+        for value in values:
+            change: Any = {axis: value}
+            yield axis, value, replace(base, **change)
+
+
+def memory(network: str, backend: str, short: int = 2, long: int = 20) -> list[Row]:
+    """What the inner loop takes for few and for many steps, and for each step between them."""
+    variant = "batched" if backend == "numpy" else backend
+    found = {k: ask("bench.memory", network, k, backend) for k in (short, long)}
+    rows: list[Row] = []
+    for k, taken in found.items():
+        row: Row = {"case": f"memory {taken['of']}", "variant": variant, "steps": k, **taken}
+        for kind in ("resident", "traced"):
+            size = taken[f"{kind}_bytes"]
+            row[f"{kind}_mb"] = None if size is None else 1e-6 * size
+        rows.append(row)
+    traced = [found[k]["traced_bytes"] for k in (short, long)]
+    resident = [found[k]["resident_bytes"] for k in (short, long)]
+    rows[-1]["bytes_per_step"] = (traced[1] - traced[0]) / (long - short)
+    if None not in resident:
+        rows[-1]["resident_bytes_per_step"] = (resident[1] - resident[0]) / (long - short)
+    return rows
+
+
+def summary(rows: list[Row]) -> str:
+    """The headline: meta-iterations over their matrix products."""
+    return "\n".join(
+        f"{row['case']}, {row['variant']}: {row['over_products']:.2f} times its matrix products on "
+        f"one core, {row['over_cores']:.2f} times those shared by {row['threads']} cores"
+        for row in rows
+        if "over_products" in row
+    )
+
+
+def draw(rows: list[Row], folder: Path, where: str) -> list[Path]:
+    """Draw how the meta-iteration's time grows; returns the picture's path."""
+    grown = [row for row in rows if "axis" in row]
+    axes_names, names = distinct(grown, "axis"), distinct(grown, "variant")
+    labels = {"tasks": "tasks T", "steps": "inner steps k", "size": "image side, pixels",
+              "filters": "filters of each layer"}  # fmt: skip
+    new, axes = figure(
+        f"A meta-iteration over one size at a time, around the Omniglot setting, "
+        f"threads: {rows[0]['threads']}\n{where}",
+        3.4 * len(axes_names), 4, ncols=len(axes_names), sharey=True,
+    )  # fmt: skip
+    for ax, axis in zip(axes[0], axes_names, strict=True):
+        for i, name in enumerate(names):
+            line = [row for row in grown if row["axis"] == axis and row["variant"] == name]
+            band(ax, line, "value", 1e3, marker=MARKERS[i], ms=5, color=f"C{i}", label=name)
+        ax.set(xlabel=labels[axis])
+        logarithmic(ax, "y")
+        ticks_at(ax, distinct([row for row in grown if row["axis"] == axis], "value"))
+    axes[0, 0].set_ylabel("ms")
+    axes[0, 0].legend(frameon=False)
+    return [save_figure(new, folder / "inner-growth.png")]

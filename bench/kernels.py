@@ -1,0 +1,192 @@
+"""Every operation, backend and version, on the shapes of training and in a sweep.
+
+    python -m bench kernels [--only OPERATION] [--threads N]
+
+The rows of one case are timed in turns, after each has given the numbers of NumPy's version in use.
+`share` is GFLOP/s over the machine's limit at the call's intensity (machine.py); it can exceed 1,
+since a copy is not the fastest way to touch memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+import minireptile as mr
+from minireptile.backend import OPERATIONS, kernels, versions
+from minireptile.errors import InputError
+from minireptile.optim import Optimizer
+
+from .calls import Call, Kernel, calls_of, check
+from .costs import flops, traffic
+from .machine import Limits, blas_threads, limits, usable
+from .measure import in_turns
+from .results import Row, timed
+from .roofline import SWEPT, draw_ladders, draw_roofline, draw_sweep
+
+COLUMNS = (
+    "case", "variant", "in_use", "seconds", "low", "high",
+    "gflops", "gbs", "intensity", "share", "ratio", "note",
+)  # fmt: skip
+
+ADAM = mr.Adam(1e-3, beta1=0.0)
+
+# Around the second block of the Omniglot network, one size at a time.
+BASE = {"tasks": 5, "images": 10, "channels": 64, "size": 14}
+SWEEP = {
+    "tasks": (1, 2, 3, 4, 5, 8, 16),
+    "images": (1, 5, 10, 20, 50),
+    "channels": (8, 16, 32, 64, 128),
+    "size": (4, 7, 14, 28, 42),
+}
+
+
+def networks(quick: bool) -> dict[str, tuple[mr.Model, Optimizer, int, int]]:
+    """The paper's networks with the tasks T and the mini-batch B of training."""
+    if quick:
+        return {
+            "omniglot": (mr.omniglot_cnn(5, 16), ADAM, 2, 5),
+            "mini-imagenet": (mr.miniimagenet_cnn(5, 8, (20, 20, 3)), ADAM, 2, 5),
+            "sine": (mr.sine_mlp(), mr.SGD(0.02), 1, 10),
+        }
+    return {
+        "omniglot": (mr.omniglot_cnn(5), ADAM, 5, 10),
+        "mini-imagenet": (mr.miniimagenet_cnn(5), ADAM, 5, 10),
+        "sine": (mr.sine_mlp(), mr.SGD(0.02), 1, 10),
+    }
+
+
+def cases(quick: bool) -> Iterator[tuple[Call, Row]]:
+    """Every case: the call, and the entries of its rows that say where it belongs."""
+    for network, (model, optimizer, T, B) in networks(quick).items():
+        for call in calls_of(model, optimizer, T, B):
+            name = f"{network} {call.operation} {call.shapes}"
+            yield call, {"case": name, "group": network, "times": call.times}
+    for axis, values in ({} if quick else SWEEP).items():
+        for value in values:
+            at = {**BASE, axis: value}
+            for call in calls_of(_block(at), ADAM, at["tasks"], at["images"]):
+                name = f"{axis}={value} {call.operation} {call.shapes}"
+                yield call, {"case": name, "group": f"sweep {axis}", "value": value}
+
+
+def _block(at: dict[str, int]) -> mr.Model:
+    """One block with everything in it. The batch norm ahead makes the convolution's dx wanted."""
+    layers = [
+        mr.BatchNorm(), mr.Conv2D(at["channels"], 3, stride=2), mr.Tanh(), mr.MaxPool(2),
+        mr.ReLU(), mr.Flatten(), mr.Dense(5),
+    ]  # fmt: skip
+    return mr.Model(layers, (at["size"], at["size"], at["channels"]))
+
+
+def run(rounds: int, quick: bool, number: int | None = None, only: str = "") -> list[Row]:
+    """Check and time all versions.
+
+    Parameters
+    ----------
+    rounds : int
+        Turns of each version.
+    quick : bool
+        Small networks and no sweep.
+    number : int, optional
+        Threads of BLAS; 1 by default, as compiled kernels have, so that kernels are compared and
+        not ways to share work out.
+    only : str
+        An operation ("conv2d_forward") or its module ("conv2d"); all by default.
+
+    Raises
+    ------
+    InputError
+        If there is no such operation.
+    Mismatch
+        If a version gives other numbers.
+    """
+    wanted = chosen(only)
+    number = number or 1
+    limit = limits("float32", number, quick)
+    bandwidths = {f"gbs_{level}": gbs for level, gbs in limit.gbs.items()}
+    roof = {"threads": number, "peak_gflops": limit.gflops, **bandwidths}
+    rows: list[Row] = [{"case": "limits of the machine", "variant": f"threads: {number}", **roof}]
+    with blas_threads(number):
+        for call, place in tqdm(cases(quick), desc="kernels", unit=" cases", disable=None):
+            if call.operation in wanted:
+                rows += measure(call, place, rounds, limit, least=0.002 if quick else 0.02)
+    return rows
+
+
+def chosen(only: str) -> set[str]:
+    """The operations that a name stands for."""
+    every = {operation for operations in OPERATIONS.values() for operation in operations}
+    found = set(OPERATIONS.get(only, ())) or ({only} & every if only else every)
+    if not found:
+        choices = ", ".join([*OPERATIONS, *sorted(every)])
+        raise InputError(f"there is no operation {only!r}: choose one of {choices}")
+    return found
+
+
+def measure(call: Call, place: Row, rounds: int, limit: Limits, least: float) -> list[Row]:
+    """Rows of one case: a row for every backend and version; `place` says where they belong."""
+    operation, arguments = call.operation, tuple(call.arguments.values())
+    ladder: dict[str, tuple[str, str, Kernel]] = {
+        f"{backend} {version}": (backend, version, kernel)
+        for backend in usable()
+        for version, kernel in versions(operation, backend).items()
+    }
+    variants = {variant: kernel for variant, (_, _, kernel) in ladder.items()}
+    check(call, variants, getattr(kernels("numpy"), operation))
+    timings = in_turns(
+        {v: partial(kernel, *arguments) for v, kernel in variants.items()}, rounds, least
+    )
+    in_use = {
+        variant
+        for variant, (backend, _, kernel) in ladder.items()
+        if kernel is getattr(kernels(backend), operation)
+    }
+    numpy = timings[next(v for v in in_use if ladder[v][0] == "numpy")]
+    work, moved = flops(operation, call.arguments), traffic(operation, call.arguments)
+    rows = []
+    for variant, timing in timings.items():
+        backend, version, _ = ladder[variant]
+        gflops = 1e-9 * work / timing.median
+        other = backend != "numpy" and variant in in_use
+        loses = other and timing.median > 1.05 * numpy.median and timing.low > numpy.high
+        numbers = {
+            "operation": operation, "backend": backend, "version": version,
+            "in_use": variant in in_use, "threads": limit.threads,
+            "flops": work, "bytes": moved, "gflops": gflops, "gbs": 1e-9 * moved / timing.median,
+            "intensity": work / moved, "level": limit.level(moved),
+            "share": gflops / limit.at(work / moved, moved),
+            "ratio": timing.median / numpy.median,
+            "note": "slower than NumPy" if loses else "",
+        }  # fmt: skip
+        rows.append({**place, **timed(place["case"], variant, timing, **numbers)})
+    return rows
+
+
+def summary(rows: list[Row]) -> str:
+    """How often the version in use of another backend loses against NumPy's."""
+    others = [row for row in rows if row.get("in_use") and row["backend"] != "numpy"]
+    lost = [row for row in others if row["note"]]
+    limit = ", ".join(
+        f"{value:.0f} {'GFLOP/s' if name == 'peak_gflops' else 'GB/s ' + name[4:]}"
+        for name, value in rows[0].items()
+        if name.startswith(("peak", "gbs_"))
+    )
+    return (
+        f"Limits of the machine ({rows[0]['variant']}): {limit}.\n"
+        f"Slower than NumPy's version in use: {len(lost)} of {len(others)} cases."
+    )
+
+
+def draw(rows: list[Row], folder: Path, where: str) -> list[Path]:
+    """Draw the rooflines, the ladders and the sweep, if there was one; returns the paths."""
+    paths = [
+        draw_roofline(rows, folder / "kernels-roofline.png", where),
+        draw_ladders(rows, folder / "kernels-ladders.png", where),
+    ]
+    if any("value" in row and row["operation"] in SWEPT for row in rows):
+        paths.append(draw_sweep(rows, folder / "kernels-sweep.png", where))
+    return paths

@@ -1,0 +1,212 @@
+"""The machine: what it is, and how fast it multiplies and copies."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from minireptile import backend
+from minireptile.errors import InputError, require
+
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+USUAL_CACHES = {"L2": 2**20, "L3": 2**25}  # where the system does not tell
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine can do at best, measured.
+
+    Attributes
+    ----------
+    threads : int
+        How many of its cores took part.
+    gflops : float
+        1e9 floating-point operations a second, in a large square matrix product.
+    gbs : dict
+        1e9 bytes a second, read and written, of copies that fit a cache ("L2", "L3") and of one
+        that fits none ("memory").
+    room : dict
+        Bytes that fit each cache, of all the threads together; infinite for "memory".
+    """
+
+    threads: int
+    gflops: float
+    gbs: dict[str, float]
+    room: dict[str, float]
+
+    def level(self, bytes_touched: float) -> str:
+        """The smallest level that has room for so many bytes."""
+        return next(name for name, size in self.room.items() if bytes_touched <= size)
+
+    def at(self, intensity: float, bytes_touched: float) -> float:
+        """The most GFLOP/s at `intensity` (operations a byte): min(peak, bandwidth x intensity)."""
+        return min(self.gflops, self.gbs[self.level(bytes_touched)] * intensity)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def describe() -> dict[str, Any]:
+    """The processor, its caches, the system, and the versions of what computes."""
+    info = require("threadpoolctl", "cli").threadpool_info()
+    blas = [
+        {
+            "name": pool["internal_api"],
+            "version": pool.get("version"),
+            "threads": pool["num_threads"],
+            "kernels": pool.get("architecture"),
+        }
+        for pool in info
+        if pool["user_api"] == "blas"
+    ]
+    return {
+        "cpu": _cpu(),
+        "cores": cores(),
+        "caches": caches(),
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        **{package: _version(package) for package in ("numpy", "scipy", "numba")},
+        "blas": blas,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def caches() -> dict[str, int]:
+    """Bytes of each cache that the first core sees, {"L1d": ..., "L2": ..., "L3": ...}."""
+    found: dict[str, int] = {}
+    with suppress(OSError, ValueError):
+        for folder in sorted(CACHES.glob("index*")):
+            level, kind, size = (
+                (folder / name).read_text().strip() for name in ("level", "type", "size")
+            )
+            if kind != "Instruction":
+                name = f"L{level}" + ("d" if kind == "Data" else "")
+                found[name] = int(size.rstrip("K")) * 1024
+    return found
+
+
+def usable() -> tuple[str, ...]:
+    """The backends that work here, NumPy first."""
+    return tuple(name for name in backend.BACKENDS if not backend.why_not(name))
+
+
+def compiled_threads(wanted: int | None) -> int:
+    """How many threads the compiled inner loop uses in this process.
+
+    Raises
+    ------
+    InputError
+        If `wanted` is given and is another number: it is settled when Numba starts.
+    """
+    if "numba" not in usable():
+        return wanted or cores()
+    number = import_module("minireptile.workers").threads()
+    if wanted not in (None, number):
+        raise InputError(
+            f"compiled loops run on {number} threads in this process, not on {wanted}: "
+            f"set NUMBA_NUM_THREADS={wanted} before it starts"
+        )
+    return number
+
+
+@contextmanager
+def blas_threads(number: int) -> Iterator[None]:
+    """Hold every BLAS of this process to a number of threads.
+
+    Raises
+    ------
+    InputError
+        If the number is below 1 or above the number of cores.
+    """
+    if not 1 <= number <= cores():
+        raise InputError(f"threads must lie between 1 and {cores()}, not {number}")
+    with suppress(ImportError):
+        import_module("scipy.linalg.cython_blas")  # brings a BLAS of its own, to be held as well
+    with require("threadpoolctl", "cli").threadpool_limits(limits=number, user_api="blas"):
+        yield
+
+
+def limits(dtype: DTypeLike = "float32", number: int = 1, quick: bool = False) -> Limits:
+    """Measure the machine's limits on `number` threads; each is the best of a few tries."""
+    sizes = {**USUAL_CACHES, **caches()}
+    # Half a cache leaves room for what else is in it; a core has an L2, and all share the last.
+    room = {"L2": number * sizes["L2"] / 2, "L3": sizes["L3"] / 2}
+    if room["L2"] >= room["L3"]:
+        del room["L3"]
+    beyond = (2 if quick else 8) * sizes["L3"]
+    tries = 3 if quick else 10
+    with blas_threads(number):
+        # Every core has an L2 of its own, and copies so short would wait for Python's lock.
+        gbs = {"L2": number * _copying(int(room["L2"]) // number, 1, tries)}
+        if "L3" in room:
+            gbs["L3"] = _copying(int(room["L3"]), number, tries)
+        gbs["memory"] = _copying(beyond, number, tries)
+        gflops = _multiplying(512 if quick else 1536, dtype, tries)
+    return Limits(number, gflops, gbs, {**room, "memory": np.inf})
+
+
+def _multiplying(n: int, dtype: DTypeLike, tries: int) -> float:
+    """GFLOP/s of a product of two n x n matrices: 2 n^3 operations."""
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, n, n)).astype(dtype)
+    out = np.empty_like(a)
+    return 2e-9 * n**3 / _best(lambda: np.matmul(a, b, out=out), tries)
+
+
+def _copying(touched: int, number: int, tries: int) -> float:
+    """GB/s of copies on `number` threads, which touch so many bytes together."""
+    half = touched // 2 // number  # half is read, and half written
+    pairs = [(np.ones(half, np.uint8), np.zeros(half, np.uint8)) for _ in range(number)]
+    repeats = max(1, 2**26 // touched)  # a small copy alone would be over before the clock ticks
+
+    def copy(pair: tuple[NDArray, NDArray]) -> None:
+        source, target = pair
+        for _ in range(repeats):
+            np.copyto(target, source)
+
+    with ThreadPoolExecutor(number) as pool:
+        best = _best(lambda: list(pool.map(copy, pairs)), tries)
+    return 2e-9 * half * number * repeats / best
+
+
+def _best(call: Callable[[], object], tries: int) -> float:
+    call()
+    return min(_seconds(call) for _ in range(tries))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = perf_counter()
+    call()
+    return perf_counter() - start
+
+
+def _cpu() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

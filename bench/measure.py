@@ -1,0 +1,117 @@
+"""Timing variants in turns, and checking them before.
+
+A shared machine is now faster, now slower. Variants that take turns meet the same machine, so that
+the ratio of their medians stays when the times themselves do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from minireptile.errors import InputError
+
+MOST = 2**20  # calls in a row, however short
+
+
+class Mismatch(Exception):
+    """A variant gives other numbers than the reference, so its time means nothing."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds a call: the median of the rounds and their quartiles.
+
+    Attributes
+    ----------
+    median, low, high : float
+        Seconds; `low` and `high` are the quartiles.
+    calls : int
+        Calls in a row in each round.
+    """
+
+    median: float
+    low: float
+    high: float
+    calls: int
+
+
+def in_turns(
+    calls: dict[str, Callable[[], object]], rounds: int = 15, least: float = 0.02
+) -> dict[str, Timing]:
+    """Time every call in every round, one after another.
+
+    Parameters
+    ----------
+    calls : dict
+        Functions without arguments, by name. Each is called once or more before it is timed.
+    rounds : int
+        How often each has its turn.
+    least : float
+        Seconds that a turn lasts at least: a shorter call is repeated.
+
+    Raises
+    ------
+    InputError
+        If `rounds` is below 1 or `least` is negative.
+    """
+    if rounds < 1:
+        raise InputError(f"rounds must be at least 1, not {rounds}")
+    if not 0 <= least < np.inf:
+        raise InputError(f"a turn must last 0 seconds or more, not {least}")
+    for call in calls.values():
+        call()
+    repeats = {name: _repeats(call, least) for name, call in calls.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            seconds[name].append(_time(call, repeats[name]) / repeats[name])
+    return {name: _timing(turns, repeats[name]) for name, turns in seconds.items()}
+
+
+def close(name: str, got: ArrayLike, wanted: ArrayLike, rtol: float, atol: float) -> None:
+    """Check |got - wanted| <= atol + rtol |wanted|, entry by entry.
+
+    Raises
+    ------
+    Mismatch
+        Naming the variant and its worst entry, if one is off, or the shapes, if they differ.
+    """
+    got, wanted = np.asarray(got), np.asarray(wanted)
+    if got.shape != wanted.shape:
+        raise Mismatch(f"{name}: shape {got.shape} where {wanted.shape} was expected")
+    excess = np.abs(got - wanted) - (atol + rtol * np.abs(wanted))
+    excess = np.where(np.isnan(excess), np.inf, excess)
+    if excess.size and excess.max() > 0:
+        worst = np.unravel_index(int(excess.argmax()), got.shape)
+        at = ", ".join(str(int(i)) for i in worst)
+        raise Mismatch(
+            f"{name}: {np.count_nonzero(excess > 0)} of {got.size} entries differ, the worst at "
+            f"[{at}]: {got[worst]} where {wanted[worst]} was expected"
+        )
+
+
+def _repeats(call: Callable[[], object], least: float) -> int:
+    """How many calls in a row fill `least` seconds."""
+    n = 1
+    while n < MOST and (elapsed := _time(call, n)) < least:
+        # A tenth more than seems enough, but at most tenfold: the first guess rests on one call.
+        n = min(MOST, 10 * n, max(n + 1, ceil(1.1 * n * least / max(elapsed, 1e-9))))
+    return n
+
+
+def _time(call: Callable[[], object], n: int) -> float:
+    start = perf_counter()
+    for _ in range(n):
+        call()
+    return perf_counter() - start
+
+
+def _timing(seconds: list[float], calls: int) -> Timing:
+    low, median, high = np.percentile(seconds, (25, 50, 75))
+    return Timing(float(median), float(low), float(high), calls)

@@ -1,0 +1,157 @@
+"""Result files: JSON with rows of numbers and the machine that they come from; and tables."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from minireptile.errors import InputError
+from minireptile.files import write_atomically
+
+from .machine import describe
+from .measure import Timing
+
+FORMAT = 1
+NAMES = ("case", "variant")
+TIMES = ("seconds", "low", "high")
+
+Row = dict[str, Any]  # flat; "case" and "variant" are texts, TIMES are in seconds
+
+
+def timed(case: str, variant: str, timing: Timing, **more: Any) -> Row:
+    """A row with the numbers of a timing."""
+    times = {"seconds": timing.median, "low": timing.low, "high": timing.high}
+    return {"case": case, "variant": variant, **times, "calls": timing.calls, **more}
+
+
+def save(path: str | Path, suite: str, rows: list[Row]) -> None:
+    """Write the rows of a suite, atomically, with the machine, the date and the commit.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    commit = _commit()
+    content = {
+        "format": FORMAT,
+        "suite": suite,
+        "machine": describe(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **({"commit": commit} if commit else {}),
+        "rows": rows,
+    }
+    text = json.dumps(content, indent=1, default=lambda number: number.item())
+    write_atomically(Path(path), (text + "\n").encode())
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """Read a file that `save` wrote.
+
+    Returns
+    -------
+    dict
+        "format", "suite", "machine", "date", perhaps "commit", and "rows".
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it holds something else.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError):
+        raise InputError(f"{path} is not JSON: give a file that python -m bench wrote") from None
+    problem = _problem(content)
+    if problem:
+        raise InputError(f"{path} is not a result file of python -m bench: {problem}")
+    return content
+
+
+def table(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """The rows as aligned text that is a Markdown table too; times with their unit."""
+    cells = [list(columns), *([_cell(row, column) for column in columns] for row in rows)]
+    widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(columns))]
+    left = [_is_text(rows, column) for column in columns]
+
+    def line(texts: Sequence[str]) -> str:
+        padded = [
+            text.ljust(width) if aligned else text.rjust(width)
+            for text, width, aligned in zip(texts, widths, left, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [
+        "-" * width if aligned else "-" * (width - 1) + ":"
+        for width, aligned in zip(widths, left, strict=True)
+    ]
+    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a text of three digits and a unit."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if abs(seconds) >= size:
+            return f"{seconds / size:#.3g} {unit}".replace(". ", " ")
+    return f"{seconds / 1e-9:#.3g} ns".replace(". ", " ")
+
+
+def _is_text(rows: Sequence[Row], column: str) -> bool:
+    return any(isinstance(row.get(column), str) for row in rows)
+
+
+def _cell(row: Row, column: str) -> str:
+    value = row.get(column)
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, float) and math.isfinite(value):
+        if column in TIMES or column.endswith("_seconds"):
+            return duration(value)
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "/")
+
+
+def _problem(content: Any) -> str:
+    """What is wrong with the content of a result file; empty if nothing is."""
+    if not isinstance(content, dict):
+        return "it does not hold an object"
+    if content.get("format") != FORMAT:
+        return f"its format is {content.get('format')!r}, not {FORMAT}"
+    for key, kind in {"suite": str, "machine": dict, "date": str, "rows": list}.items():
+        if not isinstance(content.get(key), kind):
+            return f"{key!r} is missing or of the wrong type"
+    for i, row in enumerate(content["rows"]):
+        named = isinstance(row, dict) and all(isinstance(row.get(k), str) for k in NAMES)
+        if not named:
+            return f"row {i} has no case and variant"
+        for key in TIMES:
+            value = row.get(key, None)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is not None and not (number and 0 < value < math.inf):
+                return f"row {i}: {key!r} is not a positive number of seconds"
+    return ""
+
+
+def _commit() -> str:
+    """What git calls the source, if it is a git checkout and git is there."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
