@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import minireptile as mr
 from minireptile.errors import InputError
 
-from .peers import Built, Case
+from .peers_case import Built, Case
 
 Array = Any
 Params = dict[str, Any]

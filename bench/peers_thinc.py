@@ -19,7 +19,7 @@ from thinc.api import SGD, Linear, Model, chain
 import minireptile as mr
 from minireptile.errors import InputError
 
-from .peers import Built, Case
+from .peers_case import Built, Case
 
 VARIANT = "Linear, own tanh"
 

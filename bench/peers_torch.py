@@ -28,7 +28,7 @@ from minireptile.errors import InputError
 from minireptile.kernels.window import output_size
 from minireptile.optim import Optimizer
 
-from .peers import Built, Case
+from .peers_case import Built, Case
 
 Tensor = Any
 Tensors = list[Any]

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import minireptile as mr
-from bench import peers
+from bench import peers, peers_case, peers_process
 from bench.measure import Mismatch
-from bench.peers import Case, Child, Failed, Job, check, in_double, measure, reference, turns
+from bench.peers import measure, turns
+from bench.peers_case import Case, check, in_double, reference
+from bench.peers_process import Child, Failed, Job
 from minireptile.errors import InputError
 
 SINE = "sine 1x5x10"
@@ -84,11 +86,11 @@ def test_only_biases_under_batch_norm_do_not_count(name: str, counted: bool) -> 
     wanted = reference(case)
     theta = wanted.copy()
     case.model.unflatten(theta)[name][...] += 1
-    assert (peers.difference(case, theta, wanted) > 0) == counted
+    assert (peers_case.difference(case, theta, wanted) > 0) == counted
 
 
 def test_an_update_that_is_wrong_by_half_does_not_pass_in_single_precision() -> None:
-    case = peers.CASES[str(peers.OMNIGLOT)]()
+    case = peers.CASES[str(peers_case.OMNIGLOT)]()
     wanted = (case.theta + np.random.default_rng(0).standard_normal(len(case.theta))).astype("f4")
     check("right", case, wanted, wanted)
     with pytest.raises(Mismatch):
@@ -110,16 +112,16 @@ def test_numpy_backend_in_a_process_of_its_own() -> None:
 
 def test_what_a_child_prints_does_not_reach_the_answers() -> None:
     with child(
-        "import bench.peers as p; build = p.build\n"
+        "import bench.peers_case as p; from bench.peers_process import serve; build = p.build\n"
         "def loud(*a): print('{}', flush=True); return build(*a)\n"
-        "p.build = loud; p.serve()"
+        "p.build = loud; serve()"
     ) as process:
         assert process.ask(60)["first"] > 0
         assert process.ask(60, calls=1)["seconds"] > 0
 
 
 def test_a_framework_that_is_absent_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    absent = peers.Peer("no_such_package", "bench.peers_torch")
+    absent = peers_process.Peer("no_such_package", "bench.peers_torch")
     monkeypatch.setitem(peers.PEERS, "PyTorch", absent)
     jobs = [j for j in peers.jobs_of(SINE, (1, 2), False) if j.framework == "PyTorch"]
     (row,) = measure(SINE, jobs, rounds=1)
@@ -202,8 +204,8 @@ def test_ratios_and_summary_are_to_the_fastest_of_our_own() -> None:
 
 def variants(framework: str) -> list[str]:
     """All of its variants that are not compiled for minutes or in other processes."""
-    names = {name for case in peers.VARIANTS.values() for name in case.get(framework, ())}
-    return sorted(n for n in names if "compiled" not in n and n != peers.PROCESSES)
+    names = {name for case in peers_process.VARIANTS.values() for name in case.get(framework, ())}
+    return sorted(n for n in names if "compiled" not in n and n != peers_process.PROCESSES)
 
 
 @pytest.mark.filterwarnings("default")  # theirs are not ours
@@ -225,7 +227,7 @@ def test_a_framework_fits_the_sine_waves(framework: str) -> None:
     pytest.importorskip(peers.PEERS[framework].package)
     build = import_module(peers.PEERS[framework].module).build
     case = peers.CASES["sine 5x5x10"]()
-    variant = peers.VARIANTS["sine 5x5x10"][framework][0]
+    variant = peers_process.VARIANTS["sine 5x5x10"][framework][0]
     built = build(case, variant, 1)
     for _ in range(2):
         assert check(variant, case, built.flat(built.run()), reference(case)) < 1e-4
@@ -236,6 +238,6 @@ def test_a_framework_fits_the_sine_waves(framework: str) -> None:
 @pytest.mark.filterwarnings("default")
 def test_jax_scans_over_meta_iterations() -> None:
     pytest.importorskip("jax")
-    case = peers.case_of(peers.SINE, 7)
+    case = peers_case.case_of(peers_case.SINE, 7)
     built = import_module("bench.peers_jax").build(case, "jit scan")
     check("scan", case, built.flat(built.run()), reference(case))

@@ -1,0 +1,140 @@
+"""The meta-iterations that all frameworks compute, and the check that they compute the same.
+
+`reference` is what minireptile's NumPy kernels give; another theta must not be further from it
+than `tolerance` allows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import minireptile as mr
+from minireptile.optim import Optimizer
+
+from .measure import Mismatch
+from .settings import OMNIGLOT, SINE, Setting
+
+
+@dataclass(frozen=True)
+class Case:
+    """N meta-iterations, one after another: k steps on each of T tasks, then the outer update.
+
+    Attributes
+    ----------
+    model : Model
+    optimizer : SGD or Adam
+        Its state starts from zero in every task.
+    theta : (P,)
+    x : (N, k, T, B, ...)
+    y : (N, k, T, B) labels, or (N, k, T, B, n_out) targets
+    epsilon : float
+        Outer step size; theta + epsilon (mean of phi - theta).
+    """
+
+    model: mr.Model
+    optimizer: Optimizer
+    theta: NDArray
+    x: NDArray
+    y: NDArray
+    epsilon: float = 0.5
+
+
+def case_of(setting: Setting, iterations: int = 1) -> Case:
+    """Meta-iterations of a setting, each with data of its own."""
+    xs, ys = zip(*(setting.data(it) for it in range(iterations)), strict=True)
+    model = setting.model()
+    return Case(model, setting.optimizer, model.init(0), np.stack(xs), np.stack(ys))
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    str(OMNIGLOT): lambda: case_of(OMNIGLOT),
+    str(SINE): lambda: case_of(SINE),
+    str(replace(SINE, tasks=5)): lambda: case_of(replace(SINE, tasks=5)),
+    f"{SINE}, 1000 in a row": lambda: case_of(SINE, 1000),
+}
+
+
+def meta_iteration(case: Case, model: mr.Model, theta: NDArray, x: NDArray, y: NDArray) -> NDArray:
+    """Theta after one meta-iteration: x (k, T, B, ...), y (k, T, B, ...)."""
+    phi = np.repeat(theta[None], x.shape[1], axis=0)
+    mr.adapt(model, phi, x, y, case.optimizer)
+    return theta + case.epsilon * (phi.mean(0) - theta)
+
+
+def reference(case: Case) -> NDArray:
+    """What all are held to: theta (P,) by the NumPy kernels."""
+    return build(case, "numpy").run()
+
+
+class Built(NamedTuple):
+    """A variant made ready: `run` computes its theta, `flat` turns that into minireptile's (P,)."""
+
+    run: Callable[[], Any]
+    flat: Callable[[Any], NDArray]
+
+
+def build(case: Case, backend: str, threads: int = 1) -> Built:
+    """minireptile itself, on a backend."""
+    model = case.model.on(backend)
+
+    def run() -> NDArray:
+        theta = case.theta
+        for x, y in zip(case.x, case.y, strict=True):
+            theta = meta_iteration(case, model, theta, x, y)
+        return theta
+
+    return Built(run, lambda theta: theta)
+
+
+def difference(case: Case, theta: NDArray, wanted: NDArray) -> float:
+    """||theta - wanted|| / ||wanted - start||; infinite for another shape.
+
+    Biases under batch norm are left out: their gradient is zero up to rounding, and Adam makes
+    steps of full length from that.
+    """
+    if theta.shape != wanted.shape:
+        return math.inf
+    counted = np.ones(case.model.size, bool)
+    for step, after in zip(case.model.plan, case.model.plan[1:], strict=False):
+        if "bias" in step.slots and isinstance(after.layer, mr.BatchNorm):
+            counted[step.slots["bias"].start : step.slots["bias"].stop] = False
+    apart, moved = (a[counted].astype(float) for a in (theta - wanted, wanted - case.theta))
+    return float(np.linalg.norm(apart) / np.linalg.norm(moved))
+
+
+def tolerance(case: Case) -> float:
+    """The largest difference that rounding explains.
+
+    In single precision now and then a ReLU is on in one program and off in the other, and that task
+    goes another way from there; Adam's first step is sign(g), which flips where g is nothing but
+    rounding; and PyTorch's epsilon stands elsewhere (kernels/adam.md, eq. 6), which is worth 5 %
+    of the update. So a network with ReLU is held tightly in double precision only (`in_double`).
+    """
+    if case.theta.dtype == np.float64:
+        return 1e-5 if isinstance(case.optimizer, mr.Adam) else 1e-9
+    return 0.3 if any(isinstance(layer, mr.ReLU) for layer in case.model.layers) else 1e-3
+
+
+def check(name: str, case: Case, theta: NDArray, wanted: NDArray) -> float:
+    """The `difference`; `Mismatch` where it is beyond the `tolerance`."""
+    apart = difference(case, theta, wanted)
+    if not apart <= tolerance(case):  # nor if it is NaN
+        how = f"{type(case.optimizer).__name__}, {case.theta.dtype}"
+        raise Mismatch(f"{name}: theta is off by {apart:.1e} of the update ({how})")
+    return apart
+
+
+def in_double(case: Case) -> list[Case]:
+    """The case in double precision, with SGD, and with Adam for an epsilon so small that it does
+    not matter where it stands."""
+    theta, x = case.theta.astype(float), case.x.astype(float)
+    y = case.y.astype(float) if case.y.dtype.kind == "f" else case.y
+    double = replace(case, theta=theta, x=x, y=y)
+    optimizers = (mr.SGD(0.01), mr.Adam(1e-3, beta1=0.0, eps=1e-12))
+    return [replace(double, optimizer=optimizer) for optimizer in optimizers]
