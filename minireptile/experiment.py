@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +91,32 @@ def build(settings: Settings, training: bool = True) -> Experiment:
     model = build_model(s, test.input_shape)
     experiment = Experiment(s, model, optimizer, loops, train, watched, test, note)
     if training:
+        _check_memory(s, model)
         loops.sample(train, 0)
     experiment.protocol(1, s.seed)
     return experiment
+
+
+def _check_memory(s: Settings, model: Model) -> None:
+    """`InputError` if a meta-batch does not fit into this machine's memory."""
+    examples = s.inner_steps * s.inner_batch * prod(model.input_shape)
+    moments = 2 if s.optimizer == "adam" and s.beta1 else 1
+    task = (2 * examples + (2 + moments) * model.size) * model.dtype.itemsize
+    memory = _memory()
+    needed = s.meta_batch * task
+    if needed > memory:
+        raise InputError(
+            f"a meta-batch of {s.meta_batch} tasks needs about {needed / 2**30:.0f} GiB and this "
+            f"machine has {memory / 2**30:.0f}: lower --meta-batch to {memory // task:.0f} or less"
+        )
+
+
+def _memory() -> float:
+    """Bytes of memory of this machine, where the system says."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
 
 
 def _tasks(s: Settings, training: bool) -> tuple[Tasks, Tasks, Tasks, str]:

@@ -125,6 +125,16 @@ def test_training_on_a_folder_of_images(
     fails(capsys, [*two_shots, "5"], "has 5 images")
 
 
+def test_more_tasks_than_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = ["train", "sine", "--meta-batch", "1000000000", "--out", str(tmp_path / "run")]
+    fails(capsys, many, "needs about")
+    monkeypatch.setattr("minireptile.experiment._memory", lambda: 10_000_000)
+    fails(capsys, [*many[:3], "1000", *many[4:]], "lower --meta-batch to ")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_can_change_its_backend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from minireptile import checkpoint
 
