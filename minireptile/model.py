@@ -92,7 +92,7 @@ class Model:
     reduction : {"mean", "sum"}
         Over the mini-batch. "sum" is what the paper's code does.
     backend : str
-        Where the kernels come from.
+        "numpy", the reference, or "numba", compiled: where the kernels come from.
     dtype : {"float32", "float64"}
         Type of `init`'s vector; the methods compute in the type of the phi they are given.
 
