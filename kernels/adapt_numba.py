@@ -77,10 +77,7 @@ def adapt_task(
     """
     phi, out, m, v = phi[task], out[task], m[task], v[task]
     f, P, B = phi.dtype.type, phi.shape[0], x.shape[2]
-    # Whole pieces: a compiler may round differently at the end of a loop, which must not move.
-    pieces = -(-P // PIECE)
-    start = member * pieces // members * PIECE
-    stop = min((member + 1) * pieces // members * PIECE, P)
+    start, stop = member * P // members, (member + 1) * P // members
     taken = t[task]
     for i in range(x.shape[0]):
         if numbers[DECAY] != 1:

@@ -6,8 +6,9 @@ copy            bytes from one address to another
 packed          a row of a parameter, known to be contiguous
 atomic_add, atomic_load, yield_core    what a barrier between threads is made of
 
-Floating-point numbers may be contracted (a multiply-add rounds once) but never reordered, so that a
-result does not depend on how the compiler vectorises a loop and NaN stays NaN.
+Every operation rounds as written: nothing is reordered, and a product and a sum are not contracted
+into one rounding, which a compiler does in one place and not in another. So a result does not
+depend on how a loop was vectorised, inlined or cut into pieces, and NaN stays NaN.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from numba.extending import get_cython_function_address
 from numba.extending import intrinsic as _intrinsic
 
 intrinsic: Any = _intrinsic
-jit: Any = partial(njit, cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+jit: Any = partial(njit, cache=True, nogil=True, error_model="numpy")
 
 INT, BYTE, VOID = ir.IntType(32), ir.IntType(8), ir.VoidType()
 
