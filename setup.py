@@ -18,7 +18,7 @@ CLI = [
     "pooch>=1.7",
     "threadpoolctl>=3.1",
 ]
-NUMBA = ["numba>=0.59", "scipy>=1.10", "threadpoolctl>=3.1"]
+NUMBA = ["numba>=0.59", "scipy>=1.10", "threadpoolctl>=3.1", "platformdirs>=3.0"]
 DEV = [*CLI, *NUMBA, "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10", "sympy>=1.13"]
 MUTANTS = ["mutmut>=3.8,<4", "pytest>=7.4", "hypothesis>=6.80"]
 

@@ -173,7 +173,7 @@ def _info(args: argparse.Namespace) -> None:
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     print(f"numpy {np.__version__}, BLAS {blas['name']} {blas['version']}")
     packages = {"cli": ("safetensors", "tqdm", "Pillow", "matplotlib", "pooch"),
-                "numba": ("numba", "scipy", "threadpoolctl")}  # fmt: skip
+                "numba": ("numba", "scipy", "threadpoolctl", "platformdirs")}  # fmt: skip
     for extra, names in packages.items():
         for package in names:
             try:

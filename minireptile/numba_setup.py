@@ -22,7 +22,7 @@ from typing import Any
 
 from .errors import InputError, MissingPackage
 
-NEEDED = {"numba": (0, 59), "scipy": (1, 10), "threadpoolctl": (3, 1)}
+NEEDED = {"numba": (0, 59), "scipy": (1, 10), "threadpoolctl": (3, 1), "platformdirs": (3, 0)}
 INSTALL = 'pip install "minireptile[numba]"'
 
 
@@ -83,10 +83,8 @@ def cache_folder() -> Path:
 
     Where that cannot be written, a folder that is gone with the process, and a word about it.
     """
-    from .tasks.download import cache_folder as users
-
-    base = os.environ.get("NUMBA_CACHE_DIR")
-    folder = (Path(base) if base else users() / "numba") / f"minireptile-{_fingerprint()}"
+    users = import_module("platformdirs").user_cache_path("minireptile") / "numba"
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or users) / f"minireptile-{_fingerprint()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

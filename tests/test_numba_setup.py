@@ -36,7 +36,7 @@ def lacking(package: str, found: str = "") -> object:
     return version
 
 
-@pytest.mark.parametrize("package", ["numba", "scipy", "threadpoolctl"])
+@pytest.mark.parametrize("package", ["numba", "scipy", "threadpoolctl", "platformdirs"])
 def test_a_missing_package(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba_setup, "version", lacking(package))
     words = f'{package} is not installed; bring it with: pip install "minireptile\\[numba\\]"'
