@@ -2,6 +2,7 @@
 
 jit             compiled once and kept on disk; runs without the GIL; no exceptions inside
 gemm            a matrix product by SciPy's BLAS on raw addresses: any row stride, beta, no copies
+multiply_add    a product and a sum with one rounding, everywhere
 copy            bytes from one address to another
 packed          a row of a parameter, known to be contiguous
 atomic_add, atomic_load, yield_core    what a barrier between threads is made of
@@ -95,6 +96,16 @@ def gemm(itemsize, m, n, k, a, lda, ta, b, ldb, tb, c, ldc, beta):
         _sgemm(tb, ta, n, m, k, 1.0, b, ldb, a, lda, beta, c, ldc)
     else:
         _dgemm(tb, ta, n, m, k, 1.0, b, ldb, a, lda, beta, c, ldc)
+
+
+@intrinsic
+def multiply_add(context, a, b, c):
+    """a b + c rounded once, wherever it stands: one instruction on most processors."""
+
+    def codegen(context, builder, signature, args):
+        return builder.fma(*args)
+
+    return a(a, a, a), codegen
 
 
 @intrinsic

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .jit_numba import jit
+from .jit_numba import jit, multiply_add
 
 LOG2_E = 1 / math.log(2)
 # ln 2 in two parts: n times the first has no rounding error for the n that occur.
@@ -35,13 +35,13 @@ def tanh_single(y, x):
         z = -two * (f(10) if size > f(10) else size)  # tanh 10 rounds to 1; NaN stays NaN
         n = np.floor(z * f(LOG2_E) + f(0.5))
         r = (z - n * f(LN2_HIGH_32)) - n * f(LN2_LOW_32)
-        p = f(1 / 5040) + r * f(1 / 40320)
-        p = f(1 / 720) + r * p
-        p = f(1 / 120) + r * p
-        p = f(1 / 24) + r * p
-        p = f(1 / 6) + r * p
-        p = f(1 / 2) + r * p
-        p = r + r * r * p
+        p = multiply_add(r, f(1 / 40320), f(1 / 5040))
+        p = multiply_add(r, p, f(1 / 720))
+        p = multiply_add(r, p, f(1 / 120))
+        p = multiply_add(r, p, f(1 / 24))
+        p = multiply_add(r, p, f(1 / 6))
+        p = multiply_add(r, p, f(1 / 2))
+        p = multiply_add(r * r, p, r)
         scale = np.int32((np.int32(n) + np.int32(127)) * np.int32(2**23)).view(np.float32)
         e = scale * p + (scale - one)
         y[i] = math.copysign(e / (e + two), x[i])
@@ -55,19 +55,19 @@ def tanh_double(y, x):
         z = -2.0 * (20.0 if size > 20.0 else size)
         n = np.floor(z * LOG2_E + 0.5)
         r = (z - n * LN2_HIGH_64) - n * LN2_LOW_64
-        p = 1 / 6227020800 + r * (1 / 87178291200)
-        p = 1 / 479001600 + r * p
-        p = 1 / 39916800 + r * p
-        p = 1 / 3628800 + r * p
-        p = 1 / 362880 + r * p
-        p = 1 / 40320 + r * p
-        p = 1 / 5040 + r * p
-        p = 1 / 720 + r * p
-        p = 1 / 120 + r * p
-        p = 1 / 24 + r * p
-        p = 1 / 6 + r * p
-        p = 1 / 2 + r * p
-        p = r + r * r * p
+        p = multiply_add(r, 1 / 87178291200, 1 / 6227020800)
+        p = multiply_add(r, p, 1 / 479001600)
+        p = multiply_add(r, p, 1 / 39916800)
+        p = multiply_add(r, p, 1 / 3628800)
+        p = multiply_add(r, p, 1 / 362880)
+        p = multiply_add(r, p, 1 / 40320)
+        p = multiply_add(r, p, 1 / 5040)
+        p = multiply_add(r, p, 1 / 720)
+        p = multiply_add(r, p, 1 / 120)
+        p = multiply_add(r, p, 1 / 24)
+        p = multiply_add(r, p, 1 / 6)
+        p = multiply_add(r, p, 1 / 2)
+        p = multiply_add(r * r, p, r)
         scale = np.int64((np.int64(n) + np.int64(1023)) * np.int64(2**52)).view(np.float64)
         e = scale * p + (scale - 1.0)
         y[i] = math.copysign(e / (e + 2.0), x[i])
