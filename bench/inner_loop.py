@@ -26,11 +26,12 @@ from tqdm import tqdm
 
 import minireptile as mr
 from minireptile.optim import Optimizer
+from minireptile.plot import save_figure
 
 from .child import ask
 from .machine import blas_threads, compiled_threads, usable
 from .measure import close, in_turns
-from .plots import MARKERS, band, distinct, figure, logarithmic, save_figure, ticks_at
+from .plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
 from .products import products
 from .results import Row, timed
 from .settings import MINIIMAGENET, OMNIGLOT, SINE, Setting

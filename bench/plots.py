@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minireptile import plot
 from minireptile.errors import require
-from minireptile.files import write_atomically
 
 from .results import Row
 
@@ -18,24 +16,12 @@ MARKERS = "osD^vP*X<>"
 
 
 def figure(title: str, width: float, height: float, **options: Any) -> tuple[Any, Any]:
-    """A figure and its axes, an array of two dimensions, with no need of a screen."""
-    new = require("matplotlib.figure", "cli").Figure(
-        figsize=(width, height), dpi=100, layout="constrained"
-    )
-    axes = new.subplots(squeeze=False, **options)
-    for ax in axes.ravel():
-        ax.grid(alpha=0.25)
-        ax.spines[["top", "right"]].set_visible(False)
+    """A figure and its axes, an array of two dimensions."""
+    new, axes = plot.figure(squeeze=False, **options)
+    new.set_size_inches(width, height)
+    new.set_dpi(100)
     new.suptitle(title, fontsize=11)
     return new, axes
-
-
-def save_figure(new: Any, path: Path) -> Path:
-    """Write the picture, atomically."""
-    content = io.BytesIO()
-    new.savefig(content, format="png")
-    write_atomically(path, content.getvalue())
-    return path
 
 
 def distinct(rows: Iterable[Row], key: str) -> list[Any]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from minireptile.backend import OPERATIONS
+from minireptile.plot import save_figure
 
-from .plots import MARKERS, band, distinct, figure, logarithmic, save_figure, ticks_at
+from .plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
 from .results import Row
 
 SWEPT = ("conv2d_forward", "conv2d_backward")

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 import minireptile as mr
+from minireptile.plot import save_figure
 from minireptile.tasks.base import Tasks
 from minireptile.tasks.images import FewShot, from_arrays
 from minireptile.tasks.sine import Sine
@@ -25,7 +26,7 @@ from .child import ask
 from .inner_loop import GENTLE, relative
 from .machine import blas_threads, compiled_threads, usable
 from .measure import close, in_turns
-from .plots import distinct, figure, save_figure
+from .plots import distinct, figure
 from .results import Row, timed
 from .settings import MINIIMAGENET, OMNIGLOT, SINE, Setting
 

@@ -97,17 +97,9 @@ def adapt_task(
                 out[a:b] = ws[row[Y] + a : row[Y] + b]
             continue
         loss_of(
-            table,
-            labels[i, task],
-            targets[i, task],
-            ws,
-            examples,
-            f(scale),
-            slices,
-            member,
-            members,
-            B,
-        )
+            table, labels[i, task], targets[i, task], ws, examples, f(scale),
+            slices, member, members, B,
+        )  # fmt: skip
         backward(
             table, phi, x[i, task], ws, winners, cols, scratch, grads,
             slices, tile, member, members, arrived,

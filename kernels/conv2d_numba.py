@@ -10,6 +10,7 @@ The functions on one task's images, without a task axis, are also what the compi
 from __future__ import annotations
 
 from .jit_numba import copy, gemm, jit, packed
+from .program import TILE
 
 
 @jit
@@ -191,9 +192,6 @@ def sum_rows(db, dy):
     for m in range(dy.shape[0]):
         for n in range(dy.shape[1]):
             db[n] += dy[m, n]
-
-
-TILE = 1_000_000
 
 
 @jit

@@ -1,7 +1,7 @@
 """Forward and backward through a network in one compiled call, Numba. The chain rule that they
 follow is derived in loss_and_grad.md; program.py says what the table holds.
 
-A task's mini-batch is cut into slices of images. Its threads take slices in turn, and meet only
+A task's mini-batch is cut into slices of images. Its threads share the slices, and meet only
 where a stage needs the sums over all images. Slices, and so all sums, are the same for any number
 of threads: each slice has a gradient vector of its own, and they are added in order.
 """

@@ -20,5 +20,9 @@ COLUMNS = 24
 # What a call is for.
 FORWARD, GRADIENT, SGD, ADAM = range(4)
 
+# Multiply-adds that BLAS gets at once. Where OpenBLAS has kernels for small matrices (AVX-512), it
+# computes these without copying its operands first.
+TILE = 10**6
+
 # The numbers of an optimizer, in one vector.
 LR, MOMENTUM, BETA1, BETA2, EPS, DECAY = range(6)

@@ -1,7 +1,7 @@
 """The inner loop as one compiled call: a model's plan as a table, memory for it, and threads.
 
-`adapt`, `loss_and_grad` and `forward` here do what the functions of the same names do elsewhere,
-layer by layer in Python; kernels/adapt_numba.py is what they call.
+`Compiled.adapt`, `gradients` and `outputs` do what `reptile.adapt`, `Model.gradients` and
+`Model.outputs` do layer by layer in Python; kernels/adapt_numba.py is what they call.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ SLICES = 2 if (os.cpu_count() or 1) <= 8 else 5
 WORTH_SLICES = 10**6  # multiply-adds of one forward pass
 WORTH_THREADS = 10**7  # multiply-adds of a whole call: about as long as waking threads takes
 WORTH_BLAS_THREADS = 10**5  # multiply-adds of one forward pass: below, BLAS never takes a second
-TILE = 10**6  # multiply-adds that BLAS gets at once: OpenBLAS computes these without packing
 DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 MODES: dict[type, int] = {SGD: p.SGD, Adam: p.ADAM}
 
@@ -98,7 +97,7 @@ def program(plan: Sequence[Step], B: int) -> Program | None:
         row |= dict(zip((p.H_OUT, p.W_OUT, p.N), shape, strict=True))
         row |= {p.W: -1, p.BIAS: -1}
         names = (p.W, p.BIAS)
-        row |= {at: slot.start for at, slot in zip(names, step.slots.values(), strict=False)}
+        row |= {n: slot.start for n, slot in zip(names, step.slots.values(), strict=False)}
         if type(layer) is ReLU and rows and rows[-1][p.KIND] == p.NORMALISE:
             rows[-1][p.WITH_RELU] = 1  # the two in one
             continue
@@ -250,7 +249,7 @@ class Compiled:
         first = state.get("m", state.get("velocity", r.empty))
         scale = 1 / B if self.model.reduction == "mean" else 1.0
         arguments = (
-            mode, r.program.table, r.program.eps, r.slices, TILE, scale,
+            mode, r.program.table, r.program.eps, r.slices, p.TILE, scale,
             phi, _plain(x.reshape(k, T, B, -1)), labels, targets, loss,
             r.empty if out is None else out, _numbers(optimizer),
             first, state.get("v", r.empty), state.get("t", r.steps),

@@ -6,17 +6,14 @@ looks at the file that a function stands in and not at the files it calls into.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +23,21 @@ NEEDED = {"numba": (0, 59), "scipy": (1, 10), "threadpoolctl": (3, 1), "platform
 INSTALL = 'pip install "minireptile[numba]"'
 
 
+def version(package: str) -> str:
+    """Its version, "" if it is not installed. Imported late, as all that is slow to import here."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 def why_not() -> str:
     """Why the Numba backend cannot be used here, in one sentence; "" if it can."""
     for package, least in NEEDED.items():
-        try:
-            found = version(package)
-        except PackageNotFoundError:
+        found = version(package)
+        if not found:
             return f"{package} is not installed; bring it with: {INSTALL}"
         if _numbers(found) < least:
             wanted = ".".join(map(str, least))
@@ -87,7 +93,7 @@ def cache_folder() -> Path:
     folder = Path(os.environ.get("NUMBA_CACHE_DIR") or users) / f"minireptile-{_fingerprint()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with import_module("tempfile").TemporaryFile(dir=folder):
             pass
     except OSError as error:
         print(
@@ -100,14 +106,14 @@ def cache_folder() -> Path:
 
 
 @cache
-def _temporary() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="minireptile-")
+def _temporary() -> Any:
+    return import_module("tempfile").TemporaryDirectory(prefix="minireptile-")
 
 
 def _fingerprint() -> str:
     """A short hash of the kernels' sources and of what compiles them."""
     sources = sorted((Path(__file__).parent / "kernels").glob("*.py"))
-    digest = hashlib.sha256()
+    digest = import_module("hashlib").sha256()
     for package in ("numba", "llvmlite", "numpy", "scipy"):
         digest.update(f"{package} {version(package)} ".encode())
     for path in sources:

@@ -21,19 +21,20 @@ MARKS = (0, 1, 5, 10, 32)
 ACCURACIES = {"accuracy": "one query at a time", "transductive_accuracy": "transductive"}
 
 
-def _figure(**options: Any) -> tuple[Any, Any]:
+def figure(**options: Any) -> tuple[Any, Any]:
     """A figure and its axes, without touching pyplot's global state or needing a screen."""
-    figure = require("matplotlib.figure", "cli").Figure(layout="constrained", dpi=120)
-    axes = figure.subplots(**options)
+    new = require("matplotlib.figure", "cli").Figure(layout="constrained", dpi=120)
+    axes = new.subplots(**options)
     for ax in np.atleast_1d(axes).ravel():
         ax.grid(alpha=0.25)
         ax.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    return new, axes
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save_figure(new: Any, path: Path) -> Path:
+    """Write the picture, atomically."""
     content = io.BytesIO()
-    figure.savefig(content, format="png")
+    new.savefig(content, format="png")
     write_atomically(path, content.getvalue())
     return path
 
@@ -54,10 +55,10 @@ def learning_curve(experiment: Experiment, records: list[Record], folder: Path) 
     tests = [(r["iteration"], r["test"]) for r in records if "test" in r]
     if not losses:
         raise InputError(f"{folder} has no iterations to draw yet: continue it with resume")
-    figure, (left, right) = _figure(ncols=2)
-    figure.set_size_inches(10, 3.8)
+    picture, (left, right) = figure(ncols=2)
+    picture.set_size_inches(10, 3.8)
     what = f"{s.algorithm} on {s.dataset}" + ("" if s.dataset == "sine" else f", {s.way}-way")
-    figure.suptitle(what + (f" ({experiment.note})" if experiment.note else ""))
+    picture.suptitle(what + (f" ({experiment.note})" if experiment.note else ""))
 
     iterations, loss = map(np.array, zip(*losses, strict=True))
     left.plot(iterations, loss, color="C0", alpha=0.25, lw=0.8)
@@ -78,7 +79,7 @@ def learning_curve(experiment: Experiment, records: list[Record], folder: Path) 
     right.set(xlabel="outer iteration")
     if right.get_legend_handles_labels()[1]:
         right.legend(frameon=False, fontsize=8)
-    return _save(figure, folder / "learning_curve.png")
+    return save_figure(picture, folder / "learning_curve.png")
 
 
 def _curve(ax: Any, running: list, tests: list, label: str, color: str, value: Any) -> None:
@@ -96,8 +97,8 @@ def _curve(ax: Any, running: list, tests: list, label: str, color: str, value: A
 def adaptation(experiment: Experiment, runs: dict[str, Snapshot], folder: Path) -> Path:
     """Draw one unseen sine wave and each run's functions on the way to it, after 0 to 32 steps."""
     colors = require("matplotlib", "cli").colormaps["viridis"](np.linspace(0, 0.9, len(MARKS)))
-    figure, axes = _figure(ncols=len(runs), sharey=True, squeeze=False)
-    figure.set_size_inches(5.2 * len(runs), 4)
+    picture, axes = figure(ncols=len(runs), sharey=True, squeeze=False)
+    picture.set_size_inches(5.2 * len(runs), 4)
     s = experiment.settings
     protocol = Protocol(
         tasks=1, shot=s.shot, marks=MARKS, batch=s.eval_batch, seed=s.seed, stream=Stream.EXAMPLE
@@ -120,4 +121,4 @@ def adaptation(experiment: Experiment, runs: dict[str, Snapshot], folder: Path) 
         ax.set(title=name, xlabel="x")
     axes[0, 0].set_ylabel("f(x)")
     axes[0, -1].legend(frameon=False, fontsize=8, loc="upper right", bbox_to_anchor=(1.32, 1))
-    return _save(figure, folder / "adaptation.png")
+    return save_figure(picture, folder / "adaptation.png")

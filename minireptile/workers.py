@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
@@ -30,13 +29,15 @@ def run(arguments: tuple, members: int, hold: bool = True) -> None:
         try:
             work(*arguments, 0, members)
         finally:
-            wait(waiting)
+            import_module("concurrent.futures").wait(waiting)
 
 
 @cache
-def _pool(process: int) -> ThreadPoolExecutor:
+def _pool(process: int) -> Any:
     """This process's threads; a fork has none of its parent's."""
-    return ThreadPoolExecutor(max(1, threads() - 1), "minireptile")
+    return import_module("concurrent.futures").ThreadPoolExecutor(
+        max(1, threads() - 1), "minireptile"
+    )
 
 
 @cache

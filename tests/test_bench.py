@@ -1,9 +1,7 @@
-"""The benchmarks: what they count, check and write. No test depends on how long anything takes."""
+"""The benchmark suites: what they count and check, and their command line; no test is of time."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,88 +16,13 @@ import minireptile as mr
 from bench import calls, costs, inner_loop, machine, results, runs
 from bench.__main__ import main
 from bench.child import ask
-from bench.compare import compare
-from bench.measure import Mismatch, close, in_turns
+from bench.measure import Mismatch
 from bench.products import products
 from bench.settings import OMNIGLOT, SINE, Setting
 from minireptile.backend import OPERATIONS, kernels, versions
 from minireptile.errors import InputError
 
 ALL_OPERATIONS = {name for names in OPERATIONS.values() for name in names}
-
-
-# --------------------------------------------------------------------------------- measuring
-
-
-class Clock:
-    """A clock that goes on only when a fake call says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def lasting(self, *seconds: float) -> Callable[[], None]:
-        """A call that takes these times in turn, the last one ever after."""
-        left = list(seconds)
-
-        def call() -> None:
-            self.now += left.pop(0) if len(left) > 1 else left[0]
-
-        return call
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    new = Clock()
-    monkeypatch.setattr(bench.measure, "perf_counter", lambda: new.now)
-    return new
-
-
-def test_in_turns_takes_median_and_quartiles_after_warming_up(clock: Clock) -> None:
-    # 100 s to warm up, 1 s to find how many calls fill a turn, and then the five rounds.
-    found = in_turns({"a": clock.lasting(100, 1, 5, 1, 2, 4, 3)}, rounds=5, least=0.5)
-    assert found["a"] == bench.measure.Timing(median=3, low=2, high=4, calls=1)
-
-
-@pytest.mark.usefixtures("clock")
-def test_in_turns_goes_round() -> None:
-    order: list[str] = []
-
-    in_turns({name: partial(order.append, name) for name in ("a", "b")}, rounds=3, least=0)
-    assert order[-6:] == ["a", "b"] * 3
-
-
-def test_in_turns_repeats_a_short_call_and_divides(clock: Clock) -> None:
-    found = in_turns({"short": clock.lasting(0.25), "long": clock.lasting(8.0)}, 3, least=4)
-    assert found["short"].calls >= 16
-    assert found["short"].median == 0.25
-    assert found["long"].calls == 1
-
-
-def test_in_turns_ends_though_the_clock_stands_still(clock: Clock) -> None:
-    assert in_turns({"a": clock.lasting(0.0)}, 1, 1.0)["a"].calls == bench.measure.MOST
-
-
-@pytest.mark.parametrize(("rounds", "least"), [(0, 0.1), (3, -1.0), (3, float("nan"))])
-def test_in_turns_refuses(rounds: int, least: float) -> None:
-    with pytest.raises(InputError, match="must"):
-        in_turns({"a": lambda: None}, rounds, least)
-
-
-def test_close_names_the_variant_and_the_worst_entry() -> None:
-    wanted = np.ones((2, 3))
-    close("same", wanted + 1e-7, wanted, 1e-6, 0)
-    close("near nothing", np.full(2, 1e-9), np.zeros(2), 0, 1e-8)
-    got = wanted.copy()
-    got[0, 1], got[1, 2] = 1.1, 3
-    with pytest.raises(Mismatch, match=r"fast v9: 2 of 6 .*\[1, 2\]: 3.0 where 1.0"):
-        close("fast v9", got, wanted, 1e-6, 0)
-    with pytest.raises(Mismatch, match="nan where"):
-        close("lost", np.full((2, 3), np.nan), wanted, 1, 1)
-    with pytest.raises(Mismatch, match=r"\(3, 2\) where \(2, 3\)"):
-        close("turned", got.T, wanted, 1, 1)
-
-
-# ----------------------------------------------------------------------------- what is counted
 
 
 def test_every_operation_has_a_cost_and_a_case() -> None:
@@ -188,9 +111,6 @@ def test_limits_are_the_smaller_of_peak_and_bandwidth() -> None:
     assert limits.at(intensity=1.0, bytes_touched=1e5) == 50
     assert limits.at(intensity=1.0, bytes_touched=1e7) == 10
     assert limits.at(intensity=20.0, bytes_touched=1e7) == 100
-
-
-# ------------------------------------------------------------------------------------- suites
 
 
 @pytest.fixture
@@ -339,129 +259,6 @@ def test_a_child_that_fails_says_why() -> None:
         ask("bench.memory", "nothing", 2, "numpy")
 
 
-# ------------------------------------------------------------------------ files and comparison
-
-
-def row(case: str, seconds: float, spread: float = 0.0, variant: str = "v1") -> results.Row:
-    low, high = seconds * (1 - spread), seconds * (1 + spread)
-    return {"case": case, "variant": variant, "seconds": seconds, "low": low, "high": high}
-
-
-def saved(path: Path, rows: list[results.Row], **changes: Any) -> Path:
-    results.save(path, "kernels", rows)
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, **changes}))
-    return path
-
-
-def test_a_result_file_comes_back(tmp_path: Path) -> None:
-    rows = [row("a", 1.0), {"case": "b", "variant": "x", "note": "not installed", "n": np.int64(3)}]
-    results.save(tmp_path / "new.json", "kernels", rows)
-    found = results.load(tmp_path / "new.json")
-    assert found["rows"] == rows
-    assert found["suite"] == "kernels"
-    assert found["machine"]["cores"] == machine.cores()
-    assert found["machine"]["numpy"] == np.__version__
-    with pytest.raises(InputError, match="cannot write"):
-        results.save(tmp_path / "nowhere" / "new.json", "kernels", rows)
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("", "not JSON"),
-        ("\x00\xff", "not JSON"),
-        ("[1, 2]", "does not hold an object"),
-        ("{}", "its format is None"),
-        ('{"format": 1}', "'suite' is missing"),
-        ('{"format": 1, "suite": "a", "machine": {}, "date": "", "rows": {}}', "'rows' is missing"),
-        ('{"format": 1, "suite": "a", "machine": {}, "date": "", "rows": [1]}', "row 0 has no"),
-        (
-            '{"format": 1, "suite": "a", "machine": {}, "date": "",'
-            ' "rows": [{"case": "a", "variant": "b", "seconds": "fast"}]}',
-            "row 0: 'seconds' is not",
-        ),
-        (
-            '{"format": 1, "suite": "a", "machine": {}, "date": "",'
-            ' "rows": [{"case": "a", "variant": "b", "seconds": NaN}]}',
-            "row 0: 'seconds' is not",
-        ),
-    ],
-)
-def test_a_bad_result_file_is_refused(tmp_path: Path, text: str, why: str) -> None:
-    path = tmp_path / "bad.json"
-    path.write_text(text, encoding="latin-1")
-    with pytest.raises(InputError, match=why):
-        results.load(path)
-
-
-def test_a_missing_result_file_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.json", tmp_path):
-        with pytest.raises(InputError, match="cannot read"):
-            results.load(path)
-
-
-def test_compare_speaks_of_clear_changes_alone(tmp_path: Path) -> None:
-    before = [row("slow", 1.0), row("fast", 1.0), row("noisy", 1.0, 0.3), row("little", 1.0)]
-    after = [row("slow", 1.2), row("fast", 0.8), row("noisy", 1.4, 0.3), row("little", 1.04)]
-    gone = {"case": "gone", "variant": "v1", "note": "not installed"}
-    old = saved(tmp_path / "old.json", [*before, gone, row("old only", 1.0)])
-    new = saved(tmp_path / "new.json", [*after, row("gone", 1.0)])
-    text, slower = compare(old, new)
-    assert slower
-    changes = {
-        cells[1]: cells[6]
-        for line in text.splitlines()
-        if line.startswith("|") and (cells := [cell.strip() for cell in line.split("|")])
-    }
-    assert changes["slow"] == "slower"
-    assert changes["fast"] == "faster"
-    assert changes["noisy"] == changes["little"] == ""
-    assert "old only / v1" in text
-    assert "gone / v1" in text
-    assert "1 slower, 1 faster, of 4" in text
-    assert "machines differ" not in text
-
-
-def test_compare_says_first_that_the_machines_differ(tmp_path: Path) -> None:
-    old = saved(tmp_path / "old.json", [row("a", 1.0)])
-    this = json.loads(old.read_text())["machine"]
-    other = {**this, "cpu": "another", "load": -1.0}
-    new = saved(tmp_path / "new.json", [row("a", 1.0)], machine=other)
-    text, slower = compare(old, new)
-    assert text.startswith("The machines differ")
-    assert "another now" in text
-    assert "load" not in text
-    assert not slower
-
-
-@pytest.mark.parametrize(
-    ("rows", "changes", "why"),
-    [
-        ([row("a", 1.0)], {"suite": "runs"}, "'kernels' and .* 'runs'"),
-        ([row("b", 1.0)], {}, "no case and variant in common"),
-        ([row("a", 1.0), row("a", 2.0)], {}, "two rows for a / v1"),
-    ],
-)
-def test_compare_refuses(tmp_path: Path, rows: list, changes: dict, why: str) -> None:
-    old = saved(tmp_path / "old.json", [row("a", 1.0)])
-    with pytest.raises(InputError, match=why):
-        compare(old, saved(tmp_path / "new.json", rows, **changes))
-
-
-def test_a_table_is_aligned_markdown() -> None:
-    rows = [{"case": "a", "seconds": 0.00123, "n": 1234}, {"case": "b|c", "seconds": 12.0}]
-    assert results.table(rows, ("case", "seconds", "n")).splitlines() == [
-        "| case | seconds |     n |",
-        "| ---- | ------: | ----: |",
-        "| a    | 1.23 ms | 1,234 |",
-        "| b/c  |  12.0 s |       |",
-    ]
-
-
-# ------------------------------------------------------------------------------- command line
-
-
 @pytest.mark.usefixtures("no_limits")
 def test_the_command_measures_saves_and_draws(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -474,13 +271,6 @@ def test_the_command_measures_saves_and_draws(
     assert (out / "kernels-roofline.png").read_bytes().startswith(b"\x89PNG")
     file = str(out / "kernels.json")
     assert main(["compare", file, file]) == 0
-
-
-def test_the_command_says_that_something_got_slower(tmp_path: Path) -> None:
-    old = saved(tmp_path / "old.json", [row("a", 1.0)])
-    new = saved(tmp_path / "new.json", [row("a", 2.0)])
-    assert main(["compare", str(old), str(new)]) == 1
-    assert main(["compare", str(new), str(old)]) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""How benchmarks take turns and are checked, on a clock that a test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+
+import bench.kernels
+import bench.measure
+from bench.measure import Mismatch, close, in_turns
+from minireptile.backend import OPERATIONS
+from minireptile.errors import InputError
+
+ALL_OPERATIONS = {name for names in OPERATIONS.values() for name in names}
+
+
+class Clock:
+    """A clock that goes on only when a fake call says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def lasting(self, *seconds: float) -> Callable[[], None]:
+        """A call that takes these times in turn, the last one ever after."""
+        left = list(seconds)
+
+        def call() -> None:
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+
+        return call
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    new = Clock()
+    monkeypatch.setattr(bench.measure, "perf_counter", lambda: new.now)
+    return new
+
+
+def test_in_turns_takes_median_and_quartiles_after_warming_up(clock: Clock) -> None:
+    # 100 s to warm up, 1 s to find how many calls fill a turn, and then the five rounds.
+    found = in_turns({"a": clock.lasting(100, 1, 5, 1, 2, 4, 3)}, rounds=5, least=0.5)
+    assert found["a"] == bench.measure.Timing(median=3, low=2, high=4, calls=1)
+
+
+@pytest.mark.usefixtures("clock")
+def test_in_turns_goes_round() -> None:
+    order: list[str] = []
+
+    in_turns({name: partial(order.append, name) for name in ("a", "b")}, rounds=3, least=0)
+    assert order[-6:] == ["a", "b"] * 3
+
+
+def test_in_turns_repeats_a_short_call_and_divides(clock: Clock) -> None:
+    found = in_turns({"short": clock.lasting(0.25), "long": clock.lasting(8.0)}, 3, least=4)
+    assert found["short"].calls >= 16
+    assert found["short"].median == 0.25
+    assert found["long"].calls == 1
+
+
+def test_in_turns_ends_though_the_clock_stands_still(clock: Clock) -> None:
+    assert in_turns({"a": clock.lasting(0.0)}, 1, 1.0)["a"].calls == bench.measure.MOST
+
+
+@pytest.mark.parametrize(("rounds", "least"), [(0, 0.1), (3, -1.0), (3, float("nan"))])
+def test_in_turns_refuses(rounds: int, least: float) -> None:
+    with pytest.raises(InputError, match="must"):
+        in_turns({"a": lambda: None}, rounds, least)
+
+
+def test_close_names_the_variant_and_the_worst_entry() -> None:
+    wanted = np.ones((2, 3))
+    close("same", wanted + 1e-7, wanted, 1e-6, 0)
+    close("near nothing", np.full(2, 1e-9), np.zeros(2), 0, 1e-8)
+    got = wanted.copy()
+    got[0, 1], got[1, 2] = 1.1, 3
+    with pytest.raises(Mismatch, match=r"fast v9: 2 of 6 .*\[1, 2\]: 3.0 where 1.0"):
+        close("fast v9", got, wanted, 1e-6, 0)
+    with pytest.raises(Mismatch, match="nan where"):
+        close("lost", np.full((2, 3), np.nan), wanted, 1, 1)
+    with pytest.raises(Mismatch, match=r"\(3, 2\) where \(2, 3\)"):
+        close("turned", got.T, wanted, 1, 1)

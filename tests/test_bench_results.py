@@ -1,0 +1,142 @@
+"""Result files of the benchmarks, and their comparison."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import machine, results
+from bench.__main__ import main
+from bench.compare import compare
+from minireptile.backend import OPERATIONS
+from minireptile.errors import InputError
+
+ALL_OPERATIONS = {name for names in OPERATIONS.values() for name in names}
+
+
+def row(case: str, seconds: float, spread: float = 0.0, variant: str = "v1") -> results.Row:
+    low, high = seconds * (1 - spread), seconds * (1 + spread)
+    return {"case": case, "variant": variant, "seconds": seconds, "low": low, "high": high}
+
+
+def saved(path: Path, rows: list[results.Row], **changes: Any) -> Path:
+    results.save(path, "kernels", rows)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, **changes}))
+    return path
+
+
+def test_a_result_file_comes_back(tmp_path: Path) -> None:
+    rows = [row("a", 1.0), {"case": "b", "variant": "x", "note": "not installed", "n": np.int64(3)}]
+    results.save(tmp_path / "new.json", "kernels", rows)
+    found = results.load(tmp_path / "new.json")
+    assert found["rows"] == rows
+    assert found["suite"] == "kernels"
+    assert found["machine"]["cores"] == machine.cores()
+    assert found["machine"]["numpy"] == np.__version__
+    with pytest.raises(InputError, match="cannot write"):
+        results.save(tmp_path / "nowhere" / "new.json", "kernels", rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "not JSON"),
+        ("\x00\xff", "not JSON"),
+        ("[1, 2]", "does not hold an object"),
+        ("{}", "its format is None"),
+        ('{"format": 1}', "'suite' is missing"),
+        ('{"format": 1, "suite": "a", "machine": {}, "date": "", "rows": {}}', "'rows' is missing"),
+        ('{"format": 1, "suite": "a", "machine": {}, "date": "", "rows": [1]}', "row 0 has no"),
+        (
+            '{"format": 1, "suite": "a", "machine": {}, "date": "",'
+            ' "rows": [{"case": "a", "variant": "b", "seconds": "fast"}]}',
+            "row 0: 'seconds' is not",
+        ),
+        (
+            '{"format": 1, "suite": "a", "machine": {}, "date": "",'
+            ' "rows": [{"case": "a", "variant": "b", "seconds": NaN}]}',
+            "row 0: 'seconds' is not",
+        ),
+    ],
+)
+def test_a_bad_result_file_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=why):
+        results.load(path)
+
+
+def test_a_missing_result_file_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.json", tmp_path):
+        with pytest.raises(InputError, match="cannot read"):
+            results.load(path)
+
+
+def test_compare_speaks_of_clear_changes_alone(tmp_path: Path) -> None:
+    before = [row("slow", 1.0), row("fast", 1.0), row("noisy", 1.0, 0.3), row("little", 1.0)]
+    after = [row("slow", 1.2), row("fast", 0.8), row("noisy", 1.4, 0.3), row("little", 1.04)]
+    gone = {"case": "gone", "variant": "v1", "note": "not installed"}
+    old = saved(tmp_path / "old.json", [*before, gone, row("old only", 1.0)])
+    new = saved(tmp_path / "new.json", [*after, row("gone", 1.0)])
+    text, slower = compare(old, new)
+    assert slower
+    changes = {
+        cells[1]: cells[6]
+        for line in text.splitlines()
+        if line.startswith("|") and (cells := [cell.strip() for cell in line.split("|")])
+    }
+    assert changes["slow"] == "slower"
+    assert changes["fast"] == "faster"
+    assert changes["noisy"] == changes["little"] == ""
+    assert "old only / v1" in text
+    assert "gone / v1" in text
+    assert "1 slower, 1 faster, of 4" in text
+    assert "machines differ" not in text
+
+
+def test_compare_says_first_that_the_machines_differ(tmp_path: Path) -> None:
+    old = saved(tmp_path / "old.json", [row("a", 1.0)])
+    this = json.loads(old.read_text())["machine"]
+    other = {**this, "cpu": "another", "load": -1.0}
+    new = saved(tmp_path / "new.json", [row("a", 1.0)], machine=other)
+    text, slower = compare(old, new)
+    assert text.startswith("The machines differ")
+    assert "another now" in text
+    assert "load" not in text
+    assert not slower
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "why"),
+    [
+        ([row("a", 1.0)], {"suite": "runs"}, "'kernels' and .* 'runs'"),
+        ([row("b", 1.0)], {}, "no case and variant in common"),
+        ([row("a", 1.0), row("a", 2.0)], {}, "two rows for a / v1"),
+    ],
+)
+def test_compare_refuses(tmp_path: Path, rows: list, changes: dict, why: str) -> None:
+    old = saved(tmp_path / "old.json", [row("a", 1.0)])
+    with pytest.raises(InputError, match=why):
+        compare(old, saved(tmp_path / "new.json", rows, **changes))
+
+
+def test_a_table_is_aligned_markdown() -> None:
+    rows = [{"case": "a", "seconds": 0.00123, "n": 1234}, {"case": "b|c", "seconds": 12.0}]
+    assert results.table(rows, ("case", "seconds", "n")).splitlines() == [
+        "| case | seconds |     n |",
+        "| ---- | ------: | ----: |",
+        "| a    | 1.23 ms | 1,234 |",
+        "| b/c  |  12.0 s |       |",
+    ]
+
+
+def test_the_command_says_that_something_got_slower(tmp_path: Path) -> None:
+    old = saved(tmp_path / "old.json", [row("a", 1.0)])
+    new = saved(tmp_path / "new.json", [row("a", 2.0)])
+    assert main(["compare", str(old), str(new)]) == 1
+    assert main(["compare", str(new), str(old)]) == 0
