@@ -14,11 +14,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from . import numba_setup
-from .errors import InputError
+from .device import Device, through
+from .errors import InputError, MissingPackage
 
 Kernels = Any  # a namespace with one function for every operation
 
-BACKENDS = ("numpy", "numba")
+# From slow to fast where they can all be used; numba-cuda is the one to read.
+BACKENDS = ("numpy", "numba-cuda", "numba", "cupy")
+DEVICES = {"cupy": "device_cupy", "numba-cuda": "device_numba_cuda"}  # which compute on a GPU
 
 # Which module holds which operations; the same for every backend.
 OPERATIONS: dict[str, tuple[str, ...]] = {
@@ -46,36 +49,45 @@ def kernels(backend: str = "numpy") -> Kernels:
     """
     if backend not in BACKENDS:
         raise InputError(f"there is no backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    return SimpleNamespace(
-        **{
-            operation: getattr(_module(name, backend), operation)
-            for name, operations in OPERATIONS.items()
-            for operation in operations
-        }
-    )
+    names = [operation for operations in OPERATIONS.values() for operation in operations]
+    return SimpleNamespace(**{name: _kernel(name, backend) for name in names})
 
 
 def versions(operation: str, backend: str = "numpy") -> dict[str, Callable[..., None]]:
     """Every version of an operation, from naive to fast: {"v1": function, ...}."""
-    name = next(name for name, operations in OPERATIONS.items() if operation in operations)
-    module = _module(name, backend)
-    ladder = {
-        found[1]: getattr(module, attribute)
-        for attribute in dir(module)
-        if (found := re.fullmatch(rf"{operation}_(v\d+)", attribute))
-    }
-    by_rung = sorted(ladder, key=lambda version: int(version[1:]))
-    return {v: ladder[v] for v in by_rung} or {"v1": getattr(module, operation)}
+    found = re.finditer(rf"\b{operation}_v(\d+)\b", " ".join(dir(_module(operation, backend))))
+    rungs = sorted({int(match[1]) for match in found})
+    ladder = {f"v{n}": _kernel(f"{operation}_v{n}", backend) for n in rungs}
+    return ladder or {"v1": _kernel(operation, backend)}
 
 
 def why_not(backend: str) -> str:
     """Why a backend cannot be used here, in one sentence; "" if it can."""
+    if backend in DEVICES:
+        return import_module(f"minireptile.{DEVICES[backend]}").why_not()
     return numba_setup.why_not() if backend == "numba" else ""
 
 
-def fastest() -> str:
+def fastest(candidates: tuple[str, ...] = ("numpy", "numba", "cupy")) -> str:
     """The fastest backend that can be used here."""
-    return next(backend for backend in reversed(BACKENDS) if not why_not(backend))
+    return next(backend for backend in reversed(candidates) if not why_not(backend))
+
+
+def device_of(backend: str) -> Device | None:
+    """The GPU that a backend computes on; None for one that computes on the host.
+
+    Raises
+    ------
+    InputError, MissingPackage
+        If it cannot be used here.
+    """
+    if backend not in DEVICES:
+        return None
+    reason = why_not(backend)
+    if reason:
+        error = MissingPackage if "pip install" in reason else InputError
+        raise error(f"the {backend} backend cannot be used: {reason}; or choose --backend numba")
+    return import_module(f"minireptile.{DEVICES[backend]}").device()
 
 
 def announce_compilation(backend: str) -> None:
@@ -85,9 +97,19 @@ def announce_compilation(backend: str) -> None:
         numba_setup.announce()
 
 
-def _module(name: str, backend: str) -> Any:
+def _kernel(name: str, backend: str) -> Callable[..., None]:
+    """A function of a backend's modules, for arrays of the host."""
+    operation = re.sub(r"_v\d+$", "", name)
+    kernel = getattr(_module(operation, backend), name)
+    device = device_of(backend)
+    return through(device, kernel) if device else kernel  # type: ignore[arg-type]
+
+
+def _module(operation: str, backend: str) -> Any:
+    """The module of an operation's kernels."""
+    name = next(name for name, operations in OPERATIONS.items() if operation in operations)
     if backend == "numba":
         numba_setup.prepare()
         with numba_setup.caching():
             return import_module(f"minireptile.kernels.{name}_{backend}")
-    return import_module(f"minireptile.kernels.{name}_{backend}")
+    return import_module(f"minireptile.kernels.{name}_{backend.removeprefix('numba-')}")

@@ -172,16 +172,10 @@ class Compiled:
         self, phi: NDArray, x: NDArray, y: NDArray, optimizer: Optimizer, state: State
     ) -> NDArray:
         """`reptile.adapt` in one call; raises as `Model.loss_and_grad` does."""
-        x, y = np.asarray(x), np.asarray(y)
-        if len(x) != len(y):
-            raise InputError(f"x has {len(x)} mini-batches and y has {len(y)}")
         if not len(x):
             return np.empty((0, *phi.shape[:-1]), phi.dtype)
-        single, phi_t, _ = self.model.checked(phi, x[0])
-        k, T, B = len(x), len(phi_t), x.shape[1 if single else 2]
-        x = np.asarray(x.reshape(k * T, B, *self.model.input_shape), phi.dtype)
-        y = y[:, None] if single else y
-        y = self.model.checked_targets(y.reshape(k * T, *y.shape[2:]), x, phi.dtype)
+        single, phi_t, x, y = self.model.checked_steps(phi, x, y)
+        k, T = x.shape[:2]
         loss = np.empty((k, T), phi.dtype)
         if single:
             state = {name: array[None] for name, array in state.items()}
@@ -193,14 +187,14 @@ class Compiled:
     def gradients(self, phi: NDArray, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
         """`Model.gradients` in one call."""
         loss, grad = np.empty((1, len(phi)), phi.dtype), np.empty_like(phi)
-        self._call(p.GRADIENT, phi, x, y, loss, grad)
+        self._call(p.GRADIENT, phi, x[None], y[None], loss, grad)
         return loss[0], grad
 
     def outputs(self, phi: NDArray, x: NDArray) -> NDArray:
         """`Model.outputs` in one call."""
         T, B = x.shape[:2]
         out = np.empty((T, B * self.model.n_out), phi.dtype)
-        self._call(p.FORWARD, phi, x, None, np.empty((1, T), phi.dtype), out)
+        self._call(p.FORWARD, phi, x[None], None, np.empty((1, T), phi.dtype), out)
         return out.reshape(T, B, -1)
 
     def _program(self, B: int) -> Program:
@@ -238,8 +232,8 @@ class Compiled:
         self, mode: int, phi: NDArray, x: NDArray, y: NDArray | None, loss: NDArray,
         out: NDArray | None, optimizer: Optimizer | None = None, state: State | None = None,
     ) -> None:  # fmt: skip
-        """phi (T, P), x (k T, B, ...), y likewise, loss (k, T), out as in `work`."""
-        (k, T), B = loss.shape, x.shape[1]
+        """phi (T, P), x (k, T, B, ...), y likewise, loss (k, T), out as in `work`."""
+        k, T, B = x.shape[:3]
         r = self._ready(k, T, B, phi.dtype)
         labels, targets, state, m = r.no_labels, r.no_targets, state or {}, r.memory
         if y is not None and y.dtype.kind == "f":

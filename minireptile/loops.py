@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from .errors import InputError
 from .model import Model
 from .optim import POLICIES, Optimizer, State
 from .tasks.base import Tasks, sample
+from .tasks.images import FewShot, sample_indices
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,20 @@ class Loops:
 
     def sample(self, tasks: Tasks, iteration: int) -> tuple[NDArray, NDArray]:
         """The mini-batches of an iteration: x (k, T, B, ...), y (k, T, B) or (k, T, B, n_out)."""
-        return sample(
-            tasks,
-            self.seed,
-            iteration,
-            meta_batch=self.meta_batch,
-            steps=self.inner_steps,
-            batch=self.inner_batch,
-            shot=self.train_shots,
-            replacement=self.replacement,
-        )
+        return sample(tasks, self.seed, iteration, **self._sizes())
+
+    def sample_indices(self, tasks: FewShot, iteration: int) -> tuple[NDArray, NDArray]:
+        """The same mini-batches, x as numbers of images: (k, T, B), and y (k, T, B)."""
+        return sample_indices(tasks, self.seed, iteration, **self._sizes())
+
+    def _sizes(self) -> dict[str, Any]:
+        return {
+            "meta_batch": self.meta_batch,
+            "steps": self.inner_steps,
+            "batch": self.inner_batch,
+            "shot": self.train_shots,
+            "replacement": self.replacement,
+        }
 
 
 @dataclass(frozen=True)
@@ -113,8 +119,13 @@ def begin(model: Model, optimizer: Optimizer, loops: Loops) -> Snapshot:
 def check_finite(run: Snapshot) -> Snapshot:
     """The run itself; `InputError` if a loss, a parameter or the state is NaN or infinite."""
     if not all(np.isfinite(a).all() for a in (run.loss, run.theta, *run.state.values())):
-        raise InputError(
-            f"the run diverged: a loss or parameter became NaN or infinite in iteration "
-            f"{run.iteration}; lower --inner-lr or --epsilon"
-        )
+        raise diverged(run.iteration)
     return run
+
+
+def diverged(iteration: int) -> InputError:
+    """What to say of a run that gave NaN or infinity in an iteration."""
+    return InputError(
+        f"the run diverged: a loss or parameter became NaN or infinite in iteration "
+        f"{iteration}; lower --inner-lr or --epsilon"
+    )

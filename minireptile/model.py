@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .backend import kernels
-from .compiled import compiled_calls
+from .compiled import Compiled, compiled_calls
 from .errors import InputError
+from .gpu import OnDevice, on_device
 from .initialisers import INITIALISERS
 from .layers import Layer, Param, Shape
 from .rng import Stream, generator
@@ -92,9 +93,12 @@ class Model:
     reduction : {"mean", "sum"}
         Over the mini-batch. "sum" is what the paper's code does.
     backend : str
-        "numpy", the reference, or "numba", compiled: where the kernels come from.
+        Where the kernels come from: "numpy", the reference; "numba", compiled; "cupy" or
+        "numba-cuda", on a GPU. Arrays come back to the host unless phi is an array of the GPU.
     dtype : {"float32", "float64"}
         Type of `init`'s vector; the methods compute in the type of the phi they are given.
+    tf32 : bool
+        cupy: convolutions on tensor cores, which round both operands to 10 bits of mantissa.
 
     Attributes
     ----------
@@ -114,6 +118,7 @@ class Model:
         reduction: str = "mean",
         backend: str = "numpy",
         dtype: DTypeLike = "float32",
+        tf32: bool = False,
     ) -> None:
         if not layers:
             raise InputError("a model needs at least one layer")
@@ -123,9 +128,11 @@ class Model:
             raise InputError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {reduction!r}")
         if np.dtype(dtype) not in (np.dtype("float32"), np.dtype("float64")):
             raise InputError(f"dtype must be float32 or float64, not {dtype}")
+        if tf32 and (backend != "cupy" or np.dtype(dtype) != np.dtype("float32")):
+            raise InputError("tf32 is for the cupy backend in float32: leave it out")
         self.layers = tuple(layers)
         self.input_shape = tuple(input_shape)
-        self.loss, self.reduction, self.backend = loss, reduction, backend
+        self.loss, self.reduction, self.backend, self.tf32 = loss, reduction, backend, tf32
         self.dtype = np.dtype(dtype)
         self.plan = make_plan(self.layers, self.input_shape)
         if len(self.plan[-1].out_shape) != 1:
@@ -138,7 +145,8 @@ class Model:
             (slot.stop for step in self.plan for slot in step.slots.values()), default=0
         )
         self.kernels = kernels(backend)
-        self.compiled = compiled_calls(self)
+        self.gpu: OnDevice | None = on_device(self)
+        self.compiled: Compiled | OnDevice | None = self.gpu or compiled_calls(self)
         self._workspaces: dict[tuple, Workspace] = {}
 
     def __repr__(self) -> str:
@@ -215,7 +223,7 @@ class Model:
             If shapes disagree or a label is outside [0, n_out).
         """
         single, phi, x = self.checked(phi, x)
-        y = np.asarray(y)[None] if single else np.asarray(y)
+        y = self._array(y)[None] if single else self._array(y)
         y = self.checked_targets(y, x, phi.dtype)
         loss, grad = (self.compiled or self).gradients(phi, x, y)
         return (loss[0], grad[0]) if single else (loss, grad)
@@ -259,7 +267,9 @@ class Model:
 
     def on(self, backend: str) -> Model:
         """The same model on another backend."""
-        return Model(self.layers, self.input_shape, self.loss, self.reduction, backend, self.dtype)
+        tf32 = self.tf32 and backend == "cupy"
+        options = self.loss, self.reduction, backend, self.dtype, tf32
+        return Model(self.layers, self.input_shape, *options)
 
     # ------------------------------------------------------------------------------------ inside
 
@@ -292,11 +302,11 @@ class Model:
             raise InputError(f"phi must hold floating-point numbers, not {phi.dtype}")
         single = phi.ndim == 1
         if single:
-            phi, x = phi[None], np.asarray(x)[None]
-        phi = np.ascontiguousarray(phi)  # a task's parameters side by side, as the kernels want
+            phi, x = phi[None], self._array(x)[None]
+        phi = self._array(phi, phi.dtype)  # a task's parameters side by side, as the kernels want
         if phi.ndim != 2 or phi.shape[1] != self.size:
             raise InputError(f"phi must be (T, {self.size}) or ({self.size},), got {phi.shape}")
-        x = np.asarray(x, phi.dtype, order="C")
+        x = self._array(x, phi.dtype)
         if x.shape[0] != phi.shape[0] or x.shape[2:] != self.input_shape or x.shape[1] < 1:
             expected = ", ".join(str(n) for n in self.input_shape)
             t = "" if single else f"{phi.shape[0]}, "
@@ -304,13 +314,40 @@ class Model:
             raise InputError(f"x must be ({t}B, {expected}), got {got}")
         return single, phi, x
 
+    def checked_steps(
+        self, phi: NDArray, x: NDArray, y: NDArray
+    ) -> tuple[bool, NDArray, NDArray, NDArray]:
+        """As `checked`, for k > 0 mini-batches: x (k, T, B, ...), y (k, T, B) or (..., n_out)."""
+        x, y = self._array(x), self._array(y)
+        if len(x) != len(y):
+            raise InputError(f"x has {len(x)} mini-batches and y has {len(y)}")
+        single, phi_t, _ = self.checked(phi, x[0])
+        k, T, B = len(x), len(phi_t), x.shape[1 if single else 2]
+        x = self._array(x.reshape(k * T, B, *self.input_shape), phi.dtype)
+        y = y[:, None] if single else y
+        y = self.checked_targets(y.reshape(k * T, *y.shape[2:]), x, phi.dtype)
+        return single, phi_t, x.reshape(k, T, *x.shape[1:]), y.reshape(k, T, *y.shape[1:])
+
+    def _array(self, values: Any, dtype: DTypeLike | None = None) -> Any:
+        """An array of the host, contiguous if a type is given; or one of the device, as it is."""
+        if not hasattr(values, "__cuda_array_interface__"):
+            return np.asarray(values, dtype, order=None if dtype is None else "C")
+        if self.gpu is None or not self.gpu.device.owns(values):
+            raise InputError(
+                f"an array lies on a GPU, and the {self.backend} backend cannot read it there: "
+                "take it to the host first, with its get() or copy_to_host()"
+            )
+        if dtype is not None and (values.dtype != dtype or not values.flags.c_contiguous):
+            raise InputError(f"arrays on the GPU must be contiguous and of type {np.dtype(dtype)}")
+        return values
+
     def checked_targets(self, y: NDArray, x: NDArray, dtype: np.dtype) -> NDArray:
         """y (T, B), or (T, B, n_out), beside x (T, B, ...); `InputError` if it does not fit."""
         expected = x.shape[:2] + ((self.n_out,) if self.loss == "squared_error" else ())
         if y.shape != expected:
             raise InputError(f"y must be {expected} beside this x, got {y.shape}")
         if self.loss == "squared_error":
-            return np.asarray(y, dtype)
+            return self._array(y, dtype)
         if y.dtype.kind not in "iu":
             raise InputError(f"labels must be integers, not {y.dtype}")
         if y.min() < 0 or y.max() >= self.n_out:

@@ -27,6 +27,9 @@ def reptile(
     """Learn an initialisation; yields the run after every outer iteration, to be looked at, saved
     or broken off. `start` continues a run bit for bit."""
     run = start or begin(model, optimizer, loops)
+    if model.gpu and type(optimizer) in MODES:                             # the same, all on a GPU
+        yield from model.gpu.reptile(tasks, optimizer, loops, run)
+        return
     for it in range(run.iteration, loops.iterations):                      # the outer loop
         x, y = loops.sample(tasks, it)                                     # x (k, T, B, ...)
         phi = np.repeat(run.theta[None], loops.meta_batch, axis=0)         # T copies of theta

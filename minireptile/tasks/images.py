@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .base import Task
+from ..rng import Stream, generator
+from .base import Task, minibatches
 
 
 @dataclass(frozen=True)
@@ -172,20 +173,46 @@ class FewShot:
 
     def draw(self, rng: np.random.Generator, shot: int, query: int) -> Task:
         """Draw a task: `shot` support and `query` query images of each class, never the same."""
-        data, way = self.data, self.n_out
-        classes = rng.choice(len(data), way, replace=False)
-        picks = np.empty((way, shot + query), np.int64)
-        for row, c in zip(picks, classes, strict=True):
-            count = data.starts[c + 1] - data.starts[c]
-            if count < shot + query:
-                self.check_shots(shot + query)
-            row[:] = data.starts[c] + rng.choice(count, shot + query, replace=False)
-        labels = np.repeat(np.arange(way)[:, None], shot + query, axis=1)
+        picks = self.pick(rng, shot + query)
+        labels = np.repeat(np.arange(self.n_out)[:, None], shot + query, axis=1)
 
         def gather(columns: slice) -> tuple[NDArray, NDArray]:
-            pixels = data.images[picks[:, columns].ravel()]
-            x = np.multiply(pixels, data.scale, dtype=np.float32)
+            pixels = self.data.images[picks[:, columns].ravel()]
+            x = np.multiply(pixels, self.data.scale, dtype=np.float32)
             return x, labels[:, columns].ravel()
 
         support, held_out = gather(slice(shot)), gather(slice(shot, None))
         return Task(*support, *held_out)
+
+    def pick(self, rng: np.random.Generator, images: int) -> NDArray[np.int64]:
+        """Numbers of so many images of each of a task's classes, (way, images)."""
+        data, way = self.data, self.n_out
+        classes = rng.choice(len(data), way, replace=False)
+        picks = np.empty((way, images), np.int64)
+        for row, c in zip(picks, classes, strict=True):
+            count = data.starts[c + 1] - data.starts[c]
+            if count < images:
+                self.check_shots(images)
+            row[:] = data.starts[c] + rng.choice(count, images, replace=False)
+        return picks
+
+
+def sample_indices(
+    tasks: FewShot, seed: int, iteration: int, *,
+    meta_batch: int, steps: int, batch: int, shot: int, replacement: bool,
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:  # fmt: skip
+    """What `base.sample` draws, as numbers of images, for those who have the images already.
+
+    Returns
+    -------
+    indices : array (steps, meta_batch, batch), int32
+    labels : array (steps, meta_batch, batch), int64
+    """
+    indices = np.empty((steps, meta_batch, batch), np.int32)
+    labels = np.empty((steps, meta_batch, batch), np.int64)
+    for t in range(meta_batch):
+        rng = generator(seed, Stream.TRAIN, iteration, t)
+        picks = tasks.pick(rng, shot).ravel()
+        order = minibatches(rng, len(picks), steps, batch, replacement)
+        indices[:, t], labels[:, t] = picks[order], order // shot
+    return indices, labels

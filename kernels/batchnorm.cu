@@ -1,0 +1,102 @@
+// Batch normalisation and its gradients, CUDA, alone or with a ReLU behind it. Derivation:
+// batchnorm.md.
+//
+// Over the M values of one task and channel:
+//     mean = sum x / M,   rstd = (sum (x - mean)^2 / M + eps)^(-1/2),   xhat = (x - mean) rstd
+//     y = gamma xhat + beta
+// and backwards, with dy = 0 where a ReLU behind gave 0:
+//     dbeta = sum dy,   dgamma = sum dy xhat
+//     dx = gamma rstd (dy - dbeta / M - xhat dgamma / M)
+//
+// Version 1: a thread for each channel. 2: a block of (COLUMNS, LANES) for every COLUMNS channels.
+
+// How a channel's sum comes about.
+struct Alone {
+    static const int LANES_PER_CHANNEL = 1;
+    static __device__ int channel() { return blockIdx.x * blockDim.x + threadIdx.x; }
+    static __device__ int lane() { return 0; }
+    static __device__ real sum(real mine) { return mine; }
+};
+
+struct Together {
+    static const int LANES_PER_CHANNEL = LANES;
+    static __device__ int channel() { return blockIdx.x * COLUMNS + threadIdx.x; }
+    static __device__ int lane() { return threadIdx.y; }
+    static __device__ real sum(real mine) { return column_sum(mine); }
+};
+
+template <class Sums>
+__device__ void forward(real *y, real *mean, real *rstd, const real *x, const real *gamma,
+                        const real *beta, real eps, int M, int C, int relu) {
+    const int c = Sums::channel(), step = Sums::LANES_PER_CHANNEL;
+    const int end = c < C ? M : 0;  // threads beyond the last channel only take part in the sums
+    real total = 0, squares = 0;
+#pragma unroll 4
+    for (int m = Sums::lane(); m < end; m += step) total += x[(long long)m * C + c];
+    const real mu = Sums::sum(total) / M;
+#pragma unroll 4
+    for (int m = Sums::lane(); m < end; m += step) {
+        const real d = x[(long long)m * C + c] - mu;
+        squares += d * d;
+    }
+    const real r = 1 / sqrt(Sums::sum(squares) / M + eps);
+    if (c >= C) return;
+    if (Sums::lane() == 0) mean[c] = mu, rstd[c] = r;
+    const real slope = gamma[c] * r, offset = beta[c];
+#pragma unroll 4
+    for (int m = Sums::lane(); m < end; m += step) {
+        const real value = slope * (x[(long long)m * C + c] - mu) + offset;
+        y[(long long)m * C + c] = relu && value <= 0 ? 0 : value;
+    }
+}
+
+// y is what the ReLU gave, or null without one; dx may be null.
+template <class Sums>
+__device__ void backward(real *dx, real *dgamma, real *dbeta, const real *dy, const real *y,
+                         const real *x, const real *mean, const real *rstd, const real *gamma,
+                         int M, int C) {
+    const int c = Sums::channel(), step = Sums::LANES_PER_CHANNEL;
+    const int end = c < C ? M : 0;
+    const real mu = c < C ? mean[c] : 0, r = c < C ? rstd[c] : 0;
+    real total = 0, products = 0;
+#pragma unroll 4
+    for (int m = Sums::lane(); m < end; m += step) {
+        const long long at = (long long)m * C + c;
+        const real d = y && y[at] <= 0 ? 0 : dy[at];
+        total += d;
+        products += d * (x[at] - mu) * r;
+    }
+    const real sum = Sums::sum(total), sum_xhat = Sums::sum(products);
+    if (c >= C) return;
+    if (Sums::lane() == 0) dbeta[c] = sum, dgamma[c] = sum_xhat;
+    if (!dx) return;
+    const real slope = gamma[c] * r, offset = sum / M, tilt = sum_xhat / M * r;
+#pragma unroll 4
+    for (int m = Sums::lane(); m < end; m += step) {
+        const long long at = (long long)m * C + c;
+        const real d = y && y[at] <= 0 ? 0 : dy[at];
+        dx[at] = slope * (d - offset - (x[at] - mu) * tilt);
+    }
+}
+
+#define BATCHNORM(VERSION, SUMS)                                                                   \
+    extern "C" __global__ void batchnorm_forward_##VERSION(                                        \
+        real *y, real *mean, real *rstd, const real *x, const real *gamma, long long gamma_task,   \
+        const real *beta, long long beta_task, real eps, int M, int C, int relu) {                 \
+        const long long task = task_of_block(), at = task * M * C;                                 \
+        forward<SUMS>(y + at, mean + task * C, rstd + task * C, x + at, gamma + task * gamma_task, \
+                      beta + task * beta_task, eps, M, C, relu);                                   \
+    }                                                                                              \
+                                                                                                   \
+    extern "C" __global__ void batchnorm_backward_##VERSION(                                       \
+        real *dx, real *dgamma, long long dgamma_task, real *dbeta, long long dbeta_task,          \
+        const real *dy, const real *y, const real *x, const real *mean, const real *rstd,          \
+        const real *gamma, long long gamma_task, int M, int C) {                                   \
+        const long long task = task_of_block(), at = task * M * C;                                 \
+        backward<SUMS>(dx ? dx + at : 0, dgamma + task * dgamma_task, dbeta + task * dbeta_task,   \
+                       dy + at, y ? y + at : 0, x + at, mean + task * C, rstd + task * C,          \
+                       gamma + task * gamma_task, M, C);                                           \
+    }
+
+BATCHNORM(v1, Alone)
+BATCHNORM(v2, Together)

@@ -1,0 +1,83 @@
+"""Batch normalisation on a GPU: launchers for batchnorm.cu. Derivation: batchnorm.md.
+
+Arguments as in batchnorm_numpy.py, with arrays on the device. The batchnorm_relu functions have the
+ReLU behind it in the same kernel: y is then the ReLU's output, and dy that output's gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .launch_cupy import blocks, launch, stride
+from .sums_cupy import COLUMNS, LANES
+
+# A version's threads in a block, and the channels that a block takes.
+SHAPES = {"v1": ((32, 1, 1), 32), "v2": ((COLUMNS, LANES, 1), COLUMNS)}
+
+
+def _forward(
+    version: str, y: Any, mean: Any, rstd: Any, x: Any, gamma: Any, beta: Any, eps: float, relu: int
+) -> None:
+    T, C = mean.shape
+    M, (block, channels) = x[0].size // C, SHAPES[version]
+    arguments = y, mean, rstd, x, gamma, stride(gamma), beta, stride(beta), float(eps), M, C, relu
+    grid = (blocks(C, channels), 1, T)
+    launch("batchnorm", f"batchnorm_forward_{version}", x.dtype, grid, block, *arguments)
+
+
+def _backward(
+    version: str, dx: Any, dgamma: Any, dbeta: Any, dy: Any, y: Any, x: Any, mean: Any, rstd: Any,
+    gamma: Any,
+) -> None:  # fmt: skip
+    T, C = mean.shape
+    M, (block, channels) = x[0].size // C, SHAPES[version]
+    written = dx, dgamma, stride(dgamma), dbeta, stride(dbeta)
+    arguments = *written, dy, y, x, mean, rstd, gamma, stride(gamma), M, C
+    grid = (blocks(C, channels), 1, T)
+    launch("batchnorm", f"batchnorm_backward_{version}", x.dtype, grid, block, *arguments)
+
+
+def batchnorm_forward_v1(
+    y: Any, mean: Any, rstd: Any, x: Any, gamma: Any, beta: Any, eps: float
+) -> None:
+    """A thread for each channel (batchnorm.md, eq. 1 to 4)."""
+    _forward("v1", y, mean, rstd, x, gamma, beta, eps, 0)
+
+
+def batchnorm_backward_v1(
+    dx: Any, dgamma: Any, dbeta: Any, dy: Any, x: Any, mean: Any, rstd: Any, gamma: Any
+) -> None:
+    """A thread for each channel (batchnorm.md, eq. 5, 6 and 10)."""
+    _backward("v1", dx, dgamma, dbeta, dy, None, x, mean, rstd, gamma)
+
+
+def batchnorm_forward_v2(
+    y: Any, mean: Any, rstd: Any, x: Any, gamma: Any, beta: Any, eps: float
+) -> None:
+    """A block for every few channels (batchnorm.md, eq. 1 to 4)."""
+    _forward("v2", y, mean, rstd, x, gamma, beta, eps, 0)
+
+
+def batchnorm_backward_v2(
+    dx: Any, dgamma: Any, dbeta: Any, dy: Any, x: Any, mean: Any, rstd: Any, gamma: Any
+) -> None:
+    """A block for every few channels (batchnorm.md, eq. 5, 6 and 10)."""
+    _backward("v2", dx, dgamma, dbeta, dy, None, x, mean, rstd, gamma)
+
+
+def batchnorm_relu_forward(
+    y: Any, mean: Any, rstd: Any, x: Any, gamma: Any, beta: Any, eps: float
+) -> None:
+    """Write y = max(gamma xhat + beta, 0) and the statistics."""
+    _forward("v2", y, mean, rstd, x, gamma, beta, eps, 1)
+
+
+def batchnorm_relu_backward(
+    dx: Any, dgamma: Any, dbeta: Any, dy: Any, y: Any, x: Any, mean: Any, rstd: Any, gamma: Any
+) -> None:
+    """As `batchnorm_backward`, with dy counted where y > 0."""
+    _backward("v2", dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma)
+
+
+batchnorm_forward = batchnorm_forward_v2
+batchnorm_backward = batchnorm_backward_v2

@@ -1,0 +1,47 @@
+// Max pooling and its gradient, CUDA. Derivation: maxpool.md.
+//
+// A thread for each output, and backwards for each input, which looks up the windows that it lies
+// in: nothing is added from two sides.
+
+extern "C" __global__ void maxpool_forward(real *y, int *winner, const real *x, Window g) {
+    const long long task = task_of_block(), size = (long long)g.B * g.H_out * g.W_out * g.N;
+    x += task * g.B * g.H * g.W * g.C, y += task * size, winner += task * size;
+    for (long long e = thread_number(); e < size; e += threads_in_row()) {
+        const int c = e % g.N, p = e / g.N % g.W_out, o = e / g.N / g.W_out % g.H_out;
+        const int b = e / g.N / g.W_out / g.H_out;
+        int won = -1;
+        real best = 0;
+        for (int i = 0; i < g.rows; ++i)
+            for (int j = 0; j < g.columns; ++j) {
+                const int r = o * g.stride_r + i - g.pad_r, q = p * g.stride_c + j - g.pad_c;
+                if (r < 0 || r >= g.H || q < 0 || q >= g.W) continue;
+                const real here = x[(((long long)b * g.H + r) * g.W + q) * g.C + c];
+                // The first of equals; NaN wins, so that it is not hidden.
+                if (won < 0 || !(here <= best || best != best)) {
+                    best = here;
+                    won = i * g.columns + j;
+                }
+            }
+        y[e] = best, winner[e] = won;
+    }
+}
+
+extern "C" __global__ void maxpool_backward(real *dx, const real *dy, const int *winner, Window g) {
+    const long long task = task_of_block(), size = (long long)g.B * g.H * g.W * g.C;
+    const long long out_size = (long long)g.B * g.H_out * g.W_out * g.N;
+    dx += task * size, dy += task * out_size, winner += task * out_size;
+    for (long long e = thread_number(); e < size; e += threads_in_row()) {
+        const int c = e % g.C, q = e / g.C % g.W, r = e / g.C / g.W % g.H, b = e / g.C / g.W / g.H;
+        real sum = 0;
+        for (int i = 0; i < g.rows; ++i)
+            for (int j = 0; j < g.columns; ++j) {
+                const int up = r + g.pad_r - i, left = q + g.pad_c - j;
+                if (up < 0 || left < 0 || up % g.stride_r || left % g.stride_c) continue;
+                const int o = up / g.stride_r, p = left / g.stride_c;
+                if (o >= g.H_out || p >= g.W_out) continue;
+                const long long at = (((long long)b * g.H_out + o) * g.W_out + p) * g.N + c;
+                if (winner[at] == i * g.columns + j) sum += dy[at];
+            }
+        dx[e] = sum;
+    }
+}

@@ -1,0 +1,22 @@
+// Softmax cross-entropy on integer labels, with its gradient, CUDA. Derivation:
+// softmax_cross_entropy.md. A block for each task, a thread for each example.
+
+extern "C" __global__ void softmax_cross_entropy(real *loss, real *dlogits, const real *logits,
+                                                 const long long *labels, real scale, int B,
+                                                 int N) {
+    const long long task = task_of_block();
+    logits += task * B * N, dlogits += task * B * N, labels += task * B;
+    real mine = 0;
+    for (int b = threadIdx.x; b < B; b += blockDim.x) {
+        const real *z = logits + (long long)b * N;
+        real *dz = dlogits + (long long)b * N;
+        const int label = (int)labels[b];
+        real largest = z[0], total = 0;
+        for (int n = 1; n < N; ++n) largest = z[n] > largest ? z[n] : largest;
+        for (int n = 0; n < N; ++n) total += dz[n] = exp(z[n] - largest);
+        mine += log(total) - (z[label] - largest);
+        for (int n = 0; n < N; ++n) dz[n] = scale * (dz[n] / total - (n == label ? 1 : 0));
+    }
+    const real sum = block_sum(mine);
+    if (threadIdx.x == 0) loss[task] = scale * sum;
+}

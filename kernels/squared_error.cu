@@ -1,0 +1,14 @@
+// Squared error with its gradient, CUDA. Derivation: squared_error.md. A block for each task.
+
+extern "C" __global__ void squared_error(real *loss, real *dout, const real *out,
+                                         const real *target, real scale, int size) {
+    const long long task = task_of_block(), at = task * size;
+    real mine = 0;
+    for (int e = threadIdx.x; e < size; e += blockDim.x) {
+        const real d = out[at + e] - target[at + e];
+        mine += d * d;
+        dout[at + e] = 2 * scale * d;
+    }
+    const real sum = block_sum(mine);
+    if (threadIdx.x == 0) loss[task] = scale * sum;
+}

@@ -1,0 +1,14 @@
+// Sums over the rows of a matrix, CUDA: the gradient of a bias (conv2d.md, eq. 4).
+
+// sum[n] = sum_m values[m, n], for each task. Blocks are (COLUMNS, LANES).
+extern "C" __global__ void sum_rows(real *sum, long long sum_task, const real *values,
+                                    long long values_task, int M, int N) {
+    const long long task = task_of_block();
+    const int n = blockIdx.x * COLUMNS + threadIdx.x;
+    values += task * values_task;
+    real mine = 0;
+    if (n < N)
+        for (int m = threadIdx.y; m < M; m += LANES) mine += values[(long long)m * N + n];
+    const real whole = column_sum(mine);
+    if (n < N && threadIdx.y == 0) sum[task * sum_task + n] = whole;
+}

@@ -1,0 +1,18 @@
+"""Sums over rows on a GPU: the launcher for sums.cu."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .launch_cupy import blocks, launch, stride
+
+COLUMNS, LANES = 8, 64  # as in reduce.cuh
+
+
+def sum_rows(total: Any, values: Any) -> None:
+    """Write total (T, N), the sum of values (T, ..., N) over all axes between."""
+    T, N = total.shape
+    M = values[0].size // N
+    grid = (blocks(N, COLUMNS), 1, T)
+    arguments = total, stride(total), values, stride(values), M, N
+    launch("sums", "sum_rows", values.dtype, grid, (COLUMNS, LANES, 1), *arguments)

@@ -1,0 +1,88 @@
+"""The cupy backend without a GPU: its kernels' sources on the CPU, behind CuPy's place.
+
+What is not CuPy itself runs as it does on a GPU: launchers, networks, recorded calls, outer loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from minireptile import backend, device_cupy
+from minireptile.device import kernels_of
+from minireptile.kernels import launch_cupy
+
+from .cuda_on_cpu import Array, Device, Engine
+
+
+class StandIn(Device):
+    """The device that is not there, with all that `minireptile.device.Device` asks for."""
+
+    name = "cupy"
+
+    def __init__(self) -> None:
+        self.free, self.captured, self.made = 2**40, 0, 0
+
+    def owns(self, array: Any) -> bool:
+        return isinstance(array, Array)
+
+    def write(self, array: Array, values: Any) -> None:
+        assert isinstance(array, Array)
+        assert array.shape == np.shape(values)
+        array[...] = values
+
+    def copy(self, array: Array) -> Array:
+        return np.array(array).view(Array)
+
+    def kernels(self, tf32: bool = False) -> Any:
+        functions = kernels_of("cupy")
+        if tf32:
+            for operation in ("conv2d_forward", "conv2d_backward"):
+                setattr(functions, operation, getattr(functions, f"{operation}_tf32"))
+        return SimpleNamespace(**vars(functions))
+
+    def capture(self, call: Callable[[], None]) -> Callable[[], None]:
+        call()
+        self.captured += 1
+
+        def replay() -> None:
+            self.made += 1
+            call()
+
+        return replay
+
+    def free_memory(self) -> int:
+        return self.free
+
+    def errors(self) -> Any:
+        return nullcontext()
+
+
+class Seen(Array):
+    """An array that says, as CuPy's do, that it lies on a GPU."""
+
+    __cuda_array_interface__: ClassVar[dict[str, Any]] = {}
+
+
+def on_gpu(host: NDArray) -> Any:
+    """An array as a user has it who works on the GPU."""
+    return np.array(host).view(Seen)
+
+
+@contextmanager
+def stand_in() -> Iterator[StandIn]:
+    """Inside, the backend "cupy" is usable, and computes on the CPU."""
+    device = StandIn()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch_cupy, "engine", Engine())
+        patch.setattr(device_cupy, "why_not", lambda: "")
+        patch.setattr(device_cupy, "device", lambda: device)
+        backend.kernels.cache_clear()
+        yield device
+    backend.kernels.cache_clear()
