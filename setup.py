@@ -19,7 +19,11 @@ CLI = [
     "threadpoolctl>=3.1",
 ]
 NUMBA = ["numba>=0.59", "scipy>=1.10", "threadpoolctl>=3.1", "platformdirs>=3.0"]
-DEV = [*CLI, *NUMBA, "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10", "sympy>=1.13"]
+# With compilers and CUDA's libraries; a machine without an NVIDIA GPU has no use for them.
+CUDA12 = [*NUMBA, "cupy-cuda12x[ctk]>=14", "numba-cuda[cu12]>=0.24"]
+CUDA13 = [*NUMBA, "cupy-cuda13x[ctk]>=14", "numba-cuda[cu13]>=0.24"]
+# numba-cuda for its simulator, and for a compiler that tests every GPU kernel without a GPU.
+DEV = [*CLI, *NUMBA, "numba-cuda[cu13]>=0.24", "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10", "sympy>=1.13"]
 MUTANTS = ["mutmut>=3.8,<4", "pytest>=7.4", "hypothesis>=6.80"]
 
 setup(
@@ -31,7 +35,14 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     install_requires=["numpy>=1.24"],
-    extras_require={"cli": CLI, "numba": NUMBA, "dev": DEV, "mutants": MUTANTS},
+    extras_require={
+        "cli": CLI,
+        "numba": NUMBA,
+        "cuda12": CUDA12,
+        "cuda13": CUDA13,
+        "dev": DEV,
+        "mutants": MUTANTS,
+    },
     packages=[
         "minireptile",
         "minireptile.kernels",
@@ -39,6 +50,6 @@ setup(
         "minireptile.testing",
     ],
     package_dir={"": "."} if LINKED else {"": ".", "minireptile.kernels": "kernels"},
-    package_data={"minireptile.kernels": ["*.md"], "minireptile.testing": ["*.md"]},
+    package_data={"minireptile.kernels": ["*.md", "*.cu", "*.cuh"], "minireptile.testing": ["*.md"]},
     entry_points={"console_scripts": ["minireptile=minireptile.cli:main"]},
 )

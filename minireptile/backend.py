@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,8 +20,8 @@ from .errors import InputError, MissingPackage
 
 Kernels = Any  # a namespace with one function for every operation
 
-# From slow to fast where they can all be used; numba-cuda is the one to read.
-BACKENDS = ("numpy", "numba-cuda", "numba", "cupy")
+BACKENDS = ("numpy", "numba", "cupy", "numba-cuda")
+BY_SPEED = ("numpy", "numba", "cupy")  # numba-cuda is there to be read
 DEVICES = {"cupy": "device_cupy", "numba-cuda": "device_numba_cuda"}  # which compute on a GPU
 
 # Which module holds which operations; the same for every backend.
@@ -68,8 +69,8 @@ def why_not(backend: str) -> str:
     return numba_setup.why_not() if backend == "numba" else ""
 
 
-def fastest(candidates: tuple[str, ...] = ("numpy", "numba", "cupy")) -> str:
-    """The fastest backend that can be used here."""
+def fastest(candidates: tuple[str, ...] = BY_SPEED) -> str:
+    """The last of the candidates that can be used here."""
     return next(backend for backend in reversed(candidates) if not why_not(backend))
 
 
@@ -88,6 +89,18 @@ def device_of(backend: str) -> Device | None:
         error = MissingPackage if "pip install" in reason else InputError
         raise error(f"the {backend} backend cannot be used: {reason}; or choose --backend numba")
     return import_module(f"minireptile.{DEVICES[backend]}").device()
+
+
+def describe(backend: str) -> str:
+    """A word on a backend that can be used here: "ready", and on which GPU."""
+    device = device_of(backend)
+    return f"ready, {device.describe()}" if device else "ready"
+
+
+def gpu_expected() -> bool:
+    """Whether somebody would expect a GPU to be used: there is a card, or CuPy is installed."""
+    card = any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/dxg"))
+    return card or bool(import_module("minireptile.device_cupy").installed())
 
 
 def announce_compilation(backend: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .backend import BACKENDS, why_not
+from .backend import BACKENDS, describe, gpu_expected, why_not
 from .errors import InputError, MissingPackage
 from .presets import PRESETS, defaults
 from .settings import DATASETS, Settings
@@ -97,10 +97,22 @@ def settings_from(options: dict[str, Any]) -> Settings:
     if given.get("data"):
         given["data"] = str(Path(given["data"]).resolve())  # a run can be resumed from anywhere
     settings = Settings(**{**values, **given})
-    if given.get("backend", "auto") == "auto" and (reason := why_not("numba")):
-        print(f"minireptile: using the numpy backend, several times slower: {reason}",
-              file=sys.stderr)  # fmt: skip
+    if given.get("backend", "auto") == "auto":
+        _say_what_is_missing(settings)
+    if settings.tf32 and settings.backend != "cupy":
+        raise InputError(f"--tf32 is for --backend cupy, not for {settings.backend}: leave it out")
     return settings
+
+
+def _say_what_is_missing(settings: Settings) -> None:
+    """Why a backend was not chosen that is faster, and that one would expect."""
+    chosen, reason = settings.backend, ""
+    if chosen == "numpy":
+        reason = f"several times slower: {why_not('numba')}"
+    elif chosen == "numba" and settings.network != "sine" and gpu_expected():
+        reason = f"on the CPU: {why_not('cupy')}"
+    if reason:
+        print(f"minireptile: using the {chosen} backend, {reason}", file=sys.stderr)
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -169,11 +181,12 @@ def _check(args: argparse.Namespace) -> None:
 def _info(args: argparse.Namespace) -> None:
     print(f"minireptile {_version()}, Python {platform.python_version()}, {platform.platform()}")
     for backend in BACKENDS:
-        print(f"backend {backend}: {why_not(backend) or 'ready'}")
+        print(f"backend {backend}: {why_not(backend) or describe(backend)}")
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     print(f"numpy {np.__version__}, BLAS {blas['name']} {blas['version']}")
     packages = {"cli": ("safetensors", "tqdm", "Pillow", "matplotlib", "pooch"),
-                "numba": ("numba", "scipy", "threadpoolctl", "platformdirs")}  # fmt: skip
+                "numba": ("numba", "scipy", "threadpoolctl", "platformdirs"),
+                "cuda13": ("cupy-cuda13x", "numba-cuda")}  # fmt: skip
     for extra, names in packages.items():
         for package in names:
             try:

@@ -60,6 +60,10 @@ class Device(Protocol):
         """The kernels by name, for arrays on the device."""
         ...
 
+    def describe(self) -> str:
+        """Which GPU, and versions."""
+        ...
+
     def free_memory(self) -> int:
         """Bytes that can still be had."""
         ...

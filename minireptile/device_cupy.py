@@ -198,6 +198,17 @@ class CupyDevice:
                 graph = self.stream.end_capture()
         return lambda: graph.launch(self.stream)
 
+    def describe(self) -> str:
+        """The card, its memory, and the CUDA versions of driver and CuPy."""
+        runtime = self.cupy.cuda.runtime
+        card = runtime.getDeviceProperties(runtime.getDevice())
+        driver, built = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+        return (
+            f"{card['name'].decode()}, compute capability {card['major']}.{card['minor']}, "
+            f"{card['totalGlobalMem'] / 2**30:.0f} GiB, driver for CUDA {_version(driver)}, "
+            f"CuPy {self.cupy.__version__} for CUDA {_version(built)}"
+        )
+
     def free_memory(self) -> int:
         """Bytes that can still be had."""
         self.cupy.get_default_memory_pool().free_all_blocks()

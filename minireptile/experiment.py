@@ -92,6 +92,8 @@ def build(settings: Settings, training: bool = True) -> Experiment:
     experiment = Experiment(s, model, optimizer, loops, train, watched, test, note)
     if training:
         _check_memory(s, model)
+        if model.gpu:
+            model.gpu.check_memory(s.inner_steps, s.meta_batch, s.inner_batch)
         loops.sample(train, 0)
     experiment.protocol(1, s.seed)
     return experiment
@@ -137,6 +139,7 @@ def _tasks(s: Settings, training: bool) -> tuple[Tasks, Tasks, Tasks, str]:
 def build_model(s: Settings, input_shape: tuple[int, ...]) -> Model:
     """The network that the settings name."""
     common: dict[str, Any] = {"reduction": s.reduction, "backend": s.backend, "dtype": s.dtype}
+    common["tf32"] = s.tf32 and s.backend == "cupy"  # a run may be evaluated elsewhere
     if s.network == "sine":
         return sine_mlp(**common)
     if s.filters:

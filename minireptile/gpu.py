@@ -208,6 +208,11 @@ class OnDevice:
             call.replay()
             return self._result(call.out, phi)
 
+    def check_memory(self, k: int, T: int, B: int) -> None:
+        """`InputError` if T tasks of k mini-batches of B do not fit into the device's memory."""
+        with self.device.errors():
+            check_memory(self.model, self.device, k, T, B, self.model.dtype)
+
     def reptile(
         self, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot
     ) -> Iterator[Snapshot]:

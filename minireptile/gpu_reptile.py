@@ -7,7 +7,7 @@ which each `Snapshot` is a copy, brought to the host when somebody looks at it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -20,6 +20,7 @@ from .gpu import Network, check_memory, inner_loop, targets_of
 from .loops import Loops, Snapshot, check_finite, diverged
 from .model import Model
 from .optim import Optimizer, State, spread
+from .tasks.ahead import chunks
 from .tasks.base import Tasks
 from .tasks.images import FewShot
 
@@ -58,14 +59,12 @@ class Feed:
     Of tasks over images, all images lie on the device and indices are sent; of others, the data.
     """
 
-    def __init__(self, device: Device, kernels: Any, model: Model, tasks: Tasks, loops: Loops, dtype: np.dtype) -> None:  # fmt: skip  # noqa: E501
-        self.device, self.k, self.tasks, self.loops, self.dtype = (
-            device,
-            kernels,
-            tasks,
-            loops,
-            dtype,
-        )
+    def __init__(
+        self, device: Device, kernels: Any, model: Model, tasks: Tasks, loops: Loops,
+        dtype: np.dtype,
+    ) -> None:  # fmt: skip
+        self.device, self.k, self.dtype = device, kernels, dtype
+        self.tasks, self.loops = tasks, loops
         k, T, B = loops.inner_steps, loops.meta_batch, loops.inner_batch
         self.by_index = isinstance(tasks, FewShot) and tasks.data.images.dtype == np.uint8
         shape, kind = targets_of(model, k, T, B, dtype)
@@ -83,19 +82,22 @@ class Feed:
         if self.by_index:
             self.images = device.upload(tasks.data.images)  # type: ignore[attr-defined]
 
-    def send(self, first: int) -> int:
-        """Draw the next iterations' tasks and upload them; returns how many there are."""
-        n = min(self.ahead, self.loops.iterations - first)
-        draw = self.loops.sample_indices if self.by_index else self.loops.sample
-        drawn = [draw(self.tasks, it) for it in range(first, first + n)]  # type: ignore[arg-type]
-        pad = [drawn[-1]] * (self.ahead - n)
-        xs, ys = zip(*drawn, *pad, strict=True)
-        epsilons = [self.loops.epsilon_at(it) for it in range(first, first + n)]
-        self.device.write(self.rows_x, np.stack(xs))
-        self.device.write(self.rows_y, np.stack(ys))
-        self.device.write(self.epsilon, np.array(epsilons + [0.0] * (self.ahead - n)))
+    def rows(self, first: int) -> Iterator[tuple[NDArray, NDArray]]:
+        """Mini-batches, or indices, and targets of some iterations at a time, to the end."""
+        if self.by_index:
+            yield from chunks(self.tasks, self.loops, first, self.ahead)  # type: ignore[arg-type]
+            return
+        for at in range(first, self.loops.iterations, self.ahead):
+            its = range(at, min(at + self.ahead, self.loops.iterations))
+            xs, ys = zip(*(self.loops.sample(self.tasks, it) for it in its), strict=True)
+            yield np.stack(xs), np.stack(ys)
+
+    def send(self, first: int, x: NDArray, y: NDArray) -> None:
+        """Upload what the iterations from `first` need."""
+        epsilon = [self.loops.epsilon_at(it) for it in range(first, first + len(x))]
+        for there, rows in ((self.rows_x, x), (self.rows_y, y), (self.epsilon, np.array(epsilon))):
+            self.device.write(there[: len(rows)], rows)
         self.device.write(self.clock, np.array([0, first]))
-        return n
 
     def launch(self) -> None:
         """Fill x and y with the mini-batches of the iteration that the clock names."""
@@ -170,15 +172,15 @@ class OuterLoop:
     def run(self, start: int) -> Iterator[Snapshot]:
         """Every iteration from `start`, queued on the device as they are asked for."""
         it = start
-        while it < self.loops.iterations:
+        for x, y in self.feed.rows(start):
             with self.device.errors():
-                n = self.feed.send(it)
-            for _ in range(n):
+                self.feed.send(it, x, y)
+            for _ in range(len(x)):
                 with self.device.errors():
                     self.replay()
                     copy = self.device.copy(self.vector)
                 it += 1
-                yield Later(it, lambda it=it, copy=copy: self._read(it, copy))  # type: ignore[misc]
+                yield Later(it, partial(self._read, it, copy))
         with self.device.errors():
             self._check()
 

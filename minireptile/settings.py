@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from .backend import BACKENDS, fastest
+from .backend import BACKENDS, BY_SPEED, fastest
 from .errors import InputError
 from .optim import POLICIES
 
@@ -62,6 +62,7 @@ class Settings:
     filters: int = _option(0, "filters of each convolution; 0: as in the paper")
     dtype: str = _option("float32", "precision", ("float32", "float64"))
     backend: str = _option("auto", "where the kernels come from; auto: the fastest", CHOICES)
+    tf32: bool = _option(False, "cupy: convolutions on tensor cores, with 10 bits of mantissa")
 
     eval_steps: int = _option(50, "gradient steps on an evaluation task")
     eval_batch: int = _option(5, "examples in each of them")
@@ -81,7 +82,9 @@ class Settings:
             if choices and value not in choices:
                 raise InputError(f"--{name} must be one of {', '.join(choices)}, not {value!r}")
         if self.backend == "auto":  # decided once: a run keeps the backend that it began with
-            object.__setattr__(self, "backend", fastest())
+            # A GPU gains nothing on a network so small that it waits for launches.
+            candidates = BY_SPEED[:-1] if self.network == "sine" else BY_SPEED
+            object.__setattr__(self, "backend", fastest(candidates))
         for name in ("size", "classes", "drawers", "shot", "eval_batch", "eval_tasks"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} must be at least 1")

@@ -57,6 +57,9 @@ class StandIn(Device):
 
         return replay
 
+    def describe(self) -> str:
+        return "no GPU at all"
+
     def free_memory(self) -> int:
         return self.free
 
