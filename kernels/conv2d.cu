@@ -1,8 +1,9 @@
-// The 2-D convolution and its gradients, CUDA. Derivation: conv2d.md, section 5.
+// The 2-D convolution and its gradients, CUDA. Derivation: conv2d.md, section 5, and product.md.
 //
 // y[b, o, p, n] = bias[n] + sum_{i, j, c} x[b, o s + i - pad, p s + j - pad, c] w[i, j, c, n]
 //
-// Every array here is one task's; blockIdx.z says which (with dx, together with the phase).
+// Every array here is one task's, of less than 2^31 numbers. blockIdx.z says which task it is, and
+// for dx which phase.
 // Version 1: a thread for each number. 2: tiles in shared memory. 3: sums in registers, split over
 // the warps of a block. tf32: version 3 on tensor cores, with operands rounded to 10 bits.
 
@@ -72,13 +73,14 @@ extern "C" __global__ void conv2d_dx_v1(real *dx, const real *dy, const real *w,
     }
 }
 
-// --------------------------------------------- the operands of the three products (eq. 10 to 12)
+// ----------------------------------------------------------- the operands of the three products
 
-struct Pixel { long long image; int r, q; };  // where a window begins, and in which image
-struct Tap { int r, q, c; };                  // an offset inside it, and a channel
-const int NOWHERE = -(1 << 30);               // a row that no image has
+struct Pixel { int image, r, q; };  // a place in an image, which has a number or an address
+struct Tap { int r, q, c; };        // an offset from it, and a channel
+const int NOWHERE = -(1 << 30);     // a row that no image has
 
-// X(m, k): the input under tap k = (i, j, c) of the window at output m = (b, o, p).
+// cols(m, k) of conv2d.md, eq. 6, read in place: the input under tap k = (i, j, c) of the window at
+// output m = (b, o, p).
 struct Patches {
     const real *x;
     Window g;
@@ -88,7 +90,7 @@ struct Patches {
     __device__ Row row(int m) const {
         const int p = m % g.W_out, o = m / g.W_out % g.H_out, b = m / g.W_out / g.H_out;
         const int r = b < g.B ? o * g.stride_r - g.pad_r : NOWHERE;
-        return {(long long)b * g.H * g.W * g.C, r, p * g.stride_c - g.pad_c};
+        return {b * g.H * g.W * g.C, r, p * g.stride_c - g.pad_c};
     }
     __device__ Column column(int k) const {
         const int c = k % g.C, j = k / g.C % g.columns, i = k / g.C / g.columns;
@@ -97,11 +99,11 @@ struct Patches {
     __device__ real at(const Row &m, const Column &k) const {
         const int r = m.r + k.r, q = m.q + k.q;
         if (r < 0 || r >= g.H || q < 0 || q >= g.W) return 0;
-        return x[m.image + ((long long)r * g.W + q) * g.C + k.c];
+        return x[m.image + (r * g.W + q) * g.C + k.c];
     }
 };
 
-// X(m, k) with m and k exchanged.
+// The same with m and k exchanged (conv2d.md, eq. 7).
 struct PatchesTransposed {
     Patches patches;
     typedef Tap Row;
@@ -111,27 +113,42 @@ struct PatchesTransposed {
     __device__ real at(const Row &k, const Column &m) const { return patches.at(m, k); }
 };
 
-// One phase of the input: the pixels (r, q) = (phase_r, phase_c) modulo the stride. The same taps,
-// every stride-th one, reach all of them.
+// Along one axis, the positions n that are equal to `first` modulo the stride, and the taps that
+// reach them: the same for all of them.
+struct AxisPhase {
+    int first, size;      // of the positions
+    int tap, taps;        // the first tap, and how many
+    int output;           // the output that the first tap leads to from the first position
+
+    __device__ AxisPhase(int first, int n, int kernel, int stride, int pad) : first(first) {
+        size = (n - first + stride - 1) / stride;
+        tap = (first + pad) % stride;
+        taps = tap < kernel ? (kernel - tap + stride - 1) / stride : 0;
+        output = (first + pad - tap) / stride;
+    }
+};
+
+// One phase of the input (conv2d.md, eq. 10).
 struct Phase {
     Window g;
-    int r, c;                        // the first pixel
-    int height, width, pixels;       // of the phase; pixels in all images
-    int tap_r, tap_c;                // the first tap
-    int tap_rows, tap_columns, taps;
-    int o, p;                        // the output that the first tap leads to from the first pixel
+    AxisPhase r, c;
 
-    __device__ Phase(Window g, int number) : g(g) {
-        r = number / g.stride_c, c = number % g.stride_c;
-        height = (g.H - r + g.stride_r - 1) / g.stride_r;
-        width = (g.W - c + g.stride_c - 1) / g.stride_c;
-        tap_r = (r + g.pad_r) % g.stride_r, tap_c = (c + g.pad_c) % g.stride_c;
-        tap_rows = tap_r < g.rows ? (g.rows - tap_r + g.stride_r - 1) / g.stride_r : 0;
-        tap_columns = tap_c < g.columns ? (g.columns - tap_c + g.stride_c - 1) / g.stride_c : 0;
-        pixels = g.B * height * width, taps = tap_rows * tap_columns;
-        if (pixels == 0) height = width = 1;  // nothing is divided by zero
-        if (taps == 0) tap_rows = 0, tap_columns = 1;
-        o = (r + g.pad_r - tap_r) / g.stride_r, p = (c + g.pad_c - tap_c) / g.stride_c;
+    __device__ Phase(Window g, int number)
+        : g(g),
+          r(number / g.stride_c, g.H, g.rows, g.stride_r, g.pad_r),
+          c(number % g.stride_c, g.W, g.columns, g.stride_c, g.pad_c) {}
+
+    __device__ int pixels() const { return g.B * r.size * c.size; }
+    __device__ int taps() const { return r.taps * c.taps * g.N; }
+
+    // Nothing is divided by zero where a phase has no pixels or no taps.
+    __device__ Pixel pixel(int m) const {
+        const int width = max(c.size, 1), height = max(r.size, 1);
+        return {m / width / height, m / width % height, m % width};
+    }
+    __device__ Tap tap(int k) const {
+        const int columns = max(c.taps, 1);
+        return {k / g.N / columns, k / g.N % columns, k % g.N};
     }
 };
 
@@ -143,18 +160,19 @@ struct Arriving {
     typedef Tap Column;
 
     __device__ Row row(int m) const {
-        const int q = m % f.width, r = m / f.width % f.height, b = m / f.width / f.height;
-        const long long image = (long long)b * f.g.H_out * f.g.W_out * f.g.N;
-        return {image, b < f.g.B ? r + f.o : NOWHERE, q + f.p};
+        const Pixel pixel = f.pixel(m);
+        const int image = pixel.image * f.g.H_out * f.g.W_out * f.g.N;
+        const int o = pixel.image < f.g.B ? f.r.output + pixel.r : NOWHERE;
+        return {image, o, f.c.output + pixel.q};
     }
     __device__ Column column(int k) const {
-        const int n = k % f.g.N, j = k / f.g.N % f.tap_columns, i = k / f.g.N / f.tap_columns;
-        return {i < f.tap_rows ? -i : NOWHERE, -j, n};
+        const Tap tap = f.tap(k);
+        return {tap.r < f.r.taps ? -tap.r : NOWHERE, -tap.q, tap.c};
     }
     __device__ real at(const Row &m, const Column &k) const {
         const int o = m.r + k.r, p = m.q + k.q;
         if (o < 0 || o >= f.g.H_out || p < 0 || p >= f.g.W_out) return 0;
-        return dy[m.image + ((long long)o * f.g.W_out + p) * f.g.N + k.c];
+        return dy[m.image + (o * f.g.W_out + p) * f.g.N + k.c];
     }
 };
 
@@ -163,11 +181,13 @@ struct WeightsTransposed {
     const real *w;
     Phase f;
     static const bool K_IS_CONTIGUOUS = true;
-    __device__ real at(int k, int c) const {
-        const int n = k % f.g.N, j = k / f.g.N % f.tap_columns, i = k / f.g.N / f.tap_columns;
-        if (i >= f.tap_rows || c >= f.g.C) return 0;
-        const int row = f.tap_r + i * f.g.stride_r, column = f.tap_c + j * f.g.stride_c;
-        return w[((long long)(row * f.g.columns + column) * f.g.C + c) * f.g.N + n];
+    __device__ int row(int k) const {
+        const Tap tap = f.tap(k);
+        const int i = f.r.tap + tap.r * f.g.stride_r, j = f.c.tap + tap.q * f.g.stride_c;
+        return tap.r < f.r.taps ? (i * f.g.columns + j) * f.g.C * f.g.N + tap.c : OUTSIDE;
+    }
+    __device__ real at(int row, int c) const {
+        return row != OUTSIDE && c < f.g.C ? w[row + c * f.g.N] : 0;
     }
 };
 
@@ -177,16 +197,16 @@ struct ToPixels {
     real *dx;
     Phase f;
     __device__ void operator()(int m, int c, real sum) const {
-        const int q = m % f.width, r = m / f.width % f.height, b = m / f.width / f.height;
-        const int row = f.r + r * f.g.stride_r, column = f.c + q * f.g.stride_c;
-        dx[(((long long)b * f.g.H + row) * f.g.W + column) * f.g.C + c] = sum;
+        const Pixel pixel = f.pixel(m);
+        const int r = f.r.first + pixel.r * f.g.stride_r, q = f.c.first + pixel.q * f.g.stride_c;
+        dx[((pixel.image * f.g.H + r) * f.g.W + q) * f.g.C + c] = sum;
     }
 };
 
-// ------------------------------------------- versions 2, 3 and tf32: the three products in three ways
+// -------------------------------------- versions 2, 3 and tf32: the three products in three ways
 
 #define CONVOLUTION(VERSION, PRODUCT)                                                              \
-    extern "C" __global__ void conv2d_forward_##VERSION(                                           \
+    extern "C" __global__ void PRODUCT_BOUNDS conv2d_forward_##VERSION(                            \
         real *y, const real *x, const real *w, long long w_task, const real *bias,                 \
         long long bias_task, Window g) {                                                           \
         const long long task = task_of_block();                                                    \
@@ -197,8 +217,8 @@ struct ToPixels {
         PRODUCT(patches, weights, write, M, g.N, K);                                               \
     }                                                                                              \
                                                                                                    \
-    extern "C" __global__ void conv2d_dw_##VERSION(real *dw, long long dw_task, const real *dy,    \
-                                                   const real *x, Window g) {                      \
+    extern "C" __global__ void PRODUCT_BOUNDS conv2d_dw_##VERSION(                                 \
+        real *dw, long long dw_task, const real *dy, const real *x, Window g) {                    \
         const long long task = task_of_block();                                                    \
         const int M = g.B * g.H_out * g.W_out, K = g.rows * g.columns * g.C;                       \
         const PatchesTransposed patches = {{x + task * g.B * g.H * g.W * g.C, g}};                 \
@@ -207,15 +227,15 @@ struct ToPixels {
         PRODUCT(patches, gradients, write, K, g.N, M);                                             \
     }                                                                                              \
                                                                                                    \
-    extern "C" __global__ void conv2d_dx_##VERSION(real *dx, const real *dy, const real *w,        \
-                                                   long long w_task, Window g) {                   \
+    extern "C" __global__ void PRODUCT_BOUNDS conv2d_dx_##VERSION(                                 \
+        real *dx, const real *dy, const real *w, long long w_task, Window g) {                     \
         const int phases = g.stride_r * g.stride_c;                                                \
         const long long task = blockIdx.z / phases;                                                \
         const Phase phase(g, blockIdx.z % phases);                                                 \
         const Arriving arriving = {dy + task * g.B * g.H_out * g.W_out * g.N, phase};              \
         const WeightsTransposed weights = {w + task * w_task, phase};                              \
         const ToPixels write = {dx + task * g.B * g.H * g.W * g.C, phase};                         \
-        PRODUCT(arriving, weights, write, phase.pixels, g.C, phase.taps * g.N);                    \
+        PRODUCT(arriving, weights, write, phase.pixels(), g.C, phase.taps());                      \
     }
 
 CONVOLUTION(v2, tiled_product)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import launch_cupy
 from .launch_cupy import SIDE, THREADS, TILE, blocks, elements, launch, stride, tiles, window
 from .sums_cupy import sum_rows
 from .window import Pair
@@ -28,15 +29,17 @@ def _products(version: str, side: int, block: tuple[int, int, int]) -> tuple[Any
         g = window(x.shape, dy.shape, w.shape[1:3], tuple(step), tuple(pad))
         T, B, H, W, C = x.shape
         N = dy.shape[-1]
+        with launch_cupy.beside():
+            grid = tiles(w.shape[1] * w.shape[2] * C, N, T, side)
+            arguments = dw, stride(dw), dy, x, g
+            launch("conv2d", f"conv2d_dw_{version}", dy.dtype, grid, block, *arguments)
+            if db is not None:
+                sum_rows(db, dy)
         if dx is not None:
             rows = B * blocks(H, step[0]) * blocks(W, step[1])  # of the largest phase
             grid = tiles(rows, C, T * step[0] * step[1], side)
             arguments = dx, dy, w, stride(w), g
             launch("conv2d", f"conv2d_dx_{version}", dy.dtype, grid, block, *arguments)
-        grid = tiles(w.shape[1] * w.shape[2] * C, N, T, side)
-        launch("conv2d", f"conv2d_dw_{version}", dy.dtype, grid, block, dw, stride(dw), dy, x, g)
-        if db is not None:
-            sum_rows(db, dy)
 
     return forward, backward
 

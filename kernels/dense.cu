@@ -24,7 +24,8 @@ extern "C" __global__ void dense_dw_v1(real *dw, long long dw_task, const real *
     for (long long e = thread_number(); e < size; e += threads_in_row()) {
         const int n = e % n_out, i = e / n_out;
         real sum = 0;
-        for (int b = 0; b < B; ++b) sum += x[(long long)b * n_in + i] * dy[(long long)b * n_out + n];
+        for (int b = 0; b < B; ++b)
+            sum += x[(long long)b * n_in + i] * dy[(long long)b * n_out + n];
         dw[e] = sum;
     }
 }
@@ -43,7 +44,7 @@ extern "C" __global__ void dense_dx_v1(real *dx, const real *dy, const real *w, 
 }
 
 #define DENSE(VERSION, PRODUCT)                                                                    \
-    extern "C" __global__ void dense_forward_##VERSION(                                            \
+    extern "C" __global__ void PRODUCT_BOUNDS dense_forward_##VERSION(                             \
         real *y, const real *x, const real *w, long long w_task, const real *bias,                 \
         long long bias_task, int B, int n_in, int n_out) {                                         \
         const long long task = task_of_block();                                                    \
@@ -53,8 +54,8 @@ extern "C" __global__ void dense_dx_v1(real *dx, const real *dy, const real *w, 
         PRODUCT(inputs, weights, write, B, n_out, n_in);                                           \
     }                                                                                              \
                                                                                                    \
-    extern "C" __global__ void dense_dw_##VERSION(real *dw, long long dw_task, const real *dy,     \
-                                                  const real *x, int B, int n_in, int n_out) {     \
+    extern "C" __global__ void PRODUCT_BOUNDS dense_dw_##VERSION(                                  \
+        real *dw, long long dw_task, const real *dy, const real *x, int B, int n_in, int n_out) {  \
         const long long task = task_of_block();                                                    \
         const LeftTransposed inputs = {{x + task * B * n_in, B, n_in}};                            \
         const Right gradients = {dy + task * B * n_out, B, n_out};                                 \
@@ -62,11 +63,11 @@ extern "C" __global__ void dense_dx_v1(real *dx, const real *dy, const real *w, 
         PRODUCT(inputs, gradients, write, n_in, n_out, B);                                         \
     }                                                                                              \
                                                                                                    \
-    extern "C" __global__ void dense_dx_##VERSION(real *dx, const real *dy, const real *w,         \
-                                                  long long w_task, int B, int n_in, int n_out) {  \
+    extern "C" __global__ void PRODUCT_BOUNDS dense_dx_##VERSION(                                  \
+        real *dx, const real *dy, const real *w, long long w_task, int B, int n_in, int n_out) {   \
         const long long task = task_of_block();                                                    \
         const Left gradients = {dy + task * B * n_out, B, n_out};                                  \
-        const RightTransposed weights = {{w + task * w_task, n_in, n_out}};                        \
+        const RightTransposed weights = {w + task * w_task, n_in, n_out};                          \
         const Into write = {dx + task * B * n_in, 0, n_in};                                        \
         PRODUCT(gradients, weights, write, B, n_in, n_out);                                        \
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import launch_cupy
 from .launch_cupy import SIDE, THREADS, TILE, elements, launch, stride, tiles
 from .sums_cupy import sum_rows
 
@@ -42,13 +43,14 @@ def _products(version: str, side: int, block: tuple[int, int, int]) -> tuple[Any
         T, B, n_in = x.shape
         n_out = w.shape[2]
         sizes = B, n_in, n_out
+        with launch_cupy.beside():
+            grid, arguments = tiles(n_in, n_out, T, side), (dw, stride(dw), dy, x, *sizes)
+            launch("dense", f"dense_dw_{version}", dy.dtype, grid, block, *arguments)
+            if db is not None:
+                sum_rows(db, dy)
         if dx is not None:
             grid, arguments = tiles(B, n_in, T, side), (dx, dy, w, stride(w), *sizes)
             launch("dense", f"dense_dx_{version}", dy.dtype, grid, block, *arguments)
-        grid, arguments = tiles(n_in, n_out, T, side), (dw, stride(dw), dy, x, *sizes)
-        launch("dense", f"dense_dw_{version}", dy.dtype, grid, block, *arguments)
-        if db is not None:
-            sum_rows(db, dy)
 
     return forward, backward
 

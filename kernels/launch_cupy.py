@@ -7,6 +7,8 @@ on the CPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -54,6 +56,10 @@ class CupyEngine:
 
 
 engine: Engine = CupyEngine()
+
+# Kernels that are queued inside may run beside those that follow, until somebody joins the two: the
+# gradients of a layer's parameters, which no other layer waits for. Who records a graph replaces it.
+beside: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def source(name: str) -> str:

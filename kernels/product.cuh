@@ -2,8 +2,10 @@
 // A convolution, its two gradients and a dense layer differ in these functions alone.
 //
 // An operand A has    Row row(m), Column column(k) and real at(Row, Column), 0 outside the matrix;
-// an operand B has    real at(k, n), 0 outside, and K_IS_CONTIGUOUS: which neighbours lie together.
+// an operand B has    int row(k), OUTSIDE it or where it begins, and real at(row(k), n), 0 outside,
+//                     and K_IS_CONTIGUOUS: which neighbours lie side by side.
 // y is called as      y(m, n, sum).
+// The arrays of one task have less than 2^31 numbers.
 
 // Operands A and B that lie in memory as they are, row by row, or the other way round.
 
@@ -15,7 +17,7 @@ struct Left {  // a(m, k) = values[m, k]
     __device__ int row(int m) const { return m; }
     __device__ int column(int k) const { return k; }
     __device__ real at(int m, int k) const {
-        return m < rows && k < columns ? values[(long long)m * columns + k] : 0;
+        return m < rows && k < columns ? values[m * columns + k] : 0;
     }
 };
 
@@ -28,19 +30,26 @@ struct LeftTransposed {  // a(m, k) = values[k, m]
     __device__ real at(int m, int k) const { return matrix.at(k, m); }
 };
 
+const int OUTSIDE = -1;
+
 struct Right {  // b(k, n) = values[k, n]
     const real *values;
     int rows, columns;
     static const bool K_IS_CONTIGUOUS = false;
-    __device__ real at(int k, int n) const {
-        return k < rows && n < columns ? values[(long long)k * columns + n] : 0;
+    __device__ int row(int k) const { return k < rows ? k * columns : OUTSIDE; }
+    __device__ real at(int row, int n) const {
+        return row != OUTSIDE && n < columns ? values[row + n] : 0;
     }
 };
 
 struct RightTransposed {  // b(k, n) = values[n, k]
-    Right matrix;
+    const real *values;
+    int rows, columns;
     static const bool K_IS_CONTIGUOUS = true;
-    __device__ real at(int k, int n) const { return matrix.at(n, k); }
+    __device__ int row(int k) const { return k < columns ? k : OUTSIDE; }
+    __device__ real at(int row, int n) const {
+        return row != OUTSIDE && n < rows ? values[n * columns + row] : 0;
+    }
 };
 
 struct Into {  // y[m, n] = sum, with the n-th bias if there are any
@@ -48,7 +57,7 @@ struct Into {  // y[m, n] = sum, with the n-th bias if there are any
     const real *bias;
     int columns;
     __device__ void operator()(int m, int n, real sum) const {
-        y[(long long)m * columns + n] = bias ? sum + bias[n] : sum;
+        y[m * columns + n] = bias ? sum + bias[n] : sum;
     }
 };
 
@@ -64,7 +73,7 @@ __device__ void tiled_product(A a, B b, Y y, int M, int N, int K) {
     real sum = 0;
     for (int k = 0; k < K; k += TILE) {
         as[row][column] = a.at(a.row(m), a.column(k + column));
-        bs[row][column] = b.at(k + row, n);
+        bs[row][column] = b.at(b.row(k + row), n);
         __syncthreads();  // the tiles are complete
         for (int i = 0; i < TILE; ++i) sum += as[row][i] * bs[i][column];
         __syncthreads();  // and used up
@@ -77,6 +86,14 @@ const int WARPS = 8;               // and each of its warps all of them, over an
 const int DEPTH = 8;               // k at a time
 const int PITCH = SIDE + 4;        // of a row in shared memory: 8 rows begin in different banks
 const int SLICE = DEPTH * PITCH;   // one operand's part of shared memory, for a warp
+
+// Two blocks at a time on a multiprocessor: at most 128 registers for each of their 512 threads.
+// In double precision there are not enough registers for that.
+#if defined(__CUDACC__) && !defined(DOUBLE)
+#define PRODUCT_BOUNDS __launch_bounds__(WARPS * WARP, 2)
+#else
+#define PRODUCT_BOUNDS
+#endif
 
 // How the lanes of a warp share its 32 x 32 sums: each has 8 rows of 4.
 struct Scalar {
@@ -144,11 +161,12 @@ __device__ void split_product(A a, B b, Y y, int M, int N, int K) {
     real next_a[8], next_b[8];
     auto fetch = [&](int k) {
         const typename A::Column column = a.column(k + lane % 8);
+        const int row = b.row(k + lane % 8);
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
             next_a[i] = a.at(rows[i], column);
-            next_b[i] = B::K_IS_CONTIGUOUS ? b.at(k + lane % 8, n0 + 4 * i + lane / 8)
-                                           : b.at(k + i, n0 + lane);
+            next_b[i] = B::K_IS_CONTIGUOUS ? b.at(row, n0 + 4 * i + lane / 8)
+                                           : b.at(b.row(k + i), n0 + lane);
         }
     };
     real sums[32];

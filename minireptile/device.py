@@ -56,6 +56,10 @@ class Device(Protocol):
         """The launches of a call, to be repeated as one; the call is made once or twice."""
         ...
 
+    def join(self) -> None:
+        """What was launched beside the rest has to be done before what follows."""
+        ...
+
     def kernels(self, tf32: bool = False) -> Any:
         """The kernels by name, for arrays on the device."""
         ...

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib import import_module, metadata
 from math import prod
@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from .device import kernels_of
 from .errors import InputError
+from .kernels import launch_cupy
 
 PACKAGES = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
 INSTALL = 'pip install "minireptile[cuda13]", or minireptile[cuda12] for a driver of CUDA 12'
@@ -147,7 +148,8 @@ class CupyDevice:
 
     def __init__(self) -> None:
         self.cupy: Any = import_module("cupy")
-        self.stream = self.cupy.cuda.Stream()
+        self.stream, self.side = self.cupy.cuda.Stream(), self.cupy.cuda.Stream()
+        self.apart = False  # whether something was launched on the side
 
     def owns(self, array: Any) -> bool:
         """Whether an array lies on the device."""
@@ -192,11 +194,29 @@ class CupyDevice:
         with self.stream:
             call()  # loads every kernel, which may not happen while a graph is recorded
             self.stream.begin_capture()
+            launch_cupy.beside = self._beside
             try:
                 call()
             finally:
+                launch_cupy.beside = nullcontext
                 graph = self.stream.end_capture()
         return lambda: graph.launch(self.stream)
+
+    @contextmanager
+    def _beside(self) -> Iterator[None]:
+        """A second stream, as a branch of the graph: begins after all that was launched so far."""
+        self.side.wait_event(self.stream.record(self._event()))
+        self.apart = True
+        with self.side:
+            yield
+
+    def join(self) -> None:
+        if self.apart:
+            self.stream.wait_event(self.side.record(self._event()))
+            self.apart = False
+
+    def _event(self) -> Any:
+        return self.cupy.cuda.Event(disable_timing=True)
 
     def describe(self) -> str:
         """The card, its memory, and the CUDA versions of driver and CuPy."""

@@ -123,6 +123,7 @@ class Network:
             stage.layer.backward(
                 self.kernels, stage.dx, dp, stage.dy, x_in, stage.y, p, stage.saved
             )
+        self.device.join()
 
 
 def step(

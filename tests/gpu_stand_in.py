@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -28,6 +29,7 @@ class StandIn(Device):
 
     def __init__(self) -> None:
         self.free, self.captured, self.made = 2**40, 0, 0
+        self.late: list[Callable[[], None]] = []  # launches beside the rest, which wait for `join`
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, Array)
@@ -53,9 +55,28 @@ class StandIn(Device):
 
         def replay() -> None:
             self.made += 1
-            call()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(launch_cupy, "beside", self._beside)
+                call()
+            assert not self.late, "launched beside the rest, and never joined"
 
         return replay
+
+    @contextmanager
+    def _beside(self) -> Iterator[None]:
+        """As late as a second stream may be: what runs inside is put off until `join`."""
+        engine = launch_cupy.engine
+        launch_cupy.engine = SimpleNamespace(launch=self._put_off(engine))
+        yield
+        launch_cupy.engine = engine
+
+    def _put_off(self, engine: Any) -> Callable[..., None]:
+        return lambda *arguments: self.late.append(partial(engine.launch, *arguments))
+
+    def join(self) -> None:
+        for launch in self.late:
+            launch()
+        self.late.clear()
 
     def describe(self) -> str:
         return "no GPU at all"
