@@ -16,7 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 KERNELS = ROOT / "kernels"
 PAGES = sorted(KERNELS.glob("*.md"))
 CODE = sorted(
-    {p.resolve() for folder in ("kernels", "minireptile") for p in ROOT.glob(f"{folder}/**/*.py")}
+    {
+        path.resolve()
+        for folder in ("kernels", "minireptile")
+        for kind in ("py", "cu", "cuh")
+        for path in ROOT.glob(f"{folder}/**/*.{kind}")
+    }
 )
 
 NUMBERED = re.compile(r"\\qquad \((\d+)\)\n```$", re.M)
