@@ -20,10 +20,19 @@ CLI = [
 ]
 NUMBA = ["numba>=0.59", "scipy>=1.10", "threadpoolctl>=3.1", "platformdirs>=3.0"]
 # With compilers and CUDA's libraries; a machine without an NVIDIA GPU has no use for them.
-CUDA12 = [*NUMBA, "cupy-cuda12x[ctk]>=14", "numba-cuda[cu12]>=0.24"]
-CUDA13 = [*NUMBA, "cupy-cuda13x[ctk]>=14", "numba-cuda[cu13]>=0.24"]
+CUDA12 = [*NUMBA, "cupy-cuda12x[ctk]>=14", "numba-cuda[cu12]>=0.30"]
+CUDA13 = [*NUMBA, "cupy-cuda13x[ctk]>=14", "numba-cuda[cu13]>=0.30"]
 # numba-cuda for its simulator, and for a compiler that tests every GPU kernel without a GPU.
-DEV = [*CLI, *NUMBA, "numba-cuda[cu13]>=0.24", "pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.10", "sympy>=1.13"]
+DEV = [
+    *CLI,
+    *NUMBA,
+    "numba-cuda[cu13]>=0.30",
+    "pytest>=7.4",
+    "hypothesis>=6.80",
+    "ruff>=0.6",
+    "mypy>=1.10",
+    "sympy>=1.13",
+]
 MUTANTS = ["mutmut>=3.8,<4", "pytest>=7.4", "hypothesis>=6.80"]
 
 setup(

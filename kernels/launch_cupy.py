@@ -58,7 +58,7 @@ class CupyEngine:
 engine: Engine = CupyEngine()
 
 # Kernels that are queued inside may run beside those that follow, until somebody joins the two: the
-# gradients of a layer's parameters, which no other layer waits for. Who records a graph replaces it.
+# gradients of a layer's parameters, which no other layer waits for. Recording a graph replaces it.
 beside: Callable[[], AbstractContextManager[None]] = nullcontext
 
 

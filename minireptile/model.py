@@ -337,7 +337,8 @@ class Model:
                 f"an array lies on a GPU, and the {self.backend} backend cannot read it there: "
                 "take it to the host first, with its get() or copy_to_host()"
             )
-        if dtype is not None and (values.dtype != dtype or not values.flags.c_contiguous):
+        contiguous = values.flags["C_CONTIGUOUS"]
+        if dtype is not None and (values.dtype != dtype or not contiguous):
             raise InputError(f"arrays on the GPU must be contiguous and of type {np.dtype(dtype)}")
         return values
 

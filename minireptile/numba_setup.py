@@ -112,7 +112,8 @@ def _temporary() -> Any:
 
 def _fingerprint() -> str:
     """A short hash of the kernels' sources and of what compiles them."""
-    sources = sorted((Path(__file__).parent / "kernels").glob("*.py"))
+    kernels = Path(__file__).parent / "kernels"
+    sources = sorted([*kernels.glob("*_numba.py"), *kernels.glob("program.py")])
     digest = import_module("hashlib").sha256()
     for package in ("numba", "llvmlite", "numpy", "scipy"):
         digest.update(f"{package} {version(package)} ".encode())

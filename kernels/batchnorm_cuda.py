@@ -1,0 +1,105 @@
+"""Batch normalisation with the batch's own statistics, Numba CUDA. Derivation: batchnorm.md.
+
+A block for each task and channel: its threads take every BLOCK-th of the M values, and the block's
+sum is the tree of `block_sum`, always in the same order. With the ReLU behind it in the same
+kernel, y is written and read once less.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .jit_cuda import BLOCK, block_sum, cuda, launch
+
+
+@cuda.jit
+def _forward(y, mean, rstd, x, gamma, beta, eps, relu):
+    shared = cuda.shared.array(BLOCK, x.dtype)
+    c, t, first = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
+    M = x.shape[1]
+    zero, one = x.dtype.type(0), x.dtype.type(1)
+    share = one / x.dtype.type(M)
+    total = zero
+    for m in range(first, M, BLOCK):
+        total += x[t, m, c]
+    middle = block_sum(shared, total) * share
+    total = zero
+    for m in range(first, M, BLOCK):
+        d = x[t, m, c] - middle
+        total += d * d
+    narrow = one / math.sqrt(block_sum(shared, total) * share + eps)
+    factor, offset = gamma[t, c] * narrow, beta[t, c]
+    for m in range(first, M, BLOCK):
+        value = (x[t, m, c] - middle) * factor + offset
+        y[t, m, c] = zero if relu and value <= zero else value
+    if first == 0:
+        mean[t, c], rstd[t, c] = middle, narrow
+
+
+@cuda.jit
+def _backward(dx, wanted, dgamma, dbeta, dy, y, relu, x, mean, rstd, gamma):
+    shared = cuda.shared.array(BLOCK, x.dtype)
+    c, t, first = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
+    M = x.shape[1]
+    zero = x.dtype.type(0)
+    middle, narrow = mean[t, c], rstd[t, c]
+    sum_dy, sum_dy_xhat = zero, zero
+    for m in range(first, M, BLOCK):
+        if not (relu and y[t, m, c] <= zero):
+            sum_dy += dy[t, m, c]
+            sum_dy_xhat += dy[t, m, c] * ((x[t, m, c] - middle) * narrow)
+    sum_dy = block_sum(shared, sum_dy)
+    sum_dy_xhat = block_sum(shared, sum_dy_xhat)
+    if first == 0:
+        dbeta[t, c], dgamma[t, c] = sum_dy, sum_dy_xhat
+    if wanted:
+        share, factor = x.dtype.type(1) / x.dtype.type(M), gamma[t, c] * narrow
+        for m in range(first, M, BLOCK):
+            xhat = (x[t, m, c] - middle) * narrow
+            d = zero if relu and y[t, m, c] <= zero else dy[t, m, c]
+            dx[t, m, c] = (d - (sum_dy + xhat * sum_dy_xhat) * share) * factor
+
+
+def _by_channel(a):
+    """A view (T, M, C) of an array (T, B, ..., C)."""
+    T, C = a.shape[0], a.shape[len(a.shape) - 1]
+    return a if len(a.shape) == 3 else a.reshape(T, a.size // (T * C), C)
+
+
+def _launch_forward(y, mean, rstd, x, gamma, beta, eps, relu):
+    (T, C), eps = mean.shape, x.dtype.type(eps)
+    y, x = _by_channel(y), _by_channel(x)
+    launch(_forward, (C, T), (BLOCK,), y, mean, rstd, x, gamma, beta, eps, relu)
+
+
+def _launch_backward(dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma, relu):
+    T, C = mean.shape
+    wanted = dx is not None
+    dx, dy, y, x = (_by_channel(a) for a in (dx if wanted else dy, dy, y, x))
+    launch(
+        _backward, (C, T), (BLOCK,),
+        dx, wanted, dgamma, dbeta, dy, y, relu, x, mean, rstd, gamma,
+    )  # fmt: skip
+
+
+def batchnorm_forward(y, mean, rstd, x, gamma, beta, eps):
+    """Write y, mean and rstd (batchnorm.md, eq. 1 to 4). Parameters as in the reference."""
+    _launch_forward(y, mean, rstd, x, gamma, beta, eps, False)
+
+
+def batchnorm_backward(dx, dgamma, dbeta, dy, x, mean, rstd, gamma):
+    """Write dx, dgamma and dbeta (batchnorm.md, eq. 5, 6 and 10).
+
+    Parameters as in the NumPy reference; dx may be None, where nobody wants it.
+    """
+    _launch_backward(dx, dgamma, dbeta, dy, x, x, mean, rstd, gamma, False)
+
+
+def batchnorm_relu_forward(y, mean, rstd, x, gamma, beta, eps):
+    """`batchnorm_forward`, and the ReLU behind it: y = max(gamma xhat + beta, 0)."""
+    _launch_forward(y, mean, rstd, x, gamma, beta, eps, True)
+
+
+def batchnorm_relu_backward(dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma):
+    """`batchnorm_backward` behind a ReLU with the output y: dy counts where y > 0."""
+    _launch_backward(dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma, True)

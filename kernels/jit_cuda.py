@@ -1,0 +1,94 @@
+"""How every Numba CUDA kernel is launched, and what they share.
+
+A kernel runs once in every thread. Threads come in blocks, blocks in a grid; `cuda.grid(1)` is a
+thread's number in the whole grid. The threads of a block have memory in common
+(`cuda.shared.array`) and wait for each other at `cuda.syncthreads()`; blocks know nothing of each
+other. Arrays live on the device; a kernel cannot return anything.
+
+Numbers that a kernel gets are cast to the arrays' type before the launch, and constants inside are
+made with it: a single double would turn float32 arithmetic into double arithmetic, which most
+graphics cards do 32 or 64 times slower.
+
+With NUMBA_ENABLE_CUDASIM=1, Numba runs the same kernels without a GPU, each thread a thread of
+Python; there the blocks are small, so that small arrays still take several.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+cuda: Any = import_module("numba.cuda")
+config: Any = import_module("numba").config
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+BLOCK = 8 if SIMULATED else 128  # threads in a block; a power of 2, for block_sum
+TILE = 4 if SIMULATED else 16  # rows and columns of a tile of a matrix; a block has TILE^2 threads
+_record: list[tuple[Any, tuple]] | None = None  # where launches are written down
+
+
+def blocks(n, size=BLOCK):
+    """How many blocks of this size n threads need."""
+    return -(-n // size)
+
+
+def launch(kernel, grid, block, *arguments):
+    """Run a kernel in `grid` blocks of `block` threads; it may still be running afterwards."""
+    configured = _configured(kernel, grid, block)
+    if _record is not None:
+        _record.append((configured, arguments))
+    configured(*arguments)
+
+
+def recorded(call):
+    """Make a call; a list of its launches, (function, arguments), that can be made again."""
+    global _record
+    launches: list[tuple[Any, tuple]] = []
+    _record = launches
+    try:
+        call()
+    finally:
+        _record = None
+    return launches
+
+
+def launch_each(kernel, n, *arguments):
+    """Run a kernel in at least n threads; those from n on have nothing to do."""
+    launch(kernel, (blocks(n),), (BLOCK,), *arguments)
+
+
+@cache
+def _configured(kernel, grid, block):
+    if SIMULATED:  # there, kernel[grid, block] is the kernel itself, and the last one counts
+        return lambda *arguments: kernel[grid, block](*arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a small grid leaves a part of the device idle
+        return kernel[grid, block]
+
+
+def flat(array):
+    """A contiguous array as one row, so that a kernel is compiled once for all dimensions."""
+    return array if len(array.shape) == 1 else array.reshape(array.size)
+
+
+@cuda.jit(device=True)
+def block_sum(shared, value):
+    """The sum of a block's values, one from each thread, in every thread.
+
+    shared has room for BLOCK numbers. Half of the threads add the other half's partial sums, then
+    a quarter, and so on: always in this order, so the result is always the same.
+    """
+    i = cuda.threadIdx.x
+    shared[i] = value
+    cuda.syncthreads()
+    half = BLOCK // 2
+    while half > 0:
+        if i < half:
+            shared[i] += shared[i + half]
+        cuda.syncthreads()
+        half //= 2
+    total = shared[0]
+    cuda.syncthreads()  # all have read it before the next sum is written
+    return total

@@ -1,0 +1,47 @@
+"""Softmax cross-entropy on integer labels, with its gradient, Numba CUDA.
+
+A block for each task, and in it a thread for each example. Derivation: softmax_cross_entropy.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .jit_cuda import BLOCK, block_sum, cuda, launch
+
+
+@cuda.jit
+def _softmax_cross_entropy(loss, dlogits, logits, labels, scale):
+    shared = cuda.shared.array(BLOCK, logits.dtype)
+    t = cuda.blockIdx.x
+    B, N = logits.shape[1], logits.shape[2]
+    zero = logits.dtype.type(0)
+    losses = zero
+    for b in range(cuda.threadIdx.x, B, BLOCK):
+        largest = logits[t, b, 0]
+        for n in range(N):
+            if not logits[t, b, n] <= largest:  # NaN is not hidden
+                largest = logits[t, b, n]
+        total = zero
+        for n in range(N):
+            e = math.exp(logits[t, b, n] - largest)  # at most 1
+            dlogits[t, b, n] = e
+            total += e
+        label = labels[t, b]
+        losses += math.log(total) - (logits[t, b, label] - largest)
+        share = scale / total
+        for n in range(N):
+            d = dlogits[t, b, n] * share
+            dlogits[t, b, n] = d - scale if n == label else d
+    losses = block_sum(shared, losses)
+    if cuda.threadIdx.x == 0:
+        loss[t] = scale * losses
+
+
+def softmax_cross_entropy(loss, dlogits, logits, labels, scale):
+    """Write the loss of each task and its gradient (softmax_cross_entropy.md, eq. 3 and 5).
+
+    Parameters as in the NumPy reference; labels are int32.
+    """
+    T, scale = logits.shape[0], logits.dtype.type(scale)
+    launch(_softmax_cross_entropy, (T,), (BLOCK,), loss, dlogits, logits, labels, scale)
