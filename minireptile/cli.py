@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from . import device_cupy
 from .backend import BACKENDS, describe, gpu_expected, why_not
 from .errors import InputError, MissingPackage
 from .presets import PRESETS, defaults
@@ -186,13 +187,15 @@ def _info(args: argparse.Namespace) -> None:
     print(f"numpy {np.__version__}, BLAS {blas['name']} {blas['version']}")
     packages = {"cli": ("safetensors", "tqdm", "Pillow", "matplotlib", "pooch"),
                 "numba": ("numba", "scipy", "threadpoolctl", "platformdirs"),
-                "cuda13": ("cupy-cuda13x", "numba-cuda")}  # fmt: skip
+                "cuda13": ("numba-cuda",)}  # fmt: skip
     for extra, names in packages.items():
         for package in names:
             try:
                 print(f"{package} {version(package)}")
             except PackageNotFoundError:
                 print(f'{package} is not installed: pip install "minireptile[{extra}]"')
+    for package in device_cupy.installed():
+        print(package)
 
 
 @contextmanager

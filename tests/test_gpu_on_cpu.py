@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,18 @@ from minireptile import (
     Model,
     ReLU,
     adapt,
+    checkpoint,
     evaluate,
     gpu_reptile,
     omniglot_cnn,
     reptile,
     sine_mlp,
 )
+from minireptile.cli import main
 from minireptile.evaluate import Protocol
 from minireptile.loops import Loops, Snapshot
 from minireptile.optim import Optimizer
+from minireptile.run import CHECKPOINT
 from minireptile.tasks.base import Tasks
 from minireptile.tasks.images import FewShot
 from minireptile.tasks.sine import Sine
@@ -217,6 +221,26 @@ def test_evaluation() -> None:
         evaluate(m, model.init(0), {}, drawn, SGD(0.1), protocol) for m in (model, make("cupy"))
     ]
     assert results[0] == results[1]
+
+
+@pytest.mark.usefixtures("device")
+def test_a_run_goes_on_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = {
+        "classes": 12, "drawers": 12, "filters": 2, "train-shots": 4, "inner-batch": 4,
+        "iterations": 8, "inner-steps": 2, "eval-steps": 2, "eval-tasks": 2, "test-tasks": 4,
+        "checkpoint-every": 2, "dtype": "float64", "optimizer": "sgd",
+    }  # fmt: skip
+    options = [f"--{name}={value}" for name, value in numbers.items()]
+    thetas = []
+    for backend in ("numpy", "cupy"):
+        out = tmp_path / backend
+        command = ["train", "glyphs", *options, "--backend", backend, "--out", str(out)]
+        assert main(command) == 0, capsys.readouterr().err
+        thetas.append(checkpoint.load(out / CHECKPOINT)[0].theta)
+    np.testing.assert_allclose(thetas[1], thetas[0], 1e-8, 1e-10)
+    assert main(["evaluate", str(tmp_path / "cupy"), "--backend", "numpy", "--tasks", "3"]) == 0
+    assert main(["info"]) == 0
+    assert "backend cupy: ready, no GPU at all" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("device")
