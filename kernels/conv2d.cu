@@ -103,13 +103,16 @@ struct Patches {
     }
 };
 
-// The same with m and k exchanged (conv2d.md, eq. 7).
+// The same with m and k exchanged (conv2d.md, eq. 7), for the m of one slice.
 struct PatchesTransposed {
     Patches patches;
+    Slice slice;
     typedef Tap Row;
     typedef Pixel Column;
     __device__ Row row(int k) const { return patches.column(k); }
-    __device__ Column column(int m) const { return patches.row(m); }
+    __device__ Column column(int m) const {
+        return m < slice.size ? patches.row(slice.first + m) : Pixel{0, NOWHERE, 0};
+    }
     __device__ real at(const Row &k, const Column &m) const { return patches.at(m, k); }
 };
 
@@ -184,7 +187,8 @@ struct WeightsTransposed {
     __device__ int row(int k) const {
         const Tap tap = f.tap(k);
         const int i = f.r.tap + tap.r * f.g.stride_r, j = f.c.tap + tap.q * f.g.stride_c;
-        return tap.r < f.r.taps ? (i * f.g.columns + j) * f.g.C * f.g.N + tap.c : OUTSIDE;
+        const bool inside = tap.r < f.r.taps && f.c.taps;
+        return inside ? (i * f.g.columns + j) * f.g.C * f.g.N + tap.c : OUTSIDE;
     }
     __device__ real at(int row, int c) const {
         return row != OUTSIDE && c < f.g.C ? w[row + c * f.g.N] : 0;
@@ -218,13 +222,16 @@ struct ToPixels {
     }                                                                                              \
                                                                                                    \
     extern "C" __global__ void PRODUCT_BOUNDS conv2d_dw_##VERSION(                                 \
-        real *dw, long long dw_task, const real *dy, const real *x, Window g) {                    \
-        const long long task = task_of_block();                                                    \
+        real *dw, long long dw_task, const real *dy, const real *x, int slices, Window g) {        \
+        const long long task = blockIdx.z / slices;                                                \
         const int M = g.B * g.H_out * g.W_out, K = g.rows * g.columns * g.C;                       \
-        const PatchesTransposed patches = {{x + task * g.B * g.H * g.W * g.C, g}};                 \
-        const Right gradients = {dy + task * M * g.N, M, g.N};                                     \
-        const Into write = {dw + task * dw_task, 0, g.N};                                          \
-        PRODUCT(patches, gradients, write, K, g.N, M);                                             \
+        const Slice slice(M, blockIdx.z % slices, slices);                                         \
+        const PatchesTransposed patches = {{x + task * g.B * g.H * g.W * g.C, g}, slice};          \
+        const real *begin = dy + (task * M + slice.first) * g.N;                                   \
+        const Right gradients = {begin, slice.size, g.N};                                          \
+        real *part = dw + task * dw_task + (long long)slice.number * K * g.N;                      \
+        const Into write = {part, 0, g.N};                                                         \
+        PRODUCT(patches, gradients, write, K, g.N, slice.size);                                    \
     }                                                                                              \
                                                                                                    \
     extern "C" __global__ void PRODUCT_BOUNDS conv2d_dx_##VERSION(                                 \

@@ -1,16 +1,34 @@
 """The 2-D convolution on a GPU: launchers for conv2d.cu. Derivation: conv2d.md.
 
-Arguments as in conv2d_numpy.py, with arrays on the device; `cols` is not used and may be None.
+Arguments as in conv2d_numpy.py, with arrays on the device. `cols` holds parts of dw, as many as
+there is room for, or is None.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from . import launch_cupy
 from .launch_cupy import SIDE, THREADS, TILE, blocks, elements, launch, stride, tiles, window
-from .sums_cupy import sum_rows
+from .sums_cupy import sum_rows, sum_slices
 from .window import Pair
+
+BLOCKS = 1024  # as many as keep a large card busy several times over
+ROWS = 256  # of the sum that a block has at least
+
+
+def slices(T: int, K: int, N: int, M: int) -> int:
+    """How many blocks share the sum over M of each tile of dw: more where there are few tiles."""
+    few = max(BLOCKS // (T * blocks(K, SIDE) * blocks(N, SIDE)), 1)
+    return min(few, blocks(M, ROWS))
+
+
+def scratch(T: int, K: int, N: int, M: int) -> int:
+    """Numbers that `cols` should have room for: dw's slices, for K taps and channels, N filters."""
+    n = slices(T, K, N, M)
+    return n * T * K * N if n > 1 else 0
 
 
 def _products(version: str, side: int, block: tuple[int, int, int]) -> tuple[Any, Any]:
@@ -30,9 +48,13 @@ def _products(version: str, side: int, block: tuple[int, int, int]) -> tuple[Any
         T, B, H, W, C = x.shape
         N = dy.shape[-1]
         with launch_cupy.beside():
-            grid = tiles(w.shape[1] * w.shape[2] * C, N, T, side)
-            arguments = dw, stride(dw), dy, x, g
-            launch("conv2d", f"conv2d_dw_{version}", dy.dtype, grid, block, *arguments)
+            K, M = w.shape[1] * w.shape[2] * C, B * dy.shape[2] * dy.shape[3]
+            n = min(slices(T, K, N, M), 1 if cols is None else cols.size // (T * K * N))
+            into, task = (dw, stride(dw)) if n < 2 else (cols, np.int64(n * K * N))
+            name, grid = f"conv2d_dw_{version}", tiles(K, N, T * max(n, 1), side)
+            launch("conv2d", name, dy.dtype, grid, block, into, task, dy, x, max(n, 1), g)
+            if n > 1:
+                sum_slices(dw, cols, n)
             if db is not None:
                 sum_rows(db, dy)
         if dx is not None:

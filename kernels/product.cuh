@@ -61,6 +61,15 @@ struct Into {  // y[m, n] = sum, with the n-th bias if there are any
     }
 };
 
+// A sum over `whole` terms cut into slices, each of which has a block of its own: one of them.
+struct Slice {
+    int number, first, size;
+    __device__ Slice(int whole, int number, int slices) : number(number) {
+        first = (int)((long long)whole * number / slices);
+        size = (int)((long long)whole * (number + 1) / slices) - first;
+    }
+};
+
 const int TILE = 16;
 
 // One thread for each y(m, n); a block's threads share tiles of both operands. Blocks are

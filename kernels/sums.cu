@@ -12,3 +12,16 @@ extern "C" __global__ void sum_rows(real *sum, long long sum_task, const real *v
     const real whole = column_sum(mine);
     if (n < N && threadIdx.y == 0) sum[task * sum_task + n] = whole;
 }
+
+// sum[e] = values[0, e] + values[1, e] + ..., for each task: the slices of a product (product.md,
+// eq. 4), in their order.
+extern "C" __global__ void sum_slices(real *sum, long long sum_task, const real *values, int slices,
+                                      int size) {
+    const long long task = task_of_block();
+    values += task * slices * size;
+    for (long long e = thread_number(); e < size; e += threads_in_row()) {
+        real total = values[e];
+        for (int s = 1; s < slices; ++s) total += values[(long long)s * size + e];
+        sum[task * sum_task + e] = total;
+    }
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .launch_cupy import blocks, launch, stride
+from .launch_cupy import blocks, elements, launch, stride
 
 COLUMNS, LANES = 8, 64  # as in reduce.cuh
 
@@ -16,3 +16,10 @@ def sum_rows(total: Any, values: Any) -> None:
     grid = (blocks(N, COLUMNS), 1, T)
     arguments = total, stride(total), values, stride(values), M, N
     launch("sums", "sum_rows", values.dtype, grid, (COLUMNS, LANES, 1), *arguments)
+
+
+def sum_slices(total: Any, values: Any, slices: int) -> None:
+    """Write total (T, ...), the sum over the slices of values (T, slices, ...) in their order."""
+    size = total[0].size
+    arguments = total, stride(total), values, slices, size
+    elements("sums", "sum_slices", total, size, *arguments)

@@ -21,7 +21,7 @@ from .optim import SGD, Optimizer, State
 
 if TYPE_CHECKING:
     from .loops import Loops, Snapshot
-    from .model import Model, Slot
+    from .model import Model, Slot, Step
     from .tasks.base import Tasks
 
 KNOWN = (Conv2D, Dense, BatchNorm, ReLU, Tanh, MaxPool, Flatten)
@@ -63,7 +63,7 @@ class Network:
     """A model's arrays on a device for mini-batches (T, B), and the kernels that fill them."""
 
     def __init__(self, model: Model, device: Device, T: int, B: int, dtype: np.dtype) -> None:
-        self.model, self.device, self.T, self.B = model, device, T, B
+        self.model, self.device, self.T, self.B, self.dtype = model, device, T, B, dtype
         self.kernels = device.kernels(model.tf32)
         self.scale = 1 / B if model.reduction == "mean" else 1.0
         self.loss = getattr(self.kernels, model.loss)
@@ -85,14 +85,24 @@ class Network:
                 behind = plan[i + 1].layer if i + 1 < len(plan) else None
                 layer = _Norm(layer.eps, type(behind) is ReLU)
             saved = {
-                name: None if name == "cols" else device.empty(array.shape, array.dtype)
-                for name, array in layer.saved(T, B, step.in_shape, dtype).items()
+                name: self._scratch(step)
+                if name == "cols"
+                else device.empty(like.shape, like.dtype)
+                for name, like in layer.saved(T, B, step.in_shape, dtype).items()
             }
             y, dy = device.empty(shape, dtype), device.empty(shape, dtype)
             self.stages.append(Stage(layer, x, dx, y, dy, saved, step.slots, step.in_shape))
             x, dx = y, dy
         if not self.stages:
             raise InputError("a model of Flatten alone has nothing to compute on a GPU")
+
+    def _scratch(self, step: Step) -> Array:
+        """Room for parts of a convolution's dw, where the device's kernels want it."""
+        room = getattr(self.kernels, "scratch", None)
+        rows, columns, n = step.out_shape
+        K = prod(step.slots["weight"].param.shape[:3])
+        size = room(self.T, K, n, self.B * rows * columns) if room else 0
+        return self.device.empty((size,), self.dtype) if size else None
 
     def views(self, vectors: Array) -> list[dict[str, Array]]:
         """The parameters in vectors (T, P), stage by stage."""

@@ -31,6 +31,8 @@ from minireptile import (
 )
 from minireptile.cli import main
 from minireptile.evaluate import Protocol
+from minireptile.kernels import conv2d_cupy, launch_cupy
+from minireptile.kernels.conv2d_numpy import conv2d_backward_v1
 from minireptile.loops import Loops, Snapshot
 from minireptile.optim import Optimizer
 from minireptile.run import CHECKPOINT
@@ -38,6 +40,7 @@ from minireptile.tasks.base import Tasks
 from minireptile.tasks.images import FewShot
 from minireptile.tasks.sine import Sine
 
+from .cuda_on_cpu import Engine
 from .cuda_on_cpu_build import COMPILER, SUPPORTED
 from .gpu_stand_in import StandIn, on_gpu, stand_in
 from .inner_loops import OPTIMIZERS, STACKS, check_same, problem
@@ -221,6 +224,29 @@ def test_evaluation() -> None:
         evaluate(m, model.init(0), {}, drawn, SGD(0.1), protocol) for m in (model, make("cupy"))
     ]
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+def test_a_long_sum_is_cut_into_slices(version: str, device: StandIn) -> None:
+    T, B, H, C, N = 2, 3, 14, 2, 3
+    assert conv2d_cupy.slices(T, 9 * C, N, B * H * H) == 3
+    assert conv2d_cupy.slices(5, 576, 64, 490) == 2  # the paper's second layer
+    assert conv2d_cupy.slices(64, 576, 64, 490) == 1  # enough tiles of its own
+    rng = np.random.default_rng(0)
+    x, w, dy = (rng.normal(size=s) for s in ((T, B, H, H, C), (T, 3, 3, C, N), (T, B, H, H, N)))
+    wanted = np.empty_like(w)
+    conv2d_backward_v1(None, wanted, None, None, dy, x, w, (1, 1), (1, 1))
+    engine = launch_cupy.engine
+    assert isinstance(engine, Engine)
+    for room, parts in ((0, 0), (T * w[0].size, 0), (2 * w.size + 5, 1), (9 * w.size, 1)):
+        before = engine.launches["sum_slices"]
+        dw = device.empty(w.shape, np.float64)
+        arrays = (device.upload(a) for a in (dy, x, w))
+        cols = device.empty((room,), np.float64) if room else None
+        backward = getattr(conv2d_cupy, f"conv2d_backward_{version}")
+        backward(None, dw, None, cols, *arrays, (1, 1), (1, 1))
+        np.testing.assert_allclose(dw, wanted, 1e-11, 1e-11)
+        assert engine.launches["sum_slices"] - before == parts
 
 
 @pytest.mark.usefixtures("device")
