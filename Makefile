@@ -1,11 +1,19 @@
 # make run    meta-train on drawn characters for about a minute
 # make test   the test suite; make thorough digs deeper, make mutants tests the tests
 # Both make their own virtual environment in .venv and install what they need.
+# make gpu-test   what only a GPU can show; make gpu-bench measures it, in 25 minutes
+# These two take the Python that they are given, PYTHON=python3, with the packages that it has;
+# without one they make the environment too, for CUDA 13, or 12 with CUDA=cuda12.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test thorough mutants bench clean
+CUDA ?= cuda13
+GIVEN := $(if $(filter file,$(origin PYTHON)),,$(PYTHON))
+GPU_PYTHON := $(or $(GIVEN),$(BIN)/python)
+GPU_TESTS := tests/test_contract.py tests/test_gpu.py tests/test_cu_compiles.py
+
+.PHONY: run test thorough mutants bench gpu-test gpu-bench clean
 
 run: .venv/.cli,numba
 	$(BIN)/minireptile train glyphs --iterations 400 --inner-lr 0.002 --out runs/demo --overwrite
@@ -22,7 +30,13 @@ mutants: .venv/.mutants
 bench: .venv/.cli,numba
 	$(BIN)/python -m bench all
 
-.venv/.cli,numba .venv/.dev .venv/.mutants: .venv/.%: setup.py pyproject.toml | .venv/bin/python
+gpu-test: $(if $(GIVEN),,.venv/.dev,$(CUDA))
+	$(GPU_PYTHON) -m pytest $(GPU_TESTS) -W default -rs
+
+gpu-bench: $(if $(GIVEN),,.venv/.dev,$(CUDA))
+	$(GPU_PYTHON) -m bench gpu
+
+.venv/.cli,numba .venv/.dev .venv/.dev,$(CUDA) .venv/.mutants: .venv/.%: setup.py pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 

@@ -59,6 +59,9 @@ setup(
         "minireptile.testing",
     ],
     package_dir={"": "."} if LINKED else {"": ".", "minireptile.kernels": "kernels"},
-    package_data={"minireptile.kernels": ["*.md", "*.cu", "*.cuh"], "minireptile.testing": ["*.md"]},
+    package_data={
+        "minireptile.kernels": ["*.md", "*.cu", "*.cuh"],
+        "minireptile.testing": ["*.md"],
+    },
     entry_points={"console_scripts": ["minireptile=minireptile.cli:main"]},
 )

@@ -1,6 +1,7 @@
 """The command line of the benchmarks.
 
     python -m bench kernels|inner|peers|runs|all [--quick] [--out FOLDER] [--rounds N] [--threads N]
+    python -m bench gpu [--quick] [--out FOLDER] [--rounds N] [--minutes M] [--parts PART,...]
     python -m bench compare OLD.json NEW.json
 
 Exit codes: 0 done, 1 a variant gave wrong numbers or something got slower, 2 wrong input.
@@ -18,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from minireptile.backend import BACKENDS, why_not
+from minireptile.backend import BACKENDS, DEVICES, why_not
 from minireptile.errors import InputError, MissingPackage, require
 
 from .compare import compare
@@ -59,6 +60,14 @@ def parser() -> argparse.ArgumentParser:
         if name == "kernels":
             suite.add_argument("--only", default="", metavar="OPERATION",
                                help="one operation or module, such as conv2d")  # fmt: skip
+    gpu = commands.add_parser("gpu", help="all of it on a GPU, within a number of minutes")
+    gpu.add_argument("--quick", action="store_true", help="small sizes, 5 minutes")
+    gpu.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="FOLDER",
+                     help="where gpu.json, gpu.md and the rest go (runs/bench)")  # fmt: skip
+    gpu.add_argument("--rounds", type=int, help="turns of each variant (9; quick: 3)")
+    gpu.add_argument("--minutes", type=float, help="for everything (25; quick: 5)")
+    gpu.add_argument("--parts", default="", metavar="PART,...",
+                     help="only these; what earlier ones left in the folder stays")  # fmt: skip
     against = commands.add_parser("compare", help="what got slower between two result files")
     against.add_argument("old", type=Path, metavar="OLD.json")
     against.add_argument("new", type=Path, metavar="NEW.json")
@@ -99,15 +108,20 @@ def _prepare(args: argparse.Namespace) -> None:
     if args.threads is not None:
         os.environ["NUMBA_NUM_THREADS"] = str(args.threads)  # Numba reads it when it starts
     for name in BACKENDS:
-        if why_not(name):
+        if name not in DEVICES and why_not(name):  # on a GPU: bench gpu
             print(f"bench: without the backend {name}: {why_not(name)}", file=sys.stderr)
     for package in ("matplotlib.figure", "threadpoolctl", "tqdm"):
         require(package, "cli")
+    _writable(args.out)
+
+
+def _writable(folder: Path) -> None:
+    """Make the folder; `InputError` if nothing can be written there."""
     try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=args.out).close()
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise InputError(f"cannot write to {args.out}: {error.strerror or error}") from error
+        raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,6 +132,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text, slower = compare(args.old, args.new)
             print(text)
             return 1 if slower else 0
+        if args.command == "gpu":
+            gpu = import_module("bench.gpu")
+            plan = gpu.planned(args)
+            _writable(args.out)
+            return gpu.main(plan)
         _prepare(args)
         for name in SUITES if args.command == "all" else (args.command,):
             _suite(name, args)

@@ -102,9 +102,10 @@ def caches() -> dict[str, int]:
     return found
 
 
-def usable() -> tuple[str, ...]:
-    """The backends that work here, NumPy first."""
-    return tuple(name for name in backend.BACKENDS if not backend.why_not(name))
+def usable(gpu: bool = False) -> tuple[str, ...]:
+    """The backends that work here, NumPy first; those that compute on a GPU only if asked for."""
+    wanted = (name for name in backend.BACKENDS if gpu or name not in backend.DEVICES)
+    return tuple(name for name in wanted if not backend.why_not(name))
 
 
 def compiled_threads(wanted: int | None) -> int:

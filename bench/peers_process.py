@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minireptile.backend import BACKENDS
+from minireptile.backend import BACKENDS, DEVICES
 
 from .peers_case import CASES, in_double
 from .results import Row
@@ -55,28 +55,29 @@ PEERS = {
 
 TORCH = ("eager", "foreach", "channels last, fused", "vmap", "compiled", "compiled vmap")
 PROCESSES = "two processes"
+HOST = tuple(name for name in BACKENDS if name not in DEVICES)
 VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
     str(OMNIGLOT): {
-        "minireptile": BACKENDS,
+        "minireptile": HOST,
         "PyTorch": (*TORCH, PROCESSES),
         "JAX": ("jit vmap", "jit map"),
     },
     str(SINE): {
-        "minireptile": BACKENDS,
+        "minireptile": HOST,
         "PyTorch": ("eager", "foreach", "compiled"),
         "JAX": ("jit vmap", "jit map"),
         "Thinc": ("Linear, own tanh",),
     },
     str(replace(SINE, tasks=5)): {
-        "minireptile": BACKENDS,
+        "minireptile": HOST,
         "PyTorch": ("eager", "foreach", "vmap", "compiled", "compiled vmap", PROCESSES),
         "JAX": ("jit vmap", "jit map"),
         "Thinc": ("Linear, own tanh",),
     },
-    f"{SINE}, 1000 in a row": {"minireptile": BACKENDS, "JAX": ("jit scan",)},
+    f"{SINE}, 1000 in a row": {"minireptile": HOST, "JAX": ("jit scan",)},
 }
 QUICK_CASES = (str(OMNIGLOT), str(SINE))
-QUICK_VARIANTS = (*BACKENDS, "eager", "jit vmap", "Linear, own tanh")
+QUICK_VARIANTS = (*HOST, "eager", "jit vmap", "Linear, own tanh")
 
 
 FIGURES = ("seconds", "low", "high", "ratio", "first_seconds", "difference")

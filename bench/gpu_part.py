@@ -1,0 +1,82 @@
+"""One part of the measurements on a GPU, in a process of its own.
+
+    python -m bench.gpu_part NAME OPTIONS
+
+OPTIONS is a JSON object. Each row of the part is a line of JSON on what was stdout; whatever else
+is printed goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+from .results import Row
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a part is told.
+
+    Attributes
+    ----------
+    quick : bool
+        Small sizes.
+    rounds : int
+        Turns of each variant.
+    seconds : float
+        How long the part may take, from `begin` on.
+    out : str
+        Where the files go.
+    """
+
+    quick: bool
+    rounds: int
+    seconds: float
+    out: str
+    begin: float = field(default_factory=time.monotonic)
+
+    def left(self) -> float:
+        """Seconds that are left of the part's time."""
+        return self.begin + self.seconds - time.monotonic()
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.out)
+
+
+def rows_of(name: str, context: Context) -> Iterator[Row]:
+    """The rows of a part; an exception becomes a row that says so."""
+    from .gpu import PARTS
+
+    try:
+        yield from import_module(f"bench.gpu_{PARTS[name].module}").run(context)
+    except Exception as error:
+        traceback.print_exc()
+        yield {"case": name, "variant": "", "failed": True, "note": sentence(error)}
+
+
+def sentence(error: BaseException) -> str:
+    """An exception in one line."""
+    text = str(error).strip().splitlines() or ["without a message"]
+    return f"{type(error).__name__}: {text[0][:300]}"
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, and write the rows."""
+    name, options = arguments
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        for row in rows_of(name, Context(**json.loads(options))):
+            print(json.dumps(row, default=lambda number: number.item()), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
