@@ -39,7 +39,6 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-@cache
 def kernels(backend: str = "numpy") -> Kernels:
     """The kernels of a backend, as attributes: ``kernels("numpy").conv2d_forward``.
 
@@ -50,6 +49,11 @@ def kernels(backend: str = "numpy") -> Kernels:
     """
     if backend not in BACKENDS:
         raise InputError(f"there is no backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    return _kernels(backend, device_of(backend))  # type: ignore[arg-type]
+
+
+@cache
+def _kernels(backend: str, device: Device | None) -> Kernels:
     names = [operation for operations in OPERATIONS.values() for operation in operations]
     return SimpleNamespace(**{name: _kernel(name, backend) for name in names})
 

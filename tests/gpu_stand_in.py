@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minireptile import backend, device_cupy
+from minireptile import device_cupy
 from minireptile.device import kernels_of
 from minireptile.kernels import launch_cupy
 
@@ -107,6 +107,4 @@ def stand_in() -> Iterator[StandIn]:
         patch.setattr(launch_cupy, "engine", Engine())
         patch.setattr(device_cupy, "why_not", lambda: "")
         patch.setattr(device_cupy, "device", lambda: device)
-        backend.kernels.cache_clear()
         yield device
-    backend.kernels.cache_clear()

@@ -81,7 +81,7 @@ def cupy(**changes: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Any:
-    caches = device_cupy.why_not, device_cupy.device, backend.kernels
+    caches = device_cupy.why_not, device_cupy.device
     for cached in caches:
         cached.cache_clear()
     monkeypatch.setattr(device_cupy, "installed", lambda: ["cupy-cuda13x 14.0"])

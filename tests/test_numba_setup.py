@@ -36,7 +36,7 @@ def test_a_missing_package(package: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(numba_setup, "version", lacking(package))
     words = f'{package} is not installed; bring it with: pip install "minireptile\\[numba\\]"'
     with pytest.raises(MissingPackage, match=words):
-        backend.kernels.__wrapped__("numba")
+        backend._kernels.__wrapped__("numba", None)
     assert backend.fastest() == "numpy"
     assert Settings().backend == "numpy"
 
