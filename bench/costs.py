@@ -53,16 +53,25 @@ COSTS: dict[str, Cost] = {
     "batchnorm_forward": Cost(("y", "mean", "rstd"), _each("x", 6)),
     # xhat 2, dbeta 1, dgamma 2, dx 4.
     "batchnorm_backward": Cost(("dx", "dgamma", "dbeta"), _each("x", 9)),
+    # Mean 1, two differences 2, their product's sum 2, output 5.
+    "batchnorm_forward_r": Cost(("ry", "rmean", "rrstd"), _each("x", 10)),
+    # Two differences 2, xhat 1, rxhat 3, rdbeta 1, rdgamma 4, d 4, rd 6, rdx 3.
+    "batchnorm_backward_r": Cost(("rdx", "rdgamma", "rdbeta"), _each("x", 24)),
     "relu_forward": Cost(("y",), _each("x", 1)),
     "relu_backward": Cost(("dx",), _each("x", 1)),
     "tanh_forward": Cost(("y",), _each("x", 1)),
     "tanh_backward": Cost(("dx",), _each("y", 3)),
+    "tanh_backward_r": Cost(("rdx",), _each("y", 7)),
     "maxpool_forward": Cost(("y", "winner"), lambda a: a["y"].size * prod(a["size"])),
     "maxpool_backward": Cost(("dx",), _each("dy", 1)),
+    "maxpool_forward_r": Cost(("ry",), _each("ry", 1)),
     # Maximum, difference, exp, sum, quotient, scale.
     "softmax_cross_entropy": Cost(("loss", "dlogits"), _each("logits", 6)),
+    # As above, the mean of the tangents 2, difference, product.
+    "softmax_cross_entropy_r": Cost(("rdlogits",), _each("logits", 10)),
     # Difference, its square's sum 2, scale.
     "squared_error": Cost(("loss", "dout"), _each("out", 4)),
+    "squared_error_r": Cost(("rdout",), _each("rout", 1)),
     "sgd_step": Cost(
         (), lambda a: a["phi"].size * (2 if a["velocity"] is None else 4), ("phi", "velocity")
     ),

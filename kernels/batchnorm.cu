@@ -8,6 +8,9 @@
 //     dbeta = sum dy,   dgamma = sum dy xhat
 //     dx = gamma rstd (dy - dbeta / M - xhat dgamma / M)
 //
+// and the tangents of all that along a direction of the parameters, the kernels _r: an r before a
+// name is its tangent.
+//
 // Version 1: a thread for each channel. 2: a block of (COLUMNS, LANES) for every COLUMNS channels.
 
 // How a channel's sum comes about.
@@ -100,3 +103,79 @@ __device__ void backward(real *dx, real *dgamma, real *dbeta, const real *dy, co
 
 BATCHNORM(v1, Alone)
 BATCHNORM(v2, Together)
+
+// Tangents. With the deviations d = x - mean and rd = rx - rmean,
+//     rrstd = -rstd^3 / M sum d rd,   rxhat = rd rstd + d rrstd
+//     ry = gamma rstd rd + tilt d + rbeta,   tilt = rgamma rstd + gamma rrstd
+extern "C" __global__ void batchnorm_forward_r(
+    real *ry, real *rmean, real *rrstd, const real *rx, const real *rgamma, long long rgamma_task,
+    const real *rbeta, long long rbeta_task, const real *x, const real *mean, const real *rstd,
+    const real *gamma, long long gamma_task, int M, int C) {
+    const long long task = task_of_block();
+    const int c = Together::channel(), step = LANES, end = c < C ? M : 0;
+    const long long channel = task * C + c;
+    ry += task * M * C + c, rx += task * M * C + c, x += task * M * C + c;
+    const real mu = c < C ? mean[channel] : 0, r = c < C ? rstd[channel] : 0;
+    real total = 0, products = 0;
+#pragma unroll 4
+    for (int m = Together::lane(); m < end; m += step) total += rx[(long long)m * C];
+    const real rmu = Together::sum(total) / M;
+#pragma unroll 4
+    for (int m = Together::lane(); m < end; m += step)
+        products += (x[(long long)m * C] - mu) * (rx[(long long)m * C] - rmu);
+    const real rr = -Together::sum(products) / M * r * r * r;
+    if (c >= C) return;
+    if (Together::lane() == 0) rmean[channel] = rmu, rrstd[channel] = rr;
+    const real slope = gamma[task * gamma_task + c] * r;
+    const real tilt = rgamma[task * rgamma_task + c] * r + gamma[task * gamma_task + c] * rr;
+    const real offset = rbeta[task * rbeta_task + c];
+#pragma unroll 4
+    for (int m = Together::lane(); m < end; m += step) {
+        const long long at = (long long)m * C;
+        ry[at] = slope * (rx[at] - rmu) + tilt * (x[at] - mu) + offset;
+    }
+}
+
+//     rdbeta = sum rdy,   rdgamma = sum (rdy xhat + dy rxhat)
+//     rdx = tilt (dy - dbeta / M - xhat dgamma / M)
+//           + gamma rstd (rdy - rdbeta / M - rxhat dgamma / M - xhat rdgamma / M)
+// rdx may be null.
+extern "C" __global__ void batchnorm_backward_r(
+    real *rdx, real *rdgamma, long long rdgamma_task, real *rdbeta, long long rdbeta_task,
+    const real *rdy, const real *rx, const real *rmean, const real *rrstd, const real *rgamma,
+    long long rgamma_task, const real *dgamma, long long dgamma_task, const real *dbeta,
+    long long dbeta_task, const real *dy, const real *x, const real *mean, const real *rstd,
+    const real *gamma, long long gamma_task, int M, int C) {
+    const long long task = task_of_block();
+    const int c = Together::channel(), step = LANES, end = c < C ? M : 0;
+    const long long channel = task * C + c, first = task * M * C + c;
+    rdy += first, rx += first, dy += first, x += first;
+    const real mu = c < C ? mean[channel] : 0, r = c < C ? rstd[channel] : 0;
+    const real rmu = c < C ? rmean[channel] : 0, rr = c < C ? rrstd[channel] : 0;
+    real total = 0, products = 0;
+#pragma unroll 2
+    for (int m = Together::lane(); m < end; m += step) {
+        const long long at = (long long)m * C;
+        const real d = x[at] - mu;
+        total += rdy[at];
+        products += rdy[at] * d * r + dy[at] * ((rx[at] - rmu) * r + d * rr);
+    }
+    const real sum = Together::sum(total), sum_xhat = Together::sum(products);
+    if (c >= C) return;
+    if (Together::lane() == 0)
+        rdbeta[task * rdbeta_task + c] = sum, rdgamma[task * rdgamma_task + c] = sum_xhat;
+    if (!rdx) return;
+    rdx += first;
+    const real g = gamma[task * gamma_task + c], slope = g * r;
+    const real tilt = rgamma[task * rgamma_task + c] * r + g * rr;
+    const real share = dbeta[task * dbeta_task + c] / M;
+    const real share_xhat = dgamma[task * dgamma_task + c] / M;
+    const real rshare = sum / M, rshare_xhat = sum_xhat / M;
+#pragma unroll 2
+    for (int m = Together::lane(); m < end; m += step) {
+        const long long at = (long long)m * C;
+        const real d = x[at] - mu, xhat = d * r, rxhat = (rx[at] - rmu) * r + d * rr;
+        rdx[at] = tilt * (dy[at] - share - xhat * share_xhat) +
+                  slope * (rdy[at] - rshare - rxhat * share_xhat - xhat * rshare_xhat);
+    }
+}

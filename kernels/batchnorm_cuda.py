@@ -103,3 +103,77 @@ def batchnorm_relu_forward(y, mean, rstd, x, gamma, beta, eps):
 def batchnorm_relu_backward(dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma):
     """`batchnorm_backward` behind a ReLU with the output y: dy counts where y > 0."""
     _launch_backward(dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma, True)
+
+
+@cuda.jit
+def _forward_r(ry, rmean, rrstd, rx, rgamma, rbeta, x, mean, rstd, gamma):
+    shared = cuda.shared.array(BLOCK, x.dtype)
+    c, t, first = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
+    M = x.shape[1]
+    share = x.dtype.type(1) / x.dtype.type(M)
+    middle, narrow = mean[t, c], rstd[t, c]
+    total = x.dtype.type(0)
+    for m in range(first, M, BLOCK):
+        total += rx[t, m, c]
+    rmiddle = block_sum(shared, total) * share
+    total = x.dtype.type(0)
+    for m in range(first, M, BLOCK):
+        total += (x[t, m, c] - middle) * (rx[t, m, c] - rmiddle)
+    rnarrow = -block_sum(shared, total) * share * narrow * narrow * narrow
+    slope, tilt = gamma[t, c] * narrow, rgamma[t, c] * narrow + gamma[t, c] * rnarrow
+    for m in range(first, M, BLOCK):
+        tangent = (rx[t, m, c] - rmiddle) * slope + (x[t, m, c] - middle) * tilt
+        ry[t, m, c] = tangent + rbeta[t, c]
+    if first == 0:
+        rmean[t, c], rrstd[t, c] = rmiddle, rnarrow
+
+
+@cuda.jit
+def _backward_r(
+    rdx, wanted, rdgamma, rdbeta, rdy, rx, rmean, rrstd, rgamma,
+    dgamma, dbeta, dy, x, mean, rstd, gamma,
+):  # fmt: skip
+    shared = cuda.shared.array(BLOCK, x.dtype)
+    c, t, first = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
+    M = x.shape[1]
+    middle, narrow, rmiddle, rnarrow = mean[t, c], rstd[t, c], rmean[t, c], rrstd[t, c]
+    sum_rdy, sum_xhat = x.dtype.type(0), x.dtype.type(0)
+    for m in range(first, M, BLOCK):
+        d = x[t, m, c] - middle
+        rxhat = (rx[t, m, c] - rmiddle) * narrow + d * rnarrow
+        sum_rdy += rdy[t, m, c]
+        sum_xhat += rdy[t, m, c] * (d * narrow) + dy[t, m, c] * rxhat
+    sum_rdy = block_sum(shared, sum_rdy)
+    sum_xhat = block_sum(shared, sum_xhat)
+    if first == 0:
+        rdbeta[t, c], rdgamma[t, c] = sum_rdy, sum_xhat
+    if wanted:
+        share, slope = x.dtype.type(1) / x.dtype.type(M), gamma[t, c] * narrow
+        tilt = rgamma[t, c] * narrow + gamma[t, c] * rnarrow
+        for m in range(first, M, BLOCK):
+            xhat = (x[t, m, c] - middle) * narrow
+            rxhat = (rx[t, m, c] - rmiddle) * narrow + (x[t, m, c] - middle) * rnarrow
+            d = dy[t, m, c] - (dbeta[t, c] + xhat * dgamma[t, c]) * share
+            rd = rdy[t, m, c] - (sum_rdy + rxhat * dgamma[t, c] + xhat * sum_xhat) * share
+            rdx[t, m, c] = d * tilt + rd * slope
+
+
+def batchnorm_forward_r(ry, rmean, rrstd, rx, rgamma, rbeta, x, mean, rstd, gamma):
+    """Write ry, rmean and rrstd (batchnorm.md, eq. 16 to 20). Parameters as in the reference."""
+    (T, C), (ry, rx, x) = mean.shape, map(_by_channel, (ry, rx, x))
+    arguments = ry, rmean, rrstd, rx, rgamma, rbeta, x, mean, rstd, gamma
+    launch(_forward_r, (C, T), (BLOCK,), *arguments)
+
+
+def batchnorm_backward_r(
+    rdx, rdgamma, rdbeta, rdy, rx, rmean, rrstd, rgamma, dgamma, dbeta, dy, x, mean, rstd, gamma
+):
+    """Write rdx, rdgamma and rdbeta; rdx may be None (batchnorm.md, eq. 21 to 24)."""
+    T, C = mean.shape
+    wanted = rdx is not None
+    rdx, rdy, rx, dy, x = map(_by_channel, (rdx if wanted else rdy, rdy, rx, dy, x))
+    launch(
+        _backward_r, (C, T), (BLOCK,),
+        rdx, wanted, rdgamma, rdbeta, rdy, rx, rmean, rrstd, rgamma,
+        dgamma, dbeta, dy, x, mean, rstd, gamma,
+    )  # fmt: skip

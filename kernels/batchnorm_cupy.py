@@ -79,5 +79,34 @@ def batchnorm_relu_backward(
     _backward("v2", dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma)
 
 
+def batchnorm_forward_r(
+    ry: Any, rmean: Any, rrstd: Any, rx: Any, rgamma: Any, rbeta: Any,
+    x: Any, mean: Any, rstd: Any, gamma: Any,
+) -> None:  # fmt: skip
+    """The tangents of `batchnorm_forward` (batchnorm.md, eq. 16 to 20)."""
+    T, C = mean.shape
+    M, (block, channels) = x[0].size // C, SHAPES["v2"]
+    rates = rgamma, stride(rgamma), rbeta, stride(rbeta)
+    arguments = ry, rmean, rrstd, rx, *rates, x, mean, rstd, gamma, stride(gamma), M, C
+    grid = (blocks(C, channels), 1, T)
+    launch("batchnorm", "batchnorm_forward_r", x.dtype, grid, block, *arguments)
+
+
+def batchnorm_backward_r(
+    rdx: Any, rdgamma: Any, rdbeta: Any,
+    rdy: Any, rx: Any, rmean: Any, rrstd: Any, rgamma: Any,
+    dgamma: Any, dbeta: Any, dy: Any, x: Any, mean: Any, rstd: Any, gamma: Any,
+) -> None:  # fmt: skip
+    """The tangents of `batchnorm_backward`; rdx may be None (batchnorm.md, eq. 21 to 24)."""
+    T, C = mean.shape
+    M, (block, channels) = x[0].size // C, SHAPES["v2"]
+    written = rdx, rdgamma, stride(rdgamma), rdbeta, stride(rdbeta)
+    tangents = rdy, rx, rmean, rrstd, rgamma, stride(rgamma)
+    gradients = dgamma, stride(dgamma), dbeta, stride(dbeta), dy
+    arguments = *written, *tangents, *gradients, x, mean, rstd, gamma, stride(gamma), M, C
+    grid = (blocks(C, channels), 1, T)
+    launch("batchnorm", "batchnorm_backward_r", x.dtype, grid, block, *arguments)
+
+
 batchnorm_forward = batchnorm_forward_v2
 batchnorm_backward = batchnorm_backward_v2

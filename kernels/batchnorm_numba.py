@@ -182,5 +182,98 @@ def batchnorm_backward_v2(dx, dgamma, dbeta, dy, x, mean, rstd, gamma):
         normalise_backward(dx_m[t], dy_m[t], x_m[t], *statistics, packed(gamma[t]), *sums, M)
 
 
+@jit
+def moments_r(rmean, rrstd, rx, x, mean, rstd):
+    """Write rmean and rrstd (C,) of a batch rx, x (M, C) (eq. 16 and 18)."""
+    M, C = x.shape
+    share = x.dtype.type(1) / x.dtype.type(M)
+    rmean[:] = 0
+    for m in range(M):
+        for c in range(C):
+            rmean[c] += rx[m, c]
+    for c in range(C):
+        rmean[c] *= share
+    rrstd[:] = 0
+    for m in range(M):
+        for c in range(C):
+            rrstd[c] += (x[m, c] - mean[c]) * (rx[m, c] - rmean[c])
+    for c in range(C):
+        rrstd[c] *= -share * rstd[c] * rstd[c] * rstd[c]
+
+
+@jit
+def normalise_r(ry, rx, rmean, rrstd, rgamma, rbeta, x, mean, rstd, gamma):
+    """Write ry for rows ry, rx, x (m, C) (eq. 19 and 20)."""
+    m, C = x.shape
+    for i in range(m):
+        for c in range(C):
+            tilt = rgamma[c] * rstd[c] + gamma[c] * rrstd[c]
+            slope = gamma[c] * rstd[c]
+            ry[i, c] = (rx[i, c] - rmean[c]) * slope + (x[i, c] - mean[c]) * tilt + rbeta[c]
+
+
+@jit
+def sums_r(rdbeta, rdgamma, rdy, rx, rmean, rrstd, dy, x, mean, rstd):
+    """Write the sums of rdy and of rdy xhat + dy rxhat over rows (m, C) (eq. 19, 21 and 22)."""
+    m, C = x.shape
+    rdbeta[:] = 0
+    rdgamma[:] = 0
+    for i in range(m):
+        for c in range(C):
+            deviation = x[i, c] - mean[c]
+            rxhat = (rx[i, c] - rmean[c]) * rstd[c] + deviation * rrstd[c]
+            rdbeta[c] += rdy[i, c]
+            rdgamma[c] += rdy[i, c] * (deviation * rstd[c]) + dy[i, c] * rxhat
+
+
+@jit
+def normalise_backward_r(
+    rdx, rdgamma, rdbeta, rdy, rx, rmean, rrstd, rgamma, dgamma, dbeta, dy, x, mean, rstd, gamma, M
+):
+    """Write rdx for rows (m, C) of a batch of M (eq. 19, 23 and 24)."""
+    m, C = x.shape
+    share = x.dtype.type(1) / x.dtype.type(M)
+    for i in range(m):
+        for c in range(C):
+            deviation = x[i, c] - mean[c]
+            xhat = deviation * rstd[c]
+            rxhat = (rx[i, c] - rmean[c]) * rstd[c] + deviation * rrstd[c]
+            d = dy[i, c] - (dbeta[c] + xhat * dgamma[c]) * share
+            rd = rdy[i, c] - (rdbeta[c] + rxhat * dgamma[c] + xhat * rdgamma[c]) * share
+            tilt = rgamma[c] * rstd[c] + gamma[c] * rrstd[c]
+            rdx[i, c] = d * tilt + rd * (gamma[c] * rstd[c])
+
+
+@jit
+def batchnorm_forward_r(ry, rmean, rrstd, rx, rgamma, rbeta, x, mean, rstd, gamma):
+    """Write ry, rmean and rrstd (batchnorm.md, eq. 16 to 20). Parameters as in the reference."""
+    T, C = x.shape[0], x.shape[x.ndim - 1]
+    ry_m, rx_m, x_m = ry.reshape((T, -1, C)), rx.reshape((T, -1, C)), x.reshape((T, -1, C))
+    for t in range(T):
+        moments, tangents = (packed(mean[t]), packed(rstd[t])), (packed(rmean[t]), packed(rrstd[t]))
+        rates = packed(rgamma[t]), packed(rbeta[t])
+        moments_r(*tangents, rx_m[t], x_m[t], *moments)
+        normalise_r(ry_m[t], rx_m[t], *tangents, *rates, x_m[t], *moments, packed(gamma[t]))
+
+
+@jit
+def batchnorm_backward_r(
+    rdx, rdgamma, rdbeta, rdy, rx, rmean, rrstd, rgamma, dgamma, dbeta, dy, x, mean, rstd, gamma
+):
+    """Write rdx, rdgamma and rdbeta (batchnorm.md, eq. 21 to 24)."""
+    T, C = x.shape[0], x.shape[x.ndim - 1]
+    rdx_m, rdy_m, rx_m = rdx.reshape((T, -1, C)), rdy.reshape((T, -1, C)), rx.reshape((T, -1, C))
+    dy_m, x_m = dy.reshape((T, -1, C)), x.reshape((T, -1, C))
+    M = x_m.shape[1]
+    for t in range(T):
+        moments, tangents = (packed(mean[t]), packed(rstd[t])), (packed(rmean[t]), packed(rrstd[t]))
+        rdgamma_t, rdbeta_t = packed(rdgamma[t]), packed(rdbeta[t])
+        sums_r(rdbeta_t, rdgamma_t, rdy_m[t], rx_m[t], *tangents, dy_m[t], x_m[t], *moments)
+        normalise_backward_r(
+            rdx_m[t], rdgamma_t, rdbeta_t, rdy_m[t], rx_m[t], *tangents, packed(rgamma[t]),
+            packed(dgamma[t]), packed(dbeta[t]), dy_m[t], x_m[t], *moments, packed(gamma[t]), M,
+        )  # fmt: skip
+
+
 batchnorm_forward = batchnorm_forward_v2
 batchnorm_backward = batchnorm_backward_v2

@@ -66,3 +66,66 @@ def batchnorm_backward(
     dx_m += dy_m
     dx_m -= (dbeta / m)[:, None]
     dx_m *= (gamma * rstd)[:, None]
+
+
+def batchnorm_forward_r(
+    ry: NDArray, rmean: NDArray, rrstd: NDArray, rx: NDArray, rgamma: NDArray, rbeta: NDArray,
+    x: NDArray, mean: NDArray, rstd: NDArray, gamma: NDArray,
+) -> None:  # fmt: skip
+    """Write the tangents of what `batchnorm_forward` writes (batchnorm.md, eq. 16 to 20).
+
+        rmean = sum rx / M,   rrstd = -rstd^3 / M sum (x - mean) (rx - rmean)
+        ry    = gamma rstd (rx - rmean) + (rgamma rstd + gamma rrstd) (x - mean) + rbeta
+
+    Parameters
+    ----------
+    ry : (T, B, ..., C), written
+    rmean, rrstd : (T, C), written
+    rx, x : (T, B, ..., C)
+    rgamma, rbeta, mean, rstd, gamma : (T, C)
+    """
+    ry_m, rx_m, x_m = _by_channel(ry, rx, x)
+    m = x_m.shape[1]
+    rmean[...] = np.sum(rx_m, axis=1) / m
+    np.subtract(rx_m, rmean[:, None], out=ry_m)
+    deviation = x_m - mean[:, None]
+    rrstd[...] = np.einsum("tmc,tmc->tc", deviation, ry_m) * rstd**3 / -m
+    ry_m *= (gamma * rstd)[:, None]
+    deviation *= (rgamma * rstd + gamma * rrstd)[:, None]
+    ry_m += deviation
+    ry_m += rbeta[:, None]
+
+
+def batchnorm_backward_r(
+    rdx: NDArray, rdgamma: NDArray, rdbeta: NDArray,
+    rdy: NDArray, rx: NDArray, rmean: NDArray, rrstd: NDArray, rgamma: NDArray,
+    dgamma: NDArray, dbeta: NDArray,
+    dy: NDArray, x: NDArray, mean: NDArray, rstd: NDArray, gamma: NDArray,
+) -> None:  # fmt: skip
+    """Write the tangents of what `batchnorm_backward` writes (batchnorm.md, eq. 21 to 24).
+
+        rdbeta  = sum rdy
+        rdgamma = sum (rdy xhat + dy rxhat)
+        d       = dy - dbeta / M - xhat dgamma / M
+        rdx     = (rgamma rstd + gamma rrstd) d
+                  + gamma rstd (rdy - rdbeta / M - rxhat dgamma / M - xhat rdgamma / M)
+
+    Parameters
+    ----------
+    rdx : (T, B, ..., C), written
+    rdgamma, rdbeta : (T, C), written
+    rdy, rx, dy, x : (T, B, ..., C)
+    rmean, rrstd, rgamma, dgamma, dbeta, mean, rstd, gamma : (T, C)
+    """
+    rdx_m, rdy_m, rx_m, dy_m, x_m = _by_channel(rdx, rdy, rx, dy, x)
+    m = x_m.shape[1]
+    deviation = x_m - mean[:, None]
+    xhat = deviation * rstd[:, None]
+    rxhat = (rx_m - rmean[:, None]) * rstd[:, None] + deviation * rrstd[:, None]
+    rdbeta[...] = np.sum(rdy_m, axis=1)
+    rdgamma[...] = np.einsum("tmc,tmc->tc", rdy_m, xhat) + np.einsum("tmc,tmc->tc", dy_m, rxhat)
+    d = dy_m - (dbeta[:, None] + xhat * dgamma[:, None]) / m
+    rd = rdbeta[:, None] + rxhat * dgamma[:, None] + xhat * rdgamma[:, None]
+    np.subtract(rdy_m, rd / m, out=rdx_m)
+    rdx_m *= (gamma * rstd)[:, None]
+    rdx_m += d * (rgamma * rstd + gamma * rrstd)[:, None]

@@ -45,3 +45,17 @@ extern "C" __global__ void maxpool_backward(real *dx, const real *dy, const int 
         dx[e] = sum;
     }
 }
+
+// The tangent of y: that of each window's winner.
+extern "C" __global__ void maxpool_forward_r(real *ry, const real *rx, const int *winner,
+                                             Window g) {
+    const long long task = task_of_block(), size = (long long)g.B * g.H_out * g.W_out * g.N;
+    rx += task * g.B * g.H * g.W * g.C, ry += task * size, winner += task * size;
+    for (long long e = thread_number(); e < size; e += threads_in_row()) {
+        const int c = e % g.N, p = e / g.N % g.W_out, o = e / g.N / g.W_out % g.H_out;
+        const int b = e / g.N / g.W_out / g.H_out;
+        const int r = o * g.stride_r + winner[e] / g.columns - g.pad_r;
+        const int q = p * g.stride_c + winner[e] % g.columns - g.pad_c;
+        ry[e] = rx[(((long long)b * g.H + r) * g.W + q) * g.C + c];
+    }
+}

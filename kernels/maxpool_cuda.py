@@ -65,3 +65,23 @@ def _backward(dx, dy, winner, size, stride, pad):
 def maxpool_backward(dx, dy, winner, size, stride, pad):
     """Write dx, each dy where its maximum came from (maxpool.md, eq. 3)."""
     launch_each(_backward, dx.size, dx, dy, winner, size, stride, pad)
+
+
+@cuda.jit
+def _forward_r(ry, rx, winner, size, stride, pad):
+    index = cuda.grid(1)
+    if index >= ry.size:
+        return
+    _, B, H_out, W_out, C = ry.shape
+    c, index = index % C, index // C
+    p, index = index % W_out, index // W_out
+    o, index = index % H_out, index // H_out
+    b, t = index % B, index // B
+    tap = winner[t, b, o, p, c]
+    r, q = o * stride[0] + tap // size[1] - pad[0], p * stride[1] + tap % size[1] - pad[1]
+    ry[t, b, o, p, c] = rx[t, b, r, q, c]
+
+
+def maxpool_forward_r(ry, rx, winner, size, stride, pad):
+    """Write ry, the tangent of each window's winner (maxpool.md, eq. 4)."""
+    launch_each(_forward_r, ry.size, ry, rx, winner, size, stride, pad)

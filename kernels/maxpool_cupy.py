@@ -21,3 +21,9 @@ def maxpool_backward(dx: Any, dy: Any, winner: Any, size: Pair, step: Pair, pad:
     """Write dx, each dy where its maximum came from (maxpool.md, eq. 3)."""
     g = window(dx.shape, dy.shape, tuple(size), tuple(step), tuple(pad))
     elements("maxpool", "maxpool_backward", dx, dx[0].size, dx, dy, winner, g)
+
+
+def maxpool_forward_r(ry: Any, rx: Any, winner: Any, size: Pair, step: Pair, pad: Pair) -> None:
+    """Write ry, the tangent of each window's winner (maxpool.md, eq. 4)."""
+    g = window(rx.shape, ry.shape, tuple(size), tuple(step), tuple(pad))
+    elements("maxpool", "maxpool_forward_r", ry, ry[0].size, ry, rx, winner, g)

@@ -98,5 +98,27 @@ def maxpool_backward_v2(dx, dy, winner, size, stride, pad):
         pool_backward(dx[t], dy[t], winner[t], *size, *stride, *pad)
 
 
+@jit
+def pool_forward_r(ry, rx, winner, kh, kw, sr, sc, pr, pc):
+    """Write ry (n, H_out, W_out, C): rx (n, H, W, C) where each window's winner is."""
+    H, W, C = rx.shape[1], rx.shape[2], rx.shape[3]
+    for b in range(rx.shape[0]):
+        for o in range(ry.shape[1]):
+            for p in range(ry.shape[2]):
+                for tap in range(kh * kw):
+                    r, q = o * sr + tap // kw - pr, p * sc + tap % kw - pc
+                    if 0 <= r < H and 0 <= q < W:
+                        for c in range(C):
+                            won = winner[b, o, p, c] == tap
+                            ry[b, o, p, c] = rx[b, r, q, c] if won else ry[b, o, p, c]
+
+
+@jit
+def maxpool_forward_r(ry, rx, winner, size, stride, pad):
+    """Write ry, the tangent of each window's winner (maxpool.md, eq. 4)."""
+    for t in range(rx.shape[0]):
+        pool_forward_r(ry[t], rx[t], winner[t], *size, *stride, *pad)
+
+
 maxpool_forward = maxpool_forward_v2
 maxpool_backward = maxpool_backward_v2

@@ -51,3 +51,18 @@ def maxpool_backward(
     dx[...] = 0
     for i, j, outputs, inputs in taps(size, dx.shape[2:4], dy.shape[2:4], stride, pad):
         dx[inputs] += np.where(winner[outputs] == i * size[1] + j, dy[outputs], 0)
+
+
+def maxpool_forward_r(
+    ry: NDArray, rx: NDArray, winner: NDArray, size: Pair, stride: Pair, pad: Pair
+) -> None:
+    """Write ry, the tangent of each window's winner (maxpool.md, eq. 4).
+
+    Parameters
+    ----------
+    ry : (T, B, H_out, W_out, C), written
+    rx : (T, B, H, W, C)
+    winner, size, stride, pad : as in `maxpool_forward`
+    """
+    for i, j, outputs, inputs in taps(size, rx.shape[2:4], ry.shape[2:4], stride, pad):
+        np.copyto(ry[outputs], rx[inputs], where=winner[outputs] == i * size[1] + j)

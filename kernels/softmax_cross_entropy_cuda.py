@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from .jit_cuda import BLOCK, block_sum, cuda, launch
+from .jit_cuda import BLOCK, block_sum, cuda, launch, launch_each
 
 
 @cuda.jit
@@ -45,3 +45,34 @@ def softmax_cross_entropy(loss, dlogits, logits, labels, scale):
     """
     T, scale = logits.shape[0], logits.dtype.type(scale)
     launch(_softmax_cross_entropy, (T,), (BLOCK,), loss, dlogits, logits, labels, scale)
+
+
+@cuda.jit
+def _softmax_cross_entropy_r(rdlogits, rlogits, logits, scale):
+    i = cuda.grid(1)
+    _, B, N = logits.shape
+    if i >= logits.shape[0] * B:
+        return
+    t, b = i // B, i % B
+    largest = logits[t, b, 0]
+    for n in range(N):
+        if not logits[t, b, n] <= largest:  # NaN is not hidden
+            largest = logits[t, b, n]
+    total, mean = logits.dtype.type(0), logits.dtype.type(0)
+    for n in range(N):
+        e = math.exp(logits[t, b, n] - largest)
+        rdlogits[t, b, n] = e
+        total += e
+        mean += e * rlogits[t, b, n]
+    share, mean = scale / total, mean / total
+    for n in range(N):
+        rdlogits[t, b, n] *= share * (rlogits[t, b, n] - mean)
+
+
+def softmax_cross_entropy_r(rdlogits, rlogits, logits, scale):
+    """Write rdlogits = scale p (rz - sum_k p_k rz_k) (softmax_cross_entropy.md, eq. 7).
+
+    A thread for each example; parameters as in the NumPy reference.
+    """
+    examples, scale = logits.shape[0] * logits.shape[1], logits.dtype.type(scale)
+    launch_each(_softmax_cross_entropy_r, examples, rdlogits, rlogits, logits, scale)

@@ -43,3 +43,33 @@ def softmax_cross_entropy(loss, dlogits, logits, labels, scale):
             cross_entropies(loss[t : t + 1], dlogits[t, e], logits[t, e], labels[t, e], f)
             total += loss[t]
         loss[t] = total
+
+
+@jit
+def cross_entropies_r(rdlogits, rlogits, logits, scale):
+    """Write the tangent of dlogits; all (n, N)."""
+    N = logits.shape[1]
+    for b in range(logits.shape[0]):
+        largest = logits[b, 0]
+        for n in range(N):
+            if not logits[b, n] <= largest:  # NaN is not hidden
+                largest = logits[b, n]
+        total, mean = logits.dtype.type(0), logits.dtype.type(0)
+        for n in range(N):
+            rdlogits[b, n] = math.exp(logits[b, n] - largest)
+            total += rdlogits[b, n]
+            mean += rdlogits[b, n] * rlogits[b, n]
+        mean /= total
+        for n in range(N):
+            rdlogits[b, n] *= (scale / total) * (rlogits[b, n] - mean)
+
+
+@jit
+def softmax_cross_entropy_r(rdlogits, rlogits, logits, scale):
+    """Write rdlogits = scale p (rz - sum_k p_k rz_k) (softmax_cross_entropy.md, eq. 7).
+
+    Parameters as in the NumPy reference.
+    """
+    f = logits.dtype.type(scale)
+    for t in range(logits.shape[0]):
+        cross_entropies_r(rdlogits[t], rlogits[t], logits[t], f)

@@ -33,3 +33,22 @@ def softmax_cross_entropy(
     dlogits /= total
     np.put_along_axis(dlogits, at_label, np.take_along_axis(dlogits, at_label, -1) - 1, -1)
     dlogits *= scale
+
+
+def softmax_cross_entropy_r(
+    rdlogits: NDArray, rlogits: NDArray, logits: NDArray, scale: float
+) -> None:
+    """Write the tangent of dlogits; labels do not matter (softmax_cross_entropy.md, eq. 7).
+
+        rdlogits = scale p (rz - sum_k p_k rz_k),   p = softmax(z)
+
+    Parameters
+    ----------
+    rdlogits : (T, B, N), written
+    rlogits, logits : (T, B, N), rz and z above
+    scale : as in `softmax_cross_entropy`
+    """
+    p = np.exp(logits - logits.real.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    np.subtract(rlogits, (p * rlogits).sum(axis=-1, keepdims=True), out=rdlogits)
+    rdlogits *= scale * p

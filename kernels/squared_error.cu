@@ -12,3 +12,10 @@ extern "C" __global__ void squared_error(real *loss, real *dout, const real *out
     const real sum = block_sum(mine);
     if (threadIdx.x == 0) loss[task] = scale * sum;
 }
+
+// The tangent of dout.
+extern "C" __global__ void squared_error_r(real *rdout, const real *rout, real scale,
+                                           long long size) {
+    for (long long e = thread_number(); e < size; e += threads_in_row())
+        rdout[e] = 2 * scale * rout[e];
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .jit_cuda import BLOCK, block_sum, cuda, launch
+from .jit_cuda import BLOCK, block_sum, cuda, flat, launch, launch_each
 
 
 @cuda.jit
@@ -28,3 +28,15 @@ def squared_error(loss, dout, out, target, scale):
     """
     T, scale = out.shape[0], out.dtype.type(scale)
     launch(_squared_error, (T,), (BLOCK,), loss, dout, out, target, scale)
+
+
+@cuda.jit
+def _squared_error_r(rdout, rout, scale):
+    i = cuda.grid(1)
+    if i < rdout.size:
+        rdout[i] = (scale + scale) * rout[i]
+
+
+def squared_error_r(rdout, rout, out, scale):
+    """Write rdout = 2 scale rout (squared_error.md, eq. 3)."""
+    launch_each(_squared_error_r, rdout.size, flat(rdout), flat(rout), out.dtype.type(scale))

@@ -30,3 +30,12 @@ def squared_error(loss, dout, out, target, scale):
             squared_errors(loss[t : t + 1], dout[t, e], out[t, e], target[t, e], f)
             total += loss[t]
         loss[t] = total
+
+
+@jit
+def squared_error_r(rdout, rout, out, scale):
+    """Write rdout = 2 scale rout (squared_error.md, eq. 3). Parameters as in the reference."""
+    rdout_1, rout_1 = rdout.reshape(-1), rout.reshape(-1)
+    f = out.dtype.type(scale)
+    for i in range(rout_1.shape[0]):
+        rdout_1[i] = (f + f) * rout_1[i]

@@ -24,3 +24,16 @@ def squared_error(
     np.subtract(out, target, out=dout)
     loss[...] = np.einsum("tbn,tbn->t", dout, dout) * scale
     dout *= 2 * scale
+
+
+def squared_error_r(rdout: NDArray, rout: NDArray, out: NDArray, scale: float) -> None:
+    """Write rdout = 2 scale rout, the tangent of dout (squared_error.md, eq. 3).
+
+    Parameters
+    ----------
+    rdout : (T, B, N), written
+    rout : (T, B, N)
+    out : (T, B, N), unused here: every loss has these arguments
+    scale : as in `squared_error`
+    """
+    np.multiply(rout, 2 * scale, out=rdout)

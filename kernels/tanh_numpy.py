@@ -16,3 +16,9 @@ def tanh_backward(dx: NDArray, dy: NDArray, y: NDArray) -> None:
     np.multiply(y, y, out=dx)
     np.subtract(1, dx, out=dx)
     dx *= dy
+
+
+def tanh_backward_r(rdx: NDArray, rdy: NDArray, ry: NDArray, dy: NDArray, y: NDArray) -> None:
+    """Write rdx = rdy (1 - y^2) - 2 y ry dy, the tangent of `tanh_backward` (tanh.md, eq. 7)."""
+    tanh_backward(rdx, rdy, y)
+    rdx -= 2 * y * ry * dy

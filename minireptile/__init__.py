@@ -8,9 +8,12 @@ from types import ModuleType
 
 from .errors import InputError, MissingPackage
 from .evaluate import Accuracy, Protocol, Regression, evaluate, evaluate_regression
+from .fomaml import fomaml
+from .imaml import imaml
 from .joint import joint
 from .layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool, ReLU, Tanh
 from .loops import Loops, Snapshot
+from .maml import maml
 from .model import Model
 from .networks import miniimagenet_cnn, omniglot_cnn, sine_mlp
 from .optim import SGD, Adam
@@ -39,7 +42,10 @@ __all__ = [
     "adapt",
     "evaluate",
     "evaluate_regression",
+    "fomaml",
+    "imaml",
     "joint",
+    "maml",
     "miniimagenet_cnn",
     "omniglot_cnn",
     "reptile",

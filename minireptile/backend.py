@@ -28,15 +28,17 @@ DEVICES = {"cupy": "device_cupy", "numba-cuda": "device_numba_cuda"}  # which co
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "conv2d": ("conv2d_forward", "conv2d_backward"),
     "dense": ("dense_forward", "dense_backward"),
-    "batchnorm": ("batchnorm_forward", "batchnorm_backward"),
+    "batchnorm": (
+        "batchnorm_forward", "batchnorm_backward", "batchnorm_forward_r", "batchnorm_backward_r",
+    ),
     "relu": ("relu_forward", "relu_backward"),
-    "tanh": ("tanh_forward", "tanh_backward"),
-    "maxpool": ("maxpool_forward", "maxpool_backward"),
-    "softmax_cross_entropy": ("softmax_cross_entropy",),
-    "squared_error": ("squared_error",),
+    "tanh": ("tanh_forward", "tanh_backward", "tanh_backward_r"),
+    "maxpool": ("maxpool_forward", "maxpool_backward", "maxpool_forward_r"),
+    "softmax_cross_entropy": ("softmax_cross_entropy", "softmax_cross_entropy_r"),
+    "squared_error": ("squared_error", "squared_error_r"),
     "sgd": ("sgd_step",),
     "adam": ("adam_step",),
-}
+}  # fmt: skip
 
 
 def kernels(backend: str = "numpy") -> Kernels:

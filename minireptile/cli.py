@@ -1,4 +1,4 @@
-"""The command line: ``minireptile train | resume | evaluate | check | plot | info``.
+"""The command line: ``minireptile train | resume | evaluate | check | plot | reproduce | info``.
 
 Exit codes: 0 done, 2 wrong input (one sentence says what), 130 or 143 stopped by a signal.
 """
@@ -20,9 +20,19 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import device_cupy
-from .backend import BACKENDS, describe, gpu_expected, why_not
+from .backend import (
+    BACKENDS,
+    BY_SPEED,
+    announce_compilation,
+    describe,
+    fastest,
+    gpu_expected,
+    why_not,
+)
 from .errors import InputError, MissingPackage
 from .presets import PRESETS, defaults
+from .reproduce import EXPERIMENTS
+from .reproduce import run as reproduce
 from .settings import DATASETS, Settings
 
 
@@ -70,6 +80,16 @@ def parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check every layer's gradients and identities")
     check.add_argument("layer", nargs="?", metavar="LAYER", help="only this one, such as Conv2D")
     check.add_argument("--backend", choices=BACKENDS, default="numpy", help="whose kernels")
+    claims = commands.add_parser(
+        "reproduce", help="measure a claim about Reptile",
+        description="Measure a claim: figures, a picture, and whether it holds. NAME is all, or "
+        + "; ".join(f"{name}: {about}" for name, about in EXPERIMENTS.items()) + ".",
+    )  # fmt: skip
+    claims.add_argument("name", metavar="NAME", help="one of the names above, or all")
+    claims.add_argument("--quick", action="store_true", help="small sizes, some seconds each")
+    claims.add_argument("--out", type=Path, default=Path("runs/reproduce"), metavar="FOLDER",
+                        help="where figures and pictures go (runs/reproduce)")  # fmt: skip
+    claims.add_argument("--backend", choices=BACKENDS, help="whose kernels")
     commands.add_parser("info", help="versions, backends and this machine")
     return top
 
@@ -94,7 +114,8 @@ def settings_from(options: dict[str, Any]) -> Settings:
         if values["dataset"] != dataset:
             raise InputError(f"the preset {preset} is for {values['dataset']}, not for {dataset}")
     else:
-        values = defaults(dataset, given.get("way", 5), given.get("shot", 1))
+        algorithm = given.get("algorithm", "reptile")
+        values = defaults(dataset, given.get("way", 5), given.get("shot", 1), algorithm)
     if given.get("data"):
         given["data"] = str(Path(given["data"]).resolve())  # a run can be resumed from anywhere
     settings = Settings(**{**values, **given})
@@ -179,6 +200,19 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"gradients of {', '.join(r.layer for r in failed.values())} are wrong")
 
 
+def _reproduce(args: argparse.Namespace) -> None:
+    from .reproduce.outcome import keep, prepare
+
+    prepare(args.out)
+    backend = args.backend or fastest(BY_SPEED[:-1])
+    announce_compilation(backend)
+    for name in EXPERIMENTS if args.name == "all" else (args.name,):
+        outcome = reproduce(name, args.quick, backend)
+        paths = keep(name, outcome, args.out, args.quick)
+        print(f"{name}\n{outcome.sentence()}\nfigures: {paths[0]}\npicture: {paths[1]}\n")
+        sys.stdout.flush()  # the next one may take an hour
+
+
 def _info(args: argparse.Namespace) -> None:
     print(f"minireptile {_version()}, Python {platform.python_version()}, {platform.platform()}")
     for backend in BACKENDS:
@@ -226,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     commands = {
         "train": _train, "resume": _resume, "evaluate": _evaluate,
-        "check": _check, "plot": _plot, "info": _info,
+        "check": _check, "plot": _plot, "info": _info, "reproduce": _reproduce,
     }  # fmt: skip
     try:
         args = parser().parse_args(arguments)

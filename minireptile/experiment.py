@@ -11,8 +11,13 @@ from typing import Any
 
 from .errors import InputError
 from .evaluate import Accuracy, Protocol, Regression, evaluate, evaluate_regression
+from .fomaml import fomaml
+from .imaml import check as check_imaml
+from .imaml import imaml
 from .joint import joint
 from .loops import Loops, Snapshot
+from .maml import check as check_maml
+from .maml import maml
 from .model import Model
 from .networks import miniimagenet_cnn, omniglot_cnn, sine_mlp
 from .optim import SGD, Adam, Optimizer
@@ -23,7 +28,9 @@ from .tasks.base import Tasks
 from .tasks.images import FewShot, Splits
 from .tasks.sine import Sine
 
-ALGORITHMS: dict[str, Callable[..., Iterator[Snapshot]]] = {"reptile": reptile, "joint": joint}
+ALGORITHMS: dict[str, Callable[..., Iterator[Snapshot]]] = {
+    "reptile": reptile, "joint": joint, "fomaml": fomaml, "maml": maml, "imaml": imaml,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,12 +88,17 @@ def build(settings: Settings, training: bool = True) -> Experiment:
     run starts. Otherwise, only the test classes are asked for.
     """
     s = settings
-    loops = Loops(**{f.name: getattr(s, f.name) for f in fields(Loops)})
+    numbers = {f.name: getattr(s, f.name) for f in fields(Loops) if f.name != "outer"}
+    loops = Loops(**numbers, outer=_outer(s))
     optimizer: Optimizer = (
         SGD(s.inner_lr, s.momentum, s.weight_decay_rate)
         if s.optimizer == "sgd"
         else Adam(s.inner_lr, s.beta1, weight_decay_rate=s.weight_decay_rate)
     )
+    if s.algorithm == "maml":
+        check_maml(optimizer)
+    if s.algorithm == "imaml":
+        check_imaml(optimizer, loops)
     train, watched, test, note = _tasks(s, training)
     model = build_model(s, test.input_shape)
     experiment = Experiment(s, model, optimizer, loops, train, watched, test, note)
@@ -94,16 +106,30 @@ def build(settings: Settings, training: bool = True) -> Experiment:
         _check_memory(s, model)
         if model.gpu:
             model.gpu.check_memory(s.inner_steps, s.meta_batch, s.inner_batch)
-        loops.sample(train, 0)
+        if s.algorithm in ("reptile", "joint"):
+            loops.sample(train, 0)
+        else:
+            loops.sample_tail(train, 0)
     experiment.protocol(1, s.seed)
     return experiment
+
+
+def _outer(s: Settings) -> Optimizer | None:
+    """What moves theta, other than epsilon."""
+    try:
+        if s.outer == "sgd":
+            return SGD(s.outer_lr or 1.0, s.outer_momentum)
+        return Adam(s.outer_lr or 0.001, s.outer_beta1) if s.outer == "adam" else None
+    except InputError as error:
+        raise InputError(f"the outer {error}") from None
 
 
 def _check_memory(s: Settings, model: Model) -> None:
     """`InputError` if a meta-batch does not fit into this machine's memory."""
     examples = s.inner_steps * s.inner_batch * prod(model.input_shape)
-    moments = 2 if s.optimizer == "adam" and s.beta1 else 1
-    task = (2 * examples + (2 + moments) * model.size) * model.dtype.itemsize
+    vectors = 4 if s.optimizer == "adam" and s.beta1 else 3
+    vectors += s.inner_steps - 1 if s.algorithm == "maml" else 0  # where each step began
+    task = (2 * examples + vectors * model.size) * model.dtype.itemsize
     memory = _memory()
     needed = s.meta_batch * task
     if needed > memory:

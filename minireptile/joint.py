@@ -22,8 +22,8 @@ def joint(
 ) -> Iterator[Snapshot]:
     """Train theta on the average gradient; the signature and what is yielded are `reptile`'s.
 
-    The optimizer acts on theta itself, so `loops.epsilon`, `epsilon_final` and `state` do not
-    matter.
+    The optimizer acts on theta itself, so `loops.epsilon`, `epsilon_final`, `state` and `outer` do
+    not matter.
     """
     run = start or begin(model, optimizer, loops)
     pooled = replace(loops, meta_batch=loops.meta_batch * loops.inner_steps, inner_steps=1)

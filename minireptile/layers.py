@@ -1,8 +1,9 @@
 """The layers: records that know shapes and parameters, and which kernels to call.
 
 A layer holds no state. It answers four questions: the shape it makes of its input, its parameters,
-the arrays its forward kernel leaves for the backward one, and how its kernels are called. Shapes
-here leave out the leading (T, B); arrays have them.
+the arrays its forward kernel leaves for the backward one, and how its kernels are called. The last
+two it may answer again for the tangents of a Hessian-vector product. Shapes here leave out the
+leading (T, B); arrays have them.
 """
 
 from __future__ import annotations
@@ -66,6 +67,46 @@ class Layer:
     ) -> None:  # fmt: skip
         """Write dx (unless None) and the parameters' gradients dp, from dy."""
         raise NotImplementedError
+
+    # A layer may lack what follows: then `Model.hvp` takes the complex step. rz is R{z}, the
+    # derivative of z along a direction of the parameters (Pearlmutter, 1994). The tangents come in
+    # the order of forward and backward, then what these were called with and have written. rx and
+    # rdx are None where no layer before has parameters, for then R{x} = 0; a layer without
+    # parameters is not called there.
+
+    def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
+        """Fresh arrays that `forward_r` fills for `backward_r`, and scratch."""
+        return {}
+
+    def forward_r(
+        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
+        y: NDArray, x: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        """Write ry from rx and rp, the direction in the parameters p; rs is `saved_r`."""
+        raise NotImplementedError
+
+    def backward_r(
+        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
+        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
+        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        """Write rdx (unless None) and rdp, the tangents of dx and dp, from rdy."""
+        raise NotImplementedError
+
+
+def has_r(layer: Layer) -> bool:
+    """Whether a layer has `forward_r` and `backward_r`, and they are those of its other passes.
+
+    A class that replaces forward or backward but inherits the R pass has one of another function.
+    """
+    kinds = type(layer).__mro__
+
+    def depth(name: str) -> int:
+        found = (i for i, kind in enumerate(kinds) if name in vars(kind) and kind is not Layer)
+        return next(found, len(kinds))
+
+    second = max(depth("forward_r"), depth("backward_r"))
+    return second <= min(depth("forward"), depth("backward"))
 
 
 @dataclass(frozen=True)
@@ -137,6 +178,31 @@ class Conv2D(Layer):
         dw, db = dp["weight"], dp.get("bias")
         k.conv2d_backward(dx, dw, db, s["cols"], dy, x, p["weight"], *self._geometry(x))
 
+    def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
+        return _second_products(self, T, B, shape, dtype)
+
+    def forward_r(
+        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
+        y: NDArray, x: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        at, cols = self._geometry(x), s["cols"]
+        k.conv2d_forward(ry, cols, x, rp["weight"], rp.get("bias"), *at)
+        if rx is not None:
+            k.conv2d_forward(rs["y"], cols, rx, p["weight"], None, *at)
+            ry += rs["y"]
+
+    def backward_r(
+        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
+        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
+        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        at, cols, rdw = self._geometry(x), s["cols"], rdp["weight"]
+        k.conv2d_backward(rdx, rdw, rdp.get("bias"), cols, rdy, x, p["weight"], *at)
+        if rx is not None and rdx is not None:
+            k.conv2d_backward(rs["x"], rs["weight"], None, cols, dy, rx, rp["weight"], *at)
+            rdw += rs["weight"]
+            rdx += rs["x"]
+
 
 @dataclass(frozen=True)
 class Dense(Layer):
@@ -181,6 +247,30 @@ class Dense(Layer):
     ) -> None:  # fmt: skip
         k.dense_backward(dx, dp["weight"], dp.get("bias"), dy, x, p["weight"])
 
+    def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
+        return _second_products(self, T, B, shape, dtype)
+
+    def forward_r(
+        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
+        y: NDArray, x: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        k.dense_forward(ry, x, rp["weight"], rp.get("bias"))
+        if rx is not None:
+            k.dense_forward(rs["y"], rx, p["weight"], None)
+            ry += rs["y"]
+
+    def backward_r(
+        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
+        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
+        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        rdw = rdp["weight"]
+        k.dense_backward(rdx, rdw, rdp.get("bias"), rdy, x, p["weight"])
+        if rx is not None and rdx is not None:
+            k.dense_backward(rs["x"], rs["weight"], None, dy, rx, rp["weight"])
+            rdw += rs["weight"]
+            rdx += rs["x"]
+
 
 @dataclass(frozen=True)
 class BatchNorm(Layer):
@@ -217,6 +307,31 @@ class BatchNorm(Layer):
         dx = np.empty_like(x) if dx is None else dx  # only where it is the first layer
         k.batchnorm_backward(dx, dp["gamma"], dp["beta"], dy, x, s["mean"], s["rstd"], p["gamma"])
 
+    def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
+        return self.saved(T, B, shape, dtype)
+
+    def forward_r(
+        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
+        y: NDArray, x: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        rx = np.zeros_like(x) if rx is None else rx  # only where it is the first layer
+        k.batchnorm_forward_r(
+            ry, rs["mean"], rs["rstd"], rx, rp["gamma"], rp["beta"],
+            x, s["mean"], s["rstd"], p["gamma"],
+        )  # fmt: skip
+
+    def backward_r(
+        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
+        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
+        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        rx = np.zeros_like(x) if rx is None else rx
+        rdx = np.empty_like(x) if rdx is None else rdx
+        k.batchnorm_backward_r(
+            rdx, rdp["gamma"], rdp["beta"], rdy, rx, rs["mean"], rs["rstd"], rp["gamma"],
+            dp["gamma"], dp["beta"], dy, x, s["mean"], s["rstd"], p["gamma"],
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class ReLU(Layer):
@@ -232,6 +347,19 @@ class ReLU(Layer):
         if dx is not None:
             k.relu_backward(dx, dy, x)
 
+    def forward_r(
+        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
+        y: NDArray, x: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        k.relu_backward(ry, rx, x)
+
+    def backward_r(
+        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
+        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
+        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        k.relu_backward(rdx, rdy, x)
+
 
 @dataclass(frozen=True)
 class Tanh(Layer):
@@ -246,6 +374,19 @@ class Tanh(Layer):
     ) -> None:  # fmt: skip
         if dx is not None:
             k.tanh_backward(dx, dy, y)
+
+    def forward_r(
+        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
+        y: NDArray, x: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        k.tanh_backward(ry, rx, y)
+
+    def backward_r(
+        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
+        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
+        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        k.tanh_backward_r(rdx, rdy, ry, dy, y)
 
 
 @dataclass(frozen=True)
@@ -293,6 +434,19 @@ class MaxPool(Layer):
         if dx is not None:
             k.maxpool_backward(dx, dy, s["winner"], *self._geometry(x))
 
+    def forward_r(
+        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
+        y: NDArray, x: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        k.maxpool_forward_r(ry, rx, s["winner"], *self._geometry(x))
+
+    def backward_r(
+        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
+        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
+        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        k.maxpool_backward(rdx, rdy, s["winner"], *self._geometry(x))
+
 
 @dataclass(frozen=True)
 class Flatten(Layer):
@@ -311,9 +465,33 @@ class Flatten(Layer):
         if dx is not None:
             dx[...] = dy.reshape(dx.shape)
 
+    def forward_r(
+        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
+        y: NDArray, x: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        assert rx is not None
+        ry[...] = rx.reshape(ry.shape)
+
+    def backward_r(
+        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
+        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
+        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        assert rdx is not None
+        rdx[...] = rdy.reshape(rdx.shape)
+
 
 def _bias(wanted: bool, n: int, init: str, fan_in: int, fan_out: int) -> dict[str, Param]:
     return {"bias": Param((n,), init, fan_in, fan_out)} if wanted else {}
+
+
+def _second_products(
+    layer: Layer, T: int, B: int, shape: Shape, dtype: DTypeLike
+) -> dict[str, NDArray]:
+    """Room for the second of the two products that ry, rdx and rdw of x w are the sum of."""
+    arrays = {"y": (B, *layer.out_shape(shape)), "x": (B, *shape)}
+    arrays["weight"] = layer.params(shape)["weight"].shape
+    return {name: np.empty((T, *array), dtype) for name, array in arrays.items()}
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
 from .model import Model
-from .optim import POLICIES, Optimizer, State
-from .tasks.base import Tasks, sample
+from .optim import OUTER, POLICIES, SGD, Adam, Optimizer, State
+from .rng import Stream, generator
+from .tasks.base import Tasks, minibatches, sample
 from .tasks.images import FewShot, sample_indices
+
+TAILS = ("shared", "separate")
+
+
+class TailBatches(NamedTuple):
+    """The mini-batches of an iteration, the last of the k, the tail, apart."""
+
+    x: NDArray  # (k - 1, T, B, ...)
+    y: NDArray  # (k - 1, T, B) or (k - 1, T, B, n_out)
+    tail_x: NDArray  # (T, B', ...)
+    tail_y: NDArray  # (T, B') or (T, B', n_out)
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,21 @@ class Loops:
         averaged after. "fresh": each task starts from zero.
     seed : int
         Of the tasks and the initial parameters.
+    tail : {"shared", "separate"}
+        FOMAML, MAML and iMAML judge theta by the last of the k mini-batches, the tail. "shared": it
+        is drawn as the others are, from the same examples. "separate": it is all the examples
+        that were held out.
+    tail_shots : int
+        Examples of each class held out for a separate tail, of the train_shots.
+    prox : float
+        iMAML's lambda, the weight of lambda / 2 |phi - theta|^2 in the inner loop.
+    cg_steps : int
+        iMAML's steps of conjugate gradients, at most.
+    cg_tolerance : float
+        The relative residual that they must reach; 0: take cg_steps of them and ask no more.
+    outer : SGD, Adam or None
+        What moves theta, with the negative update as a gradient; epsilon scales its step. None:
+        theta + epsilon update, as in the paper.
     """
 
     iterations: int
@@ -53,11 +80,18 @@ class Loops:
     replacement: bool = False
     state: str = "mean"
     seed: int = 0
+    tail: str = "shared"
+    tail_shots: int = 5
+    prox: float = 1.0
+    cg_steps: int = 5
+    cg_tolerance: float = 0.0
+    outer: Optimizer | None = None
 
     def __post_init__(self) -> None:
         if self.iterations < 0:
             raise InputError(f"iterations must not be negative, and is {self.iterations}")
-        for name in ("meta_batch", "inner_steps", "inner_batch", "train_shots"):
+        counts = "meta_batch", "inner_steps", "inner_batch", "train_shots", "tail_shots", "cg_steps"
+        for name in counts:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("epsilon", "epsilon_final"):
@@ -65,15 +99,60 @@ class Loops:
                 raise InputError(f"{name} must be a finite number, not {getattr(self, name)}")
         if self.state not in POLICIES:
             raise InputError(f"state must be one of {', '.join(POLICIES)}, not {self.state!r}")
+        if self.tail not in TAILS:
+            raise InputError(f"tail must be one of {', '.join(TAILS)}, not {self.tail!r}")
+        if self.tail == "separate" and self.tail_shots >= self.train_shots:
+            raise InputError(
+                f"a separate tail of {self.tail_shots} examples a class leaves none of "
+                f"{self.train_shots} to adapt on: lower tail_shots or raise train_shots"
+            )
+        if not 0 < self.prox < np.inf:
+            raise InputError(f"prox, iMAML's lambda, must be positive, not {self.prox}")
+        if not 0 <= self.cg_tolerance < 1:
+            raise InputError(f"cg_tolerance must lie in [0, 1), not {self.cg_tolerance}")
+        if isinstance(self.outer, dict):  # from dataclasses.asdict, by way of JSON
+            kind = Adam if "beta1" in self.outer else SGD
+            object.__setattr__(self, "outer", kind(**self.outer))
+        if not isinstance(self.outer, SGD | Adam | None):
+            raise InputError(f"outer must be SGD(...), Adam(...) or None, not {self.outer!r}")
 
     def epsilon_at(self, iteration: int) -> float:
         """The outer step size of an iteration (supervised_reptile/train.py:54-55)."""
         done = iteration / self.iterations
         return done * self.epsilon_final + (1 - done) * self.epsilon
 
+    def step(self, run: Snapshot, update: NDArray) -> tuple[NDArray, State]:
+        """theta + epsilon update, (P,), and what the outer optimizer keeps, if there is one.
+
+        With one, the update is what its step on the gradient -update adds to theta.
+        """
+        kept: State = {}
+        if self.outer:
+            kept = {n: array.copy() for n, array in run.state.items() if n.startswith(OUTER)}
+            theta = run.theta * self.outer.weight_decay_rate
+            self.outer.step(theta, -update, {n.removeprefix(OUTER): a for n, a in kept.items()})
+            update = theta - run.theta
+        return run.theta + self.epsilon_at(run.iteration) * update, kept
+
     def sample(self, tasks: Tasks, iteration: int) -> tuple[NDArray, NDArray]:
         """The mini-batches of an iteration: x (k, T, B, ...), y (k, T, B) or (k, T, B, n_out)."""
         return sample(tasks, self.seed, iteration, **self._sizes())
+
+    def sample_tail(self, tasks: Tasks, iteration: int) -> TailBatches:
+        """The same with the tail apart; if separate, from examples that the others do not have."""
+        if self.tail == "shared":
+            x, y = self.sample(tasks, iteration)
+            return TailBatches(x[:-1], y[:-1], x[-1], y[-1])
+        drawn = []
+        for t in range(self.meta_batch):
+            rng = generator(self.seed, Stream.TRAIN, iteration, t)
+            task = tasks.draw(rng, self.train_shots, 0)
+            x, y, held = task.support_x, task.support_y, held_out(task.support_y, self.tail_shots)
+            steps, batch, rest = self.inner_steps - 1, self.inner_batch, np.flatnonzero(~held)
+            i = rest[minibatches(rng, len(rest), steps, batch, self.replacement)]
+            drawn.append((x[i], y[i], x[held], y[held]))
+        xs, ys, tail_xs, tail_ys = zip(*drawn, strict=True)
+        return TailBatches(np.stack(xs, 1), np.stack(ys, 1), np.stack(tail_xs), np.stack(tail_ys))
 
     def sample_indices(self, tasks: FewShot, iteration: int) -> tuple[NDArray, NDArray]:
         """The same mini-batches, x as numbers of images: (k, T, B), and y (k, T, B)."""
@@ -89,6 +168,15 @@ class Loops:
         }
 
 
+def held_out(y: NDArray, shots: int) -> NDArray[np.bool_]:
+    """Marks the last `shots` examples of each class of y (n,), or of all where y is (n, n_out)."""
+    held = np.zeros(len(y), bool)
+    classes = [np.flatnonzero(y == c) for c in np.unique(y)] if y.ndim == 1 else [np.arange(len(y))]
+    for examples in classes:
+        held[examples[-shots:]] = True
+    return held
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A run between two outer iterations: all that is needed to continue it.
@@ -99,7 +187,8 @@ class Snapshot:
         Outer iterations done.
     theta : (P,)
     state : dict of arrays (P,) or scalars
-        The optimizer's shared state; empty for one that keeps none.
+        The optimizer's shared state, empty for one that keeps none; an outer optimizer's too, under
+        names that begin with "outer.".
     loss : (k, T)
         Losses of the iteration just done, before each inner step; (0, 0) before the first.
     """
@@ -113,7 +202,9 @@ class Snapshot:
 def begin(model: Model, optimizer: Optimizer, loops: Loops) -> Snapshot:
     """The run before its first iteration."""
     theta = model.init(loops.seed)
-    return Snapshot(0, theta, optimizer.init(theta), np.empty((0, 0)))
+    outer = loops.outer.init(theta) if loops.outer else {}
+    state = optimizer.init(theta) | {OUTER + name: array for name, array in outer.items()}
+    return Snapshot(0, theta, state, np.empty((0, 0)))
 
 
 def check_finite(run: Snapshot) -> Snapshot:

@@ -7,6 +7,7 @@ The chain rule that `Model.loss_and_grad` follows is derived in kernels/loss_and
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from math import prod
 from typing import Any, NamedTuple
@@ -19,11 +20,12 @@ from .compiled import Compiled, compiled_calls
 from .errors import InputError
 from .gpu import OnDevice, on_device
 from .initialisers import INITIALISERS
-from .layers import Layer, Param, Shape
+from .layers import Layer, Param, Shape, has_r
 from .rng import Stream, generator
 
 LOSSES = ("softmax_cross_entropy", "squared_error")
 REDUCTIONS = ("mean", "sum")
+HVP_METHODS = ("auto", "r", "complex")
 COMPLEX_STEP = 1e-20
 
 
@@ -46,7 +48,8 @@ class Step(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """The arrays of one (T, B, dtype): each layer's output, its gradient, and what it saves."""
+    """The arrays of one (T, B, dtype): each layer's output, its gradient, and what it saves; or
+    the tangents of these."""
 
     y: list[NDArray]
     dy: list[NDArray]
@@ -148,6 +151,7 @@ class Model:
         self.gpu: OnDevice | None = on_device(self)
         self.compiled: Compiled | OnDevice | None = self.gpu or compiled_calls(self)
         self._workspaces: dict[tuple, Workspace] = {}
+        self._warned = False
 
     def __repr__(self) -> str:
         rows = [f"  {s.name}: {s.in_shape} -> {s.out_shape}" for s in self.plan]
@@ -243,27 +247,122 @@ class Model:
             step.layer.backward(self.kernels, dx_i, dp, ws.dy[i], x_i, ws.y[i], p, ws.saved[i])
         return loss, grad
 
-    def hvp(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
-        """The Hessian of the loss times v, exact to rounding: Im grad(phi + i h v) / h.
-
-        The kernels are analytic, so a complex step has no subtraction error and h can be 1e-20.
-        Source: Squire & Trapp, SIAM Review 1998. Computed in double precision by the NumPy kernels.
+    def hvp(
+        self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray, method: str = "auto"
+    ) -> NDArray:
+        """The Hessian of the loss times v, exact to rounding.
 
         Parameters
         ----------
         phi, v : (T, P), or (P,)
         x, y : as in `loss_and_grad`
+        method : {"auto", "r", "complex"}
+            "r", the R pass: R{grad}, the derivative of the gradient along v, from tangents that
+            every layer propagates forward and backward, by the model's kernels in phi's type
+            (Pearlmutter, Neural Computation 1994). "complex", the complex step: Im grad(phi + i h
+            v) / h, in double precision by the NumPy kernels; these are analytic, so nothing is
+            subtracted and h can be 1e-20 (Squire & Trapp, SIAM Review 1998). "auto": the R pass,
+            or the complex step, with a warning, if a layer has no R pass.
 
         Returns
         -------
         (T, P), or (P,), in phi's type
+
+        Raises
+        ------
+        InputError
+            As `loss_and_grad`; if v has not phi's shape; if the method cannot be used.
         """
+        if method not in HVP_METHODS:
+            raise InputError(f"method must be one of {', '.join(HVP_METHODS)}, not {method!r}")
         if np.shape(v) != np.shape(phi):
             raise InputError(f"v must have phi's shape {np.shape(phi)}, not {np.shape(v)}")
-        reference = self if self.backend == "numpy" else self.on("numpy")
+        on_device = self.gpu is not None and self.gpu.device.owns(phi)
+        if self.gpu is not None:
+            device = self.gpu.device
+            phi, x, y, v = (device.read(a) if device.owns(a) else a for a in (phi, x, y, v))
+        walk = self._hvp_r if method != "complex" and self._has_r(method) else self._hvp_complex
+        hv = walk(phi, x, y, v)
+        return self.gpu.device.upload(hv) if self.gpu is not None and on_device else hv
+
+    def _hvp_r(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
+        # Only NumPy's kernels know complex numbers.
+        model = self if phi.dtype.kind == "f" else self._on_numpy()
+        single, phi, x = model.checked(phi, x)
+        y = np.asarray(y)[None] if single else np.asarray(y)
+        y = model.checked_targets(y, x, phi.dtype)
+        # As a GPU's kernels called from the host want them: vectors that are nobody's part, int64.
+        phi, v = np.array(phi), np.array(v, phi.dtype).reshape(phi.shape)
+        hv = model.gradients_r(phi, x, y.astype(np.int64) if y.dtype.kind in "iu" else y, v)
+        return hv[0] if single else hv
+
+    def _hvp_complex(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
+        if phi.dtype.kind == "c":
+            raise InputError(f"the complex step needs a real phi, not {phi.dtype}")
         stepped = phi + 1j * COMPLEX_STEP * np.asarray(v, np.float64)
-        _, grad = reference.loss_and_grad(stepped, x, y)
+        _, grad = self._on_numpy().loss_and_grad(stepped, x, y)
         return (grad.imag / COMPLEX_STEP).astype(phi.dtype)
+
+    def gradients_r(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
+        """`hvp` by the R pass for checked arrays with a task axis, layer by layer.
+
+        Tangents start at the first layer with parameters: nothing before it depends on phi.
+        """
+        T, B = x.shape[:2]
+        k, scale = self.kernels, 1 / B if self.reduction == "mean" else 1.0
+        ws, rws = (self._workspace(T, B, phi.dtype, r) for r in (False, True))
+        loss, grad, hv = np.empty(T, phi.dtype), np.empty_like(phi), np.empty_like(phi)
+        first = self._first
+        if first == len(self.plan):
+            return hv  # (T, 0)
+        steps = list(enumerate(self.plan))[first:]
+        # Layer i makes xs[i + 1] of xs[i].
+        nothing: list[Any] = [None]
+        xs, dxs = [x, *ws.y], nothing + ws.dy
+        rxs, rdxs = nothing + rws.y, nothing + rws.dy
+        rxs[first] = dxs[first] = rdxs[first] = None
+        views = {
+            i: [_views(vector, step.slots) for vector in (phi, v, grad, hv)] for i, step in steps
+        }
+
+        self._forward(ws, phi, x)
+        for i, step in steps:
+            p, rp, _, _ = views[i]
+            values = xs[i + 1], xs[i], p, ws.saved[i]
+            step.layer.forward_r(k, rxs[i + 1], rxs[i], rp, rws.saved[i], *values)
+        getattr(k, self.loss)(loss, dxs[-1], xs[-1], y, scale)
+        getattr(k, f"{self.loss}_r")(rdxs[-1], rxs[-1], xs[-1], scale)
+        for i, step in reversed(steps):
+            p, rp, dp, rdp = views[i]
+            values = xs[i], xs[i + 1], p, ws.saved[i]
+            tangents = rdxs[i + 1], rxs[i], rxs[i + 1], rp, rws.saved[i]
+            step.layer.backward(k, dxs[i], dp, dxs[i + 1], *values)
+            step.layer.backward_r(k, rdxs[i], rdp, *tangents, dp, dxs[i + 1], *values)
+        return hv
+
+    @property
+    def _first(self) -> int:
+        """The first layer with parameters; the number of layers if there is none."""
+        return next((i for i, step in enumerate(self.plan) if step.slots), len(self.plan))
+
+    def _has_r(self, method: str) -> bool:
+        """Whether there is an R pass; `InputError` if not and it was asked for, or a warning."""
+        lacking = [step.name for step in self.plan[self._first :] if not has_r(step.layer)]
+        if not lacking:
+            return True
+        reason = f"{', '.join(lacking)}: no R pass, which is forward_r and backward_r of its own"
+        if method == "r":
+            raise InputError(f'{reason}; write them, or use method="complex"')
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{reason}, so Hessian-vector products take the complex step, slower and in NumPy",
+                stacklevel=3,
+            )
+        return False
+
+    def _on_numpy(self) -> Model:
+        return self if self.backend == "numpy" else self.on("numpy")
 
     def on(self, backend: str) -> Model:
         """The same model on another backend."""
@@ -278,15 +377,18 @@ class Model:
             step.layer.forward(self.kernels, y, x, _views(phi, step.slots), saved)
             x = y
 
-    def _workspace(self, T: int, B: int, dtype: np.dtype) -> Workspace:
-        key = (T, B, dtype)
+    def _workspace(self, T: int, B: int, dtype: np.dtype, r: bool = False) -> Workspace:
+        key = (T, B, dtype, r)
         if key not in self._workspaces:
-            if len(self._workspaces) == 4:  # training and evaluation take turns with a few shapes
+            if len(self._workspaces) == 8:  # training and evaluation take turns with a few shapes
                 self._workspaces.pop(next(iter(self._workspaces)))
             self._workspaces[key] = Workspace(
                 [np.empty((T, B, *step.out_shape), dtype) for step in self.plan],
                 [np.empty((T, B, *step.out_shape), dtype) for step in self.plan],
-                [step.layer.saved(T, B, step.in_shape, dtype) for step in self.plan],
+                [
+                    (step.layer.saved_r if r else step.layer.saved)(T, B, step.in_shape, dtype)
+                    for step in self.plan
+                ],
             )
         return self._workspaces[key]
 

@@ -17,6 +17,7 @@ from .errors import InputError
 State = dict[str, NDArray]
 
 POLICIES = ("carry", "mean", "fresh")
+OUTER = "outer."  # the outer optimizer's arrays lie beside the inner one's under such names
 
 NUMPY = kernels("numpy")
 
@@ -93,7 +94,8 @@ Optimizer = SGD | Adam
 
 def spread(shared: State, tasks: int) -> State:
     """The state that each of several parallel tasks starts from: copies of the shared one."""
-    return {name: np.repeat(array[None], tasks, axis=0) for name, array in shared.items()}
+    inner = {name: array for name, array in shared.items() if not name.startswith(OUTER)}
+    return {name: np.repeat(array[None], tasks, axis=0) for name, array in inner.items()}
 
 
 def merge(states: State) -> State:
@@ -102,6 +104,25 @@ def merge(states: State) -> State:
         name: np.asarray(array[0]) if array.dtype.kind == "i" else array.mean(0)
         for name, array in states.items()
     }
+
+
+def hand_out(
+    optimizer: Optimizer, phi: NDArray, shared: State, policy: str
+) -> list[tuple[slice, State]]:
+    """Which tasks of phi (T, P) run side by side, and the state that they start from, in turn.
+
+    "carry" hands the same state to one task after another; otherwise all run at once, from copies
+    of the shared one ("mean") or from nothing ("fresh").
+    """
+    if policy == "carry":
+        state = spread(shared, 1)
+        return [(slice(t, t + 1), state) for t in range(len(phi))]
+    return [(slice(None), spread(shared, len(phi)) if policy == "mean" else optimizer.init(phi))]
+
+
+def take_back(lots: list[tuple[slice, State]], shared: State, policy: str) -> State:
+    """The state to share from now on, when the tasks of `hand_out` have run."""
+    return shared if policy == "fresh" else merge(lots[-1][1])
 
 
 def _with_task_axis(phi: NDArray, grad: NDArray, state: State) -> tuple[NDArray, NDArray, State]:

@@ -118,17 +118,32 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def defaults(dataset: str, way: int, shot: int) -> dict[str, Any]:
+# For those whose meta-gradient is of the loss after the inner steps: SGD inside, which can be
+# differentiated, and Adam outside, as in their papers.
+_RELATIVES: dict[str, dict[str, Any]] = {
+    "fomaml": {"outer": "adam"},
+    "maml": {"outer": "adam", "optimizer": "sgd", "inner_lr": 0.1},
+    "imaml": {"outer": "adam", "optimizer": "sgd", "inner_lr": 0.01, "prox": 100.0},
+}
+_RELATIVES_ON_SINE: dict[str, dict[str, Any]] = {
+    "fomaml": {"outer": "adam", "epsilon": 1.0},
+    "maml": {"outer": "adam", "epsilon": 1.0},
+    "imaml": {"outer": "adam", "epsilon": 1.0, "prox": 90.0},
+}
+
+
+def defaults(dataset: str, way: int, shot: int, algorithm: str = "reptile") -> dict[str, Any]:
     """The values of a run for which no preset was named.
 
     Those of the nearest preset, but with the tasks of a meta-batch in parallel, the loss as a mean,
-    and few enough iterations for a first look.
+    and few enough iterations for a first look; and of Reptile's relatives, what they need.
     """
     if dataset == "sine":
-        return dict(PRESETS["sine"])
+        return {**PRESETS["sine"], **_RELATIVES_ON_SINE.get(algorithm, {})}
     kind = "miniimagenet" if dataset == "miniimagenet" else "omniglot"
     ways = 20 if way >= 20 and kind == "omniglot" else 5
     nearest = PRESETS[f"{kind}-{ways}way-{5 if shot >= 5 else 1}shot"]
     split = {"omniglot": "random", "miniimagenet": "folders"}.get(dataset, "")
     parallel = {"state": "mean", "reduction": "mean", "iterations": 6000}
-    return {**nearest, **parallel, "dataset": dataset, "split": split, "way": way, "shot": shot}
+    task = {"dataset": dataset, "split": split, "way": way, "shot": shot}
+    return {**nearest, **parallel, **_RELATIVES.get(algorithm, {}), **task}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .compiled import MODES
 from .loops import Loops, Snapshot, begin, check_finite
 from .model import Model
-from .optim import Optimizer, State, merge, spread
+from .optim import Optimizer, State, hand_out, take_back
 from .tasks.base import Tasks
 
 
@@ -27,15 +27,15 @@ def reptile(
     """Learn an initialisation; yields the run after every outer iteration, to be looked at, saved
     or broken off. `start` continues a run bit for bit."""
     run = start or begin(model, optimizer, loops)
-    if model.gpu and type(optimizer) in MODES:                             # the same, all on a GPU
+    if model.gpu and type(optimizer) in MODES and loops.outer is None:     # the same, all on a GPU
         yield from model.gpu.reptile(tasks, optimizer, loops, run)
         return
     for it in range(run.iteration, loops.iterations):                      # the outer loop
         x, y = loops.sample(tasks, it)                                     # x (k, T, B, ...)
         phi = np.repeat(run.theta[None], loops.meta_batch, axis=0)         # T copies of theta
         loss, state = adapt_tasks(model, phi, x, y, optimizer, run.state, loops.state)
-        theta = run.theta + loops.epsilon_at(it) * (phi.mean(0) - run.theta)
-        run = check_finite(Snapshot(it + 1, theta, state, loss))
+        theta, outer = loops.step(run, phi.mean(0) - run.theta)            # theta + epsilon update
+        run = check_finite(Snapshot(it + 1, theta, {**state, **outer}, loss))
         yield run
 
 
@@ -63,11 +63,7 @@ def adapt_tasks(
 ) -> tuple[NDArray, State]:
     """`adapt` every task from the optimizer state that the policy gives it. Returns the losses
     (k, T) and the state to share from now on."""
-    if policy == "carry":                                                  # one task after another
-        state = spread(shared, 1)
-        tasks = [slice(t, t + 1) for t in range(len(phi))]
-        losses = [adapt(model, phi[t], x[:, t], y[:, t], optimizer, state) for t in tasks]
-        return np.concatenate(losses, axis=1), merge(state)
-    state = spread(shared, len(phi)) if policy == "mean" else optimizer.init(phi)
-    loss = adapt(model, phi, x, y, optimizer, state)                       # all tasks at once
-    return loss, merge(state) if policy == "mean" else shared
+    lots = hand_out(optimizer, phi, shared, policy)
+    losses = [adapt(model, phi[t], x[:, t], y[:, t], optimizer, state) for t, state in lots]
+    loss = np.concatenate(losses, axis=1) if len(losses) > 1 else losses[0]
+    return loss, take_back(lots, shared, policy)

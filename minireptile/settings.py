@@ -12,10 +12,12 @@ from typing import Any
 
 from .backend import BACKENDS, BY_SPEED, fastest
 from .errors import InputError
+from .loops import TAILS
 from .optim import POLICIES
 
 DATASETS = ("sine", "glyphs", "omniglot", "miniimagenet", "folder")
-ALGORITHMS = ("reptile", "joint")
+ALGORITHMS = ("reptile", "joint", "fomaml", "maml", "imaml")
+OUTERS = ("plain", "sgd", "adam")
 CHOICES = ("auto", *BACKENDS)
 
 
@@ -50,6 +52,16 @@ class Settings:
     replacement: bool = _option(False, "draw every mini-batch anew instead of dealing them out")
     state: str = _option("mean", "the optimizer's state between tasks", POLICIES)
     seed: int = _option(0, "of the tasks, the split and the initial parameters")
+
+    tail: str = _option("shared", "fomaml, maml, imaml: where the last mini-batch is from", TAILS)
+    tail_shots: int = _option(5, "of the train-shots, those that a separate tail keeps to itself")
+    prox: float = _option(1.0, "imaml: weight of half the squared distance to theta, lambda")
+    cg_steps: int = _option(5, "imaml: steps of conjugate gradients, at most")
+    cg_tolerance: float = _option(0.0, "imaml: relative residual to reach, or else stop; 0: any")
+    outer: str = _option("plain", "what moves theta; plain: by epsilon times the update", OUTERS)
+    outer_lr: float = _option(0.0, "its rate, times epsilon; 0: 1 for sgd, 0.001 for adam")
+    outer_momentum: float = _option(0.0, "of an outer SGD")
+    outer_beta1: float = _option(0.9, "of an outer Adam")
 
     optimizer: str = _option("adam", "the inner optimizer", ("adam", "sgd"))
     inner_lr: float = _option(0.001, "inner learning rate, alpha")

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minireptile import SGD, Adam
 from minireptile.backend import fastest
 from minireptile.cli import main, parser, settings_from
+from minireptile.experiment import build
 from minireptile.presets import PRESETS
-from minireptile.settings import Settings
+from minireptile.settings import Settings, from_json
 
 TINY = [
     "--iterations", "3", "--filters", "4", "--meta-batch", "2", "--inner-batch", "5",
@@ -91,6 +93,75 @@ def test_training_on_glyphs_end_to_end(tmp_path: Path, capsys: pytest.CaptureFix
     assert "of unseen classes of glyphs" in capsys.readouterr().out
 
 
+RELATIVES = pytest.mark.parametrize("algorithm", ["fomaml", "maml", "imaml"])
+
+
+@RELATIVES
+@pytest.mark.parametrize("dataset", ["sine", "glyphs", "omniglot", "miniimagenet", "folder"])
+def test_reptiles_relatives_have_defaults(dataset: str, algorithm: str) -> None:
+    made = settings(dataset, "--algorithm", algorithm)
+    assert (made.algorithm, made.outer) == (algorithm, "adam")
+    inner = "adam" if algorithm == "fomaml" and dataset != "sine" else "sgd"
+    assert made.optimizer == inner
+    assert settings(dataset, "--algorithm", algorithm, "--outer", "plain").outer == "plain"
+    assert settings(dataset).outer == settings(dataset, "--algorithm", "joint").outer == "plain"
+
+
+@RELATIVES
+@pytest.mark.parametrize("dataset", ["sine", "glyphs"])
+def test_training_reptiles_relatives_end_to_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dataset: str, algorithm: str
+) -> None:
+    """And resumed, they go on as if they had never stopped, with the outer optimizer's state."""
+    from minireptile import checkpoint
+
+    tiny = TINY if dataset == "glyphs" else [t for t in TINY if t not in ("--filters", "4")]
+    tail = ["--tail", "separate", "--tail-shots", "3", "--outer-beta1", "0.5"]
+    more = [*tail, *(["--classes", "12"] if dataset == "glyphs" else [])]
+    command = ["train", dataset, "--algorithm", algorithm, *tiny, *more, "--backend", "numpy"]
+    for name in ("whole", "cut"):
+        assert main([*command, "--out", str(tmp_path / name)]) == 0, capsys.readouterr().err
+    whole, settings = checkpoint.load(tmp_path / "whole" / "checkpoint.safetensors")
+    assert {"outer.m", "outer.v", "outer.t"} <= whole.state.keys()
+    assert (settings.tail, settings.tail_shots, settings.outer_beta1) == ("separate", 3, 0.5)
+
+    experiment = build(settings)
+    for run in experiment.run():
+        if run.iteration == 1:
+            break
+    checkpoint.save(tmp_path / "cut" / "checkpoint.safetensors", run, settings)
+    assert main(["resume", str(tmp_path / "cut")]) == 0
+    cut, _ = checkpoint.load(tmp_path / "cut" / "checkpoint.safetensors")
+    assert cut.iteration == whole.iteration == 3
+    assert cut.theta.tobytes() == whole.theta.tobytes()
+    assert all(cut.state[n].tobytes() == a.tobytes() for n, a in whole.state.items())
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "cut"), "--tasks", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tasks"] == 2
+
+
+def test_settings_from_before_the_relatives_can_be_read() -> None:
+    older = json.loads(settings("sine").to_json())
+    newer = ("tail", "tail_shots", "prox", "cg_steps", "cg_tolerance", "outer", "outer_lr",
+             "outer_momentum", "outer_beta1")  # fmt: skip
+    for name in newer:
+        del older[name]
+    read = from_json(json.dumps(older))
+    assert read == settings("sine")
+    assert build(read).loops.outer is None
+
+
+def test_the_outer_optimizer_that_is_asked_for() -> None:
+    for given, outer in (
+        (["--outer", "plain"], None),
+        (["--outer", "sgd"], SGD(1.0)),
+        (["--outer", "sgd", "--outer-lr", "0.5", "--outer-momentum", "0.9"], SGD(0.5, 0.9)),
+        (["--outer", "adam"], Adam(0.001, 0.9)),
+        (["--outer", "adam", "--outer-lr", "0.01", "--outer-beta1", "0.0"], Adam(0.01, 0.0)),
+    ):
+        assert build(settings("sine", *given)).loops.outer == outer
+
+
 def picture_folder(folder: Path, classes: int, images: int) -> Path:
     rng = np.random.default_rng(0)
     for c in range(classes):
@@ -152,6 +223,8 @@ def test_a_run_can_change_its_backend(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--out", str(tmp_path / "run")]
     tiny = ["train", "glyphs", *TINY, "--classes", "12", *out]
+    maml, imaml = (["train", "sine", "--algorithm", name, *out] for name in ("maml", "imaml"))
+    separate = ["--algorithm", "fomaml", "--tail", "separate", "--tail-shots", "9"]
     for arguments, words in (
         ([], "COMMAND"),
         (["fly"], "invalid choice"),
@@ -167,6 +240,19 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["train", "sine", "--seed", "-1", *out], "seed must be between"),
         (["train", "sine", "--checkpoint-every", "0", *out], "--checkpoint-every must be"),
         (["train", "sine", "--train-shots", "51", *out], "shots must be 1 to 50"),
+        (["train", "sine", "--outer", "lion", *out], "invalid choice: 'lion'"),
+        (["train", "sine", "--outer", "sgd", "--outer-lr", "-1", *out], "the outer SGD: lr must"),
+        (["train", "sine", "--outer", "adam", "--outer-beta1", "1", *out], "beta1 must lie in"),
+        (["train", "sine", "--tail", "none", *out], "invalid choice: 'none'"),
+        (["train", "sine", "--tail", "separate", "--tail-shots", "50", *out], "leaves none of 50"),
+        (["train", "sine", "--tail-shots", "0", *out], "tail_shots must be at least 1"),
+        (["train", "sine", "--prox", "0", *out], "prox, iMAML's lambda, must be positive"),
+        (["train", "sine", "--cg-steps", "0", *out], "cg_steps must be at least 1"),
+        (["train", "sine", "--cg-tolerance", "2", *out], "cg_tolerance must lie in"),
+        ([*maml, "--optimizer", "adam"], "of SGD, with or without momentum, and not of Adam"),
+        ([*imaml, "--inner-steps", "1"], "imaml needs inner_steps of at least 2"),
+        ([*imaml, "--weight-decay-rate", "0.9"], "leave it at 1"),
+        ([*imaml, "--inner-lr", "0.5"], "overshoot theta"),
         (["train", "sine", "--network", "omniglot", *out], "go together"),
         (["train", "folder", *out], "needs --data"),
         (["train", "folder", "--data", str(tmp_path / "none"), *out], "none"),
@@ -176,6 +262,7 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         ([*tiny, "--train-shots", "21"], "has 20 images"),
         ([*tiny, "--shot", "20"], "has 20 images"),
         ([*tiny, "--replacement", "--inner-batch", "51"], "lower --inner-batch"),
+        ([*tiny, *separate, "--replacement", "--inner-batch", "6"], "lower --inner-batch"),
         (["resume", str(tmp_path)], "there is no checkpoint"),
         (["check", "Conv9D"], "there is no layer 'Conv9D'"),
     ):

@@ -264,6 +264,49 @@ def batchnorm_calls(draw: st.DrawFn, backward: bool) -> Call:
     )  # fmt: skip
 
 
+def batchnorm_r_call(backward: bool, batch: NDArray, rates: NDArray, eps: float) -> Call:
+    """batch: x, rx, dy and rdy (4, T, B, ..., C); rates: gamma, rgamma and rbeta (3, T, C)."""
+    x, rx, dy, rdy = batch
+    T, c, m, axes = x.shape[0], x.shape[-1], prod(x.shape[1:-1]), tuple(range(1, x.ndim - 1))
+
+    def over(a: NDArray) -> NDArray:
+        return a.mean(axes, keepdims=True)
+
+    mean, rmean, rstd = over(x), over(rx), (x.var(axes, keepdims=True) + eps) ** -0.5
+    d, rd = x - mean, rx - rmean
+    rrstd, dgamma, dbeta = -(rstd**3) * over(d * rd), m * over(dy * d * rstd), m * over(dy)
+    given = [a.reshape(T, c) for a in (mean, rstd, rmean, rrstd, dgamma, dbeta)]
+    gamma, rgamma, rbeta = (abs(a).reshape(rstd.shape) for a in rates)
+    # From here on, what terms add up to without their signs.
+    dgamma, dbeta, dy, rdy = abs(dgamma), abs(dbeta), abs(dy), abs(rdy)
+    d, rd = abs(x) + abs(mean), abs(rx) + over(abs(rx))
+    rrstd = rstd**3 * over(d * rd)
+    xhat, rxhat, tilt = d * rstd, rd * rstd + d * rrstd, rgamma * rstd + gamma * rrstd
+    p_gamma, p_rgamma, p_rbeta = map(Parameter, rates)
+    if not backward:
+        ry = gamma * rstd * rd + tilt * d + rbeta
+        written: tuple[Any, ...] = Written(x.shape), Written((T, c)), Written((T, c))
+        read: tuple[Any, ...] = rx, p_rgamma, p_rbeta, x, *given[:2], p_gamma
+        return Call((*written, *read), m, max(largest(a) for a in (ry, rrstd, rx)))
+    rdbeta, rdgamma = m * over(rdy), m * over(rdy * xhat + dy * rxhat)
+    plain = dy + (dbeta + xhat * dgamma) / m
+    tangent = rdy + (rdbeta + rxhat * dgamma + xhat * rdgamma) / m
+    rdx = tilt * plain + gamma * rstd * tangent
+    written = Written(x.shape), Gradient((T, c)), Gradient((T, c))
+    before = Parameter(given[4]), Parameter(given[5]), batch[2]
+    read = batch[3], rx, *given[2:4], p_rgamma, *before, x, *given[:2], p_gamma
+    return Call((*written, *read), m, max(largest(a) for a in (rdx, rdbeta, rdgamma)))
+
+
+@st.composite
+def batchnorm_r_calls(draw: st.DrawFn, backward: bool) -> Call:
+    T, B, c = draw(few), draw(few), draw(few)
+    inner = draw(st.lists(st.integers(1, 4), max_size=2))
+    rng = np.random.default_rng(draw(seeds))
+    batch, rates = uniform(rng, 4, T, B, *inner, c), uniform(rng, 3, T, c)
+    return batchnorm_r_call(backward, batch, rates, draw(st.sampled_from((0.1, 1.0))))
+
+
 @st.composite
 def elementwise_calls(draw: st.DrawFn, inputs: int) -> Call:
     shape = tuple(draw(st.lists(st.integers(1, 4), min_size=2, max_size=5)))
@@ -279,7 +322,14 @@ def tanh_backward_calls(draw: st.DrawFn) -> Call:
 
 
 @st.composite
-def maxpool_calls(draw: st.DrawFn, backward: bool) -> Call:
+def tanh_backward_r_calls(draw: st.DrawFn) -> Call:
+    rdx, rdy, ry, dy, x = draw(elementwise_calls(4)).arguments
+    y = np.tanh(x)
+    return Call((rdx, rdy, ry, dy, y), 1, largest(rdy) + 2 * largest(y, ry, dy))
+
+
+@st.composite
+def maxpool_calls(draw: st.DrawFn, backward: bool, tangent: bool = False) -> Call:
     g = draw(geometries(5))
     T, B, c = (draw(few) for _ in range(3))
     rng = np.random.default_rng(draw(seeds))
@@ -297,6 +347,9 @@ def maxpool_calls(draw: st.DrawFn, backward: bool) -> Call:
             low, high = max(start, 0), min(start + g.kernel[axis], g.in_size[axis])
             tap.append(rng.integers(low, high) - start)
         winner[t, b, o, p, ch] = tap[0] * g.kernel[1] + tap[1]
+    if tangent:
+        rx = uniform(rng, *x)
+        return Call((Written(y), rx, winner, g.kernel, g.stride, g.pad), 1, largest(rx))
     dy = uniform(rng, *y)
     terms = prod(g.kernel)
     return Call((Written(x), dy, winner, g.kernel, g.stride, g.pad), terms, terms * largest(dy))
@@ -313,6 +366,17 @@ def loss_calls(draw: st.DrawFn, labels: bool) -> Call:
     # For a label: log sum_n exp z - z <= 2 max |z| + log n. For a target: n squares.
     size = 2 * largest(out) + n if labels else n * (largest(out) + largest(target)) ** 2
     return Call(arguments, B * n, scale * B * (size + 2))
+
+
+@st.composite
+def loss_r_calls(draw: st.DrawFn, labels: bool) -> Call:
+    T, B, n = (draw(st.integers(1, 4)) for _ in range(3))
+    rng = np.random.default_rng(draw(seeds))
+    out, rout = uniform(rng, 2, T, B, n)
+    scale = draw(st.sampled_from((1 / B, 1.0)))
+    # p is as accurate as its exponent, z less the largest.
+    size = 2 * largest(rout) * (1 + 2 * largest(out) if labels else 1)
+    return Call((Written(out.shape), rout, out, scale), n, scale * size)
 
 
 @st.composite
@@ -348,14 +412,20 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
     "dense_backward": dense_calls(backward=True),
     "batchnorm_forward": batchnorm_calls(backward=False),
     "batchnorm_backward": batchnorm_calls(backward=True),
+    "batchnorm_forward_r": batchnorm_r_calls(backward=False),
+    "batchnorm_backward_r": batchnorm_r_calls(backward=True),
     "relu_forward": elementwise_calls(1),
     "relu_backward": elementwise_calls(2),
     "tanh_forward": elementwise_calls(1),
     "tanh_backward": tanh_backward_calls(),
+    "tanh_backward_r": tanh_backward_r_calls(),
     "maxpool_forward": maxpool_calls(backward=False),
     "maxpool_backward": maxpool_calls(backward=True),
+    "maxpool_forward_r": maxpool_calls(backward=True, tangent=True),
     "softmax_cross_entropy": loss_calls(labels=True),
+    "softmax_cross_entropy_r": loss_r_calls(labels=True),
     "squared_error": loss_calls(labels=False),
+    "squared_error_r": loss_r_calls(labels=False),
     "sgd_step": sgd_calls(),
     "adam_step": adam_calls(),
 }

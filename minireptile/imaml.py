@@ -1,0 +1,112 @@
+"""Implicit MAML: the outer gradient from where the inner loop ends, whatever way it took.
+
+    Rajeswaran, Finn, Kakade & Levine, "Meta-Learning with Implicit Gradients", 2019.
+
+The inner loop minimises the mean loss of its mini-batches plus lambda / 2 |phi - theta|^2
+(`Loops.prox`). At the minimum, by the implicit function theorem, the gradient of the tail's loss by
+theta is (I + H / lambda)^-1 g, which conjugate gradients solve for (kernels/imaml.md). So memory
+does not grow with the steps, and the inner optimizer may be any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from inspect import signature
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError, require
+from .loops import Loops, Snapshot, begin, check_finite
+from .model import Model
+from .optim import SGD, Optimizer, State, hand_out, take_back
+from .tasks.base import Tasks
+
+
+# fmt: off
+def imaml(
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
+) -> Iterator[Snapshot]:
+    """Learn an initialisation; the signature and what is yielded are `reptile`'s. The update is
+    -alpha times the mean meta-gradient, so that epsilon means what it does in `fomaml`."""
+    check(optimizer, loops)
+    run = start or begin(model, optimizer, loops)
+    k, T = loops.inner_steps, loops.meta_batch
+    for it in range(run.iteration, loops.iterations):                      # the outer loop
+        x, y, tail_x, tail_y = loops.sample_tail(tasks, it)                # x (k - 1, T, B, ...)
+        phi = np.repeat(run.theta[None], T, axis=0)                        # T copies of theta
+        loss, grad = np.empty((k, T), phi.dtype), np.empty_like(phi)
+        lots = hand_out(optimizer, phi, run.state, loops.state)
+        for t, state in lots:                                              # all tasks, or each
+            loss[:-1, t] = adapt_near(model, phi[t], x[:, t], y[:, t], optimizer, state, loops.prox)
+        loss[-1], g = model.loss_and_grad(phi, tail_x, tail_y)             # at phi_{k-1}
+        for i in range(T):
+            grad[i] = implicit_grad(model, phi[i], x[:, i], y[:, i], g[i], loops)
+        theta, outer = loops.step(run, -optimizer.lr * grad.mean(0))       # theta + epsilon update
+        state = take_back(lots, run.state, loops.state)
+        run = check_finite(Snapshot(it + 1, theta, {**state, **outer}, loss))
+        yield run
+
+
+def adapt_near(
+    model: Model, phi: NDArray, x: NDArray, y: NDArray, optimizer: Optimizer, state: State,
+    prox: float,
+) -> NDArray:
+    """`adapt` with the gradient of lambda / 2 |phi - theta|^2 added, theta being where phi (T, P)
+    begins. Returns the losses without it, (len(x), T) (kernels/imaml.md, eq. 1)."""
+    theta, losses = phi.copy(), np.empty((len(x), len(phi)), phi.dtype)
+    for j, (x_j, y_j) in enumerate(zip(x, y, strict=True)):                # the inner loop
+        losses[j], grad = model.loss_and_grad(phi, x_j, y_j)
+        optimizer.step(phi, grad + prox * (phi - theta), state, model.kernels)
+    return losses
+
+
+def implicit_grad(
+    model: Model, phi: NDArray, x: NDArray, y: NDArray, g: NDArray, loops: Loops
+) -> NDArray:
+    """Solve (I + H / lambda) z = g for one task, phi and g (P,), with H the mean Hessian of its
+    mini-batches x (k - 1, B, ...), by conjugate gradients in double precision; returns z (P,)."""
+    if not np.isfinite(g).all():                                           # the run has diverged
+        return g
+    linalg = require("scipy.sparse.linalg", "numba")
+    phi = phi.astype(np.float64)
+
+    def product(v: NDArray) -> NDArray:
+        v = v.reshape(phi.shape)
+        hv = sum(model.hvp(phi, x_j, y_j, v) for x_j, y_j in zip(x, y, strict=True)) / len(x)
+        if v @ (v + hv / loops.prox) <= 0:
+            raise InputError(
+                f"imaml met negative curvature, v'(I + H/lambda) v <= 0, so that the inner loop "
+                f"has not come to a minimum: raise --prox above {-(v @ hv) / (v @ v):.3g}, or take "
+                f"more --inner-steps"
+            )
+        return v + hv / loops.prox
+
+    operator = linalg.LinearOperator((model.size, model.size), product, dtype=np.float64)
+    b, tolerance = g.astype(np.float64), max(loops.cg_tolerance, np.finfo(float).eps)
+    name = "rtol" if "rtol" in signature(linalg.cg).parameters else "tol"  # SciPy before 1.12
+    z, failed = linalg.cg(operator, b, maxiter=loops.cg_steps, atol=0.0, **{name: tolerance})
+    if failed and loops.cg_tolerance:
+        raise InputError(
+            f"conjugate gradients did not reach a relative residual of {loops.cg_tolerance:g} in "
+            f"{loops.cg_steps} steps: raise --cg-steps, --cg-tolerance or --prox"
+        )
+    return z
+
+
+def check(optimizer: Optimizer, loops: Loops) -> None:
+    """`InputError` if the inner loop is not one that the theorem is about; loads SciPy."""
+    require("scipy.sparse.linalg", "numba")
+    if loops.inner_steps < 2:
+        raise InputError("imaml needs inner_steps of at least 2: one to adapt, and the tail")
+    if optimizer.weight_decay_rate != 1:
+        raise InputError(
+            f"imaml pulls phi towards theta, and a weight_decay_rate of "
+            f"{optimizer.weight_decay_rate} towards zero: leave it at 1"
+        )
+    bound = 2 * (1 + optimizer.momentum) if isinstance(optimizer, SGD) else np.inf
+    if optimizer.lr * loops.prox >= bound:
+        raise InputError(
+            f"steps of rate {optimizer.lr} overshoot theta when a prox of {loops.prox} pulls "
+            f"towards it: lower --inner-lr or --prox until their product is under {bound}"
+        )

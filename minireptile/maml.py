@@ -1,0 +1,76 @@
+"""MAML, exactly: the gradient of the loss after the inner steps, by theta before them.
+
+    Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation", 2017.
+
+k - 1 inner steps lead from theta to phi_{k-1}, and the tail, the last of the k mini-batches, judges
+it (`Loops.tail`). Its gradient is pulled back through the steps by Hessian-vector products, each at
+the phi_j where the step began: no autograd, and a vector of memory a step (kernels/maml.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .loops import Loops, Snapshot, begin, check_finite
+from .model import Model
+from .optim import SGD, Optimizer, State, hand_out, take_back
+from .reptile import adapt
+from .tasks.base import Tasks
+
+
+# fmt: off
+def maml(
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
+) -> Iterator[Snapshot]:
+    """Learn an initialisation; the signature and what is yielded are `reptile`'s. The update is
+    -alpha times the mean meta-gradient, so that epsilon means what it does in `fomaml`."""
+    check(optimizer)
+    run = start or begin(model, optimizer, loops)
+    k, T = loops.inner_steps, loops.meta_batch
+    for it in range(run.iteration, loops.iterations):                      # the outer loop
+        x, y, tail_x, tail_y = loops.sample_tail(tasks, it)                # x (k - 1, T, B, ...)
+        phi = np.repeat(run.theta[None], T, axis=0)                        # T copies of theta
+        loss, grad = np.empty((k, T), phi.dtype), np.empty_like(phi)
+        lots = hand_out(optimizer, phi, run.state, loops.state)
+        for t, state in lots:                                              # all tasks, or each
+            inner, tail = (x[:, t], y[:, t]), (tail_x[t], tail_y[t])
+            loss[:, t], grad[t] = meta_grad(model, phi[t], *inner, *tail, optimizer, state)
+        theta, outer = loops.step(run, -optimizer.lr * grad.mean(0))       # theta + epsilon update
+        state = take_back(lots, run.state, loops.state)
+        run = check_finite(Snapshot(it + 1, theta, {**state, **outer}, loss))
+        yield run
+
+
+def meta_grad(
+    model: Model, phi: NDArray, x: NDArray, y: NDArray, tail_x: NDArray, tail_y: NDArray,
+    optimizer: Optimizer, state: State,
+) -> tuple[NDArray, NDArray]:
+    """The losses (k, T) of k - 1 inner steps and of the tail, and the gradient (T, P) of the latter
+    by phi (T, P) before the steps (kernels/maml.md, eq. 3 and 4). Updates phi and state in place.
+    x (k - 1, T, B, ...), tail_x (T, B', ...)."""
+    alpha, mu, rho = check(optimizer)
+    path = np.empty((len(x), *phi.shape), phi.dtype)                       # all that grows with k
+    losses = []
+    for j in range(len(x)):                                                # the inner loop
+        path[j] = phi
+        losses += [*adapt(model, phi, x[j : j + 1], y[j : j + 1], optimizer, state)]
+    loss, a = model.loss_and_grad(phi, tail_x, tail_y)                     # dM/dphi at phi_{k-1}
+    c = np.zeros_like(a)                                                   # dM/dvelocity
+    for j in reversed(range(len(x))):                                      # and back
+        c = mu * c - alpha * a
+        a = rho * (a + model.hvp(rho * path[j], x[j], y[j], c))
+    return np.array([*losses, loss]), a
+
+
+def check(optimizer: Optimizer) -> tuple[float, float, float]:
+    """An optimizer's alpha, mu and rho; `InputError` if its steps are not differentiated here."""
+    if not isinstance(optimizer, SGD):
+        raise InputError(
+            f"maml differentiates through the steps of SGD, with or without momentum, and not of "
+            f"{type(optimizer).__name__}: choose --optimizer sgd, or --algorithm fomaml or imaml"
+        )
+    return optimizer.lr, optimizer.momentum, optimizer.weight_decay_rate
