@@ -94,6 +94,10 @@ def calls_of(model: mr.Model, optimizer: Optimizer, T: int, B: int) -> list[Call
         y = rng.integers(0, model.n_out, (T, B))
     _, grad = model.loss_and_grad(phi, x, y)
     optimizer.step(phi, grad, optimizer.init(phi), recorder)
+    # Of a Hessian-vector product, what an inner step does not have.
+    model.kernels = second = Recorder(rng=rng)
+    model.gradients_r(phi, x, y, rng.standard_normal(phi.shape).astype(phi.dtype))
+    recorder.calls += [call for call in second.calls if call.operation.endswith("_r")]
     counted: dict[tuple, Call] = {}
     for call in recorder.calls:
         shapes = tuple(getattr(a, "shape", a) for a in call.arguments.values())
