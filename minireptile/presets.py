@@ -128,7 +128,7 @@ _RELATIVES: dict[str, dict[str, Any]] = {
 _RELATIVES_ON_SINE: dict[str, dict[str, Any]] = {
     "fomaml": {"outer": "adam", "epsilon": 1.0},
     "maml": {"outer": "adam", "epsilon": 1.0},
-    "imaml": {"outer": "adam", "epsilon": 1.0, "prox": 90.0},
+    "imaml": {"outer": "adam", "epsilon": 1.0, "inner_lr": 0.01, "prox": 150.0},
 }
 
 

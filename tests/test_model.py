@@ -311,16 +311,16 @@ def test_hvp_by_central_differences_of_gradients(name: str) -> None:
     np.testing.assert_allclose((ahead - behind) / 2e-6, hv, rtol=0, atol=1e-6 * np.max(abs(hv)))
 
 
-def test_hvp_of_single_precision_is_computed_in_double() -> None:
+def test_the_complex_step_of_single_precision_is_computed_in_double() -> None:
     """A complex64 step would round h v first."""
     model, rng = tiny_model(dtype="float32"), np.random.default_rng(3)
     phi, v = (random_phi(model, rng, 2).astype(np.float32) for _ in range(2))
     x, y = random_batch(model, rng, 2, 3)
-    hv = model.hvp(phi, x, y, v)
-    exact = tiny_model().hvp(phi.astype(np.float64), x, y, v.astype(np.float64))
+    hv = model.hvp(phi, x, y, v, method="complex")
+    exact = tiny_model().hvp(phi.astype(np.float64), x, y, v.astype(np.float64), method="complex")
     assert hv.dtype == np.float32
     np.testing.assert_array_equal(hv, exact.astype(np.float32))
-    single = model.hvp(phi[0], x[0], y[0], v[0])
+    single = model.hvp(phi[0], x[0], y[0], v[0], method="complex")
     np.testing.assert_allclose(single, hv[0], rtol=0, atol=1e-6 * np.max(abs(hv)))
     with pytest.raises(InputError, match="v must have phi's shape"):
         model.hvp(phi, x, y, v[0])

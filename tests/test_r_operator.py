@@ -235,6 +235,20 @@ def test_tangents_of_each_layer(
         assert first == np.isnan(rdx).all()
 
 
+@every_backend
+@pytest.mark.parametrize("shape", [(1, 2, 3), (2, 1, 3)], ids=["examples", "tasks"])
+def test_each_example_is_shifted_by_its_own_largest_logit(
+    shape: tuple[int, ...], backend: str
+) -> None:
+    """By its neighbour's, 2000 above, every exponential would underflow to 0."""
+    row, rz = np.array([0.0, 1.0, -2.0]), np.array([0.5, -1.0, 2.0])
+    z, rdz = np.stack([row, row - 2000]).reshape(shape), np.full(shape, np.nan)
+    kernels(backend).softmax_cross_entropy_r(rdz, np.stack([rz, rz]).reshape(shape), z, 1.0)
+    p = np.exp(row) / np.exp(row).sum()
+    expected = np.stack([p * (rz - p @ rz)] * 2).reshape(shape)
+    np.testing.assert_allclose(rdz, expected, rtol=0, atol=1e-14)
+
+
 def test_every_layer_has_an_r_pass() -> None:
     kinds = {type(layer) for layer, _ in examples()}
     assert kinds == {Conv2D, Dense, BatchNorm, ReLU, Tanh, MaxPool, Flatten}

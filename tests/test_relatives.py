@@ -408,6 +408,8 @@ def test_conjugate_gradients_that_do_not_arrive() -> None:
     with pytest.raises(InputError, match=words):
         implicit_grad(q.model, q.theta, q.x, q.y, q.theta, loops)
     implicit_grad(q.model, q.theta, q.x, q.y, q.theta, replace(loops, cg_steps=9))
+    nan = np.full_like(q.theta, np.nan)  # of a run that has diverged, which has a sentence already
+    np.testing.assert_array_equal(implicit_grad(q.model, q.theta, q.x, q.y, nan, loops), nan)
 
 
 # --------------------------------------------------------------------------------------- the tail
@@ -451,6 +453,10 @@ def test_a_separate_tail_is_held_out(tasks: Any, replacement: bool) -> None:
             np.testing.assert_array_equal(np.bincount(apart.tail_y[t]), [2] * classes)
     fewer = replace(loops, meta_batch=1).sample_tail(tasks, 1)
     np.testing.assert_array_equal(fewer.x[:, 0], apart.x[:, 0])
+    if not isinstance(tasks, Corners):  # which has one task only
+        others = [apart.tail_x[1], loops.sample_tail(tasks, 2).tail_x[0]]
+        others += [replace(loops, seed=12).sample_tail(tasks, 1).tail_x[0]]
+        assert all((other != apart.tail_x[0]).any() for other in others)
 
 
 def test_examples_held_out_are_the_last_of_each_class() -> None:
@@ -583,6 +589,13 @@ def test_without_a_state_it_does_not_matter_who_runs_beside_whom(algorithm: Any)
     for run in runs[1:]:
         assert relative(run.theta, runs[0].theta) < 1e-12
         assert relative(run.loss, runs[0].loss) < 1e-12
+
+
+@every_relative
+def test_fresh_leaves_the_shared_state_alone(algorithm: Any) -> None:
+    inner, loops = SGD(0.1, 0.9), small_loops(state="fresh")
+    run = last(algorithm(tiny_model(), TASKS, inner, loops))
+    assert_same_state(run.state, begin(tiny_model(), inner, loops).state)
 
 
 @every_relative

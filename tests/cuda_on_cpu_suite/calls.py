@@ -22,6 +22,7 @@ from tests.test_contract import (
     Scratch,
     Updated,
     Written,
+    batchnorm_r_call,
     largest,
     make,
     uniform,
@@ -96,9 +97,12 @@ def dense(backward: bool) -> list[Call]:
     return calls
 
 
+NORMALISED = (2, 3, 10, 10, 9), (1, 64, 8), (3, 65, 7), (1, 2, 9, 8, 70)
+
+
 def batchnorm(backward: bool) -> list[Call]:
     calls = []
-    for number, shape in enumerate(((2, 3, 10, 10, 9), (1, 64, 8), (3, 65, 7), (1, 2, 9, 8, 70))):
+    for number, shape in enumerate(NORMALISED):
         rng = np.random.default_rng(number)
         T, c, m = shape[0], shape[-1], prod(shape[1:-1])
         x, dy = uniform(rng, 2, *shape)
@@ -116,6 +120,16 @@ def batchnorm(backward: bool) -> list[Call]:
             outputs = Written(shape), Written((T, c)), Written((T, c))
             arguments = *outputs, x, Parameter(gamma), Parameter(beta), eps
             calls.append(Call(arguments, m, max(y, largest(rstd) * xhat)))
+    return calls
+
+
+def batchnorm_r(backward: bool) -> list[Call]:
+    calls = []
+    for number, shape in enumerate(NORMALISED):
+        rng = np.random.default_rng(number)
+        batch, rates = uniform(rng, 4, *shape), uniform(rng, 3, shape[0], shape[-1])
+        batch[2:] *= WEAK
+        calls.append(batchnorm_r_call(backward, batch, rates, 0.1))
     return calls
 
 
@@ -148,6 +162,24 @@ def maxpool(backward: bool) -> list[Call]:
             calls.append(Call(arguments, terms, terms * largest(dy)))
         else:
             calls.append(Call(forward, 1, largest(x)))
+    return calls
+
+
+def maxpool_r() -> list[Call]:
+    calls = []
+    for call in maxpool(backward=True):
+        dx, dy, *others = call.arguments
+        rx = uniform(np.random.default_rng(0), *dx.shape)
+        calls.append(Call((Written(dy.shape), rx, *others), 1, largest(rx)))
+    return calls
+
+
+def loss_r(labels: bool) -> list[Call]:
+    calls = []
+    for T, B, n in ((2, 64, 5), (3, 300, 20), (1, 130, 2), (2, 1, 300)):
+        out, rout = uniform(np.random.default_rng(B), 2, T, B, n)
+        size = 2 * largest(rout) * (1 + 2 * largest(out) if labels else 1)
+        calls.append(Call((Written(out.shape), rout, out, 1 / B), n, size / B))
     return calls
 
 
@@ -191,6 +223,14 @@ def _with_derivative(calls: list[Call]) -> list[Call]:
     ]
 
 
+def tanh_backward_r() -> list[Call]:
+    """rdx, rdy, ry, dy, x to rdx, rdy, ry, dy, tanh(x)."""
+    return [
+        replace(call, arguments=(*call.arguments[:4], np.tanh(call.arguments[4])), magnitude=3.0)
+        for call in elementwise(4)
+    ]
+
+
 LARGE: dict[str, Callable[[], list[Call]]] = {
     "conv2d_forward": lambda: conv2d(backward=False),
     "conv2d_backward": lambda: conv2d(backward=True),
@@ -198,12 +238,18 @@ LARGE: dict[str, Callable[[], list[Call]]] = {
     "dense_backward": lambda: dense(backward=True),
     "batchnorm_forward": lambda: batchnorm(backward=False),
     "batchnorm_backward": lambda: batchnorm(backward=True),
+    "batchnorm_forward_r": lambda: batchnorm_r(backward=False),
+    "batchnorm_backward_r": lambda: batchnorm_r(backward=True),
     "relu_forward": lambda: elementwise(1),
     "relu_backward": lambda: elementwise(2),
     "tanh_forward": lambda: elementwise(1),
     "tanh_backward": lambda: _with_derivative(elementwise(2)),
+    "tanh_backward_r": tanh_backward_r,
     "maxpool_forward": lambda: maxpool(backward=False),
     "maxpool_backward": lambda: maxpool(backward=True),
+    "maxpool_forward_r": maxpool_r,
+    "softmax_cross_entropy_r": lambda: loss_r(labels=True),
+    "squared_error_r": lambda: loss_r(labels=False),
     "softmax_cross_entropy": lambda: loss(labels=True),
     "squared_error": lambda: loss(labels=False),
     "sgd_step": sgd,

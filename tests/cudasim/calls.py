@@ -51,19 +51,45 @@ LARGE: dict[str, list[tuple[Any, ...]]] = {
             numbers(*ACTIVE), -numbers(*ACTIVE), numbers(2, 2), numbers(2, 2) + 2, SCALE,
         ),
     ],
+    "batchnorm_forward_r": [
+        (
+            Written(ACTIVE), Written((2, 2)), Written((2, 2)), numbers(*ACTIVE), SCALE, SCALE,
+            -numbers(*ACTIVE), numbers(2, 2), numbers(2, 2) + 2, SCALE,
+        ),
+    ],
+    "batchnorm_backward_r": [
+        (
+            Written(ACTIVE), Gradient((2, 2)), Gradient((2, 2)), numbers(*ACTIVE),
+            -numbers(*ACTIVE), numbers(2, 2), -numbers(2, 2), SCALE, SCALE, SCALE,
+            numbers(*ACTIVE) / 2, -numbers(*ACTIVE), numbers(2, 2), numbers(2, 2) + 2, SCALE,
+        ),
+    ],
     "relu_forward": [(Written(ACTIVE), numbers(*ACTIVE))],
     "relu_backward": [(Written(ACTIVE), numbers(*ACTIVE), -numbers(*ACTIVE))],
     "tanh_forward": [(Written(ACTIVE), numbers(*ACTIVE))],
     "tanh_backward": [(Written(ACTIVE), numbers(*ACTIVE), -numbers(*ACTIVE))],
+    "tanh_backward_r": [
+        (
+            Written(ACTIVE), numbers(*ACTIVE), -numbers(*ACTIVE), numbers(*ACTIVE) / 2,
+            -numbers(*ACTIVE),
+        ),
+    ],
     "maxpool_forward": [
         (Written(POOLED), Written(POOLED, integer=True), numbers(*X), (3, 2), STRIDE, PAD),
     ],
     "maxpool_backward": [(Written(X), numbers(*POOLED), WINNER, (3, 2), STRIDE, PAD)],
+    "maxpool_forward_r": [(Written(POOLED), numbers(*X), WINNER, (3, 2), STRIDE, PAD)],
     "softmax_cross_entropy": [
         (Written((2,)), Written((2, 9, 3)), numbers(2, 9, 3), LABELS, 1 / 9),
     ],
+    "softmax_cross_entropy_r": [
+        (Written((2, 9, 3)), numbers(2, 9, 3), -numbers(2, 9, 3), 1 / 9),
+    ],
     "squared_error": [
         (Written((2,)), Written((2, 3, 9)), numbers(2, 3, 9), -numbers(2, 3, 9), 1 / 3),
+    ],
+    "squared_error_r": [
+        (Written((2, 3, 9)), numbers(2, 3, 9), -numbers(2, 3, 9), 1 / 3),
     ],
     "sgd_step": [
         (Updated(PHI), None, numbers(9, 19), 0.1, 0.0),
