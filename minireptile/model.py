@@ -457,7 +457,7 @@ class Model:
             raise InputError(
                 f"labels must lie in [0, {self.n_out}), and these go from {y.min()} to {y.max()}"
             )
-        return y
+        return y if hasattr(y, "__cuda_array_interface__") else np.asarray(y, np.int64)
 
 
 def _views(phi: NDArray, slots: dict[str, Slot]) -> dict[str, NDArray]:
