@@ -279,7 +279,8 @@ def test_a_layer_of_somebody_elses_is_walked_layer_by_layer() -> None:
     fast, reference = (Model(layers, (3,), backend=b, dtype="float64") for b in ("cupy", "numpy"))
     assert fast.gpu is None
     rng = np.random.default_rng(0)
-    phi, x, y = rng.normal(size=(2, fast.size)), rng.normal(size=(2, 5, 3)), np.ones((2, 5), np.int8)
+    phi, x = rng.normal(size=(2, fast.size)), rng.normal(size=(2, 5, 3))
+    y = np.ones((2, 5), np.int8)
     for got, wanted in zip(
         fast.loss_and_grad(phi, x, y), reference.loss_and_grad(phi, x, y), strict=True
     ):
