@@ -31,7 +31,7 @@ from .backend import (
 )
 from .errors import InputError, MissingPackage
 from .presets import PRESETS, defaults
-from .reproduce import EXPERIMENTS
+from .reproduce import EXPERIMENTS, ON_CHARACTERS
 from .reproduce import run as reproduce
 from .settings import DATASETS, Settings
 
@@ -90,6 +90,9 @@ def parser() -> argparse.ArgumentParser:
     claims.add_argument("--out", type=Path, default=Path("runs/reproduce"), metavar="FOLDER",
                         help="where figures and pictures go (runs/reproduce)")  # fmt: skip
     claims.add_argument("--backend", choices=BACKENDS, help="whose kernels")
+    claims.add_argument("--data", metavar="DIR", default="",
+                        help="Omniglot, in place of drawn characters: for "
+                        + " and ".join(ON_CHARACTERS))  # fmt: skip
     commands.add_parser("info", help="versions, backends and this machine")
     return top
 
@@ -203,11 +206,13 @@ def _check(args: argparse.Namespace) -> None:
 def _reproduce(args: argparse.Namespace) -> None:
     from .reproduce.outcome import keep, prepare
 
+    if args.data and args.name not in (*ON_CHARACTERS, "all"):
+        raise InputError(f"--data is for {' and '.join(ON_CHARACTERS)}: leave it out")
     prepare(args.out)
     backend = args.backend or fastest(BY_SPEED[:-1])
     announce_compilation(backend)
     for name in EXPERIMENTS if args.name == "all" else (args.name,):
-        outcome = reproduce(name, args.quick, backend)
+        outcome = reproduce(name, args.quick, backend, args.data)
         paths = keep(name, outcome, args.out, args.quick)
         print(f"{name}\n{outcome.sentence()}\nfigures: {paths[0]}\npicture: {paths[1]}\n")
         sys.stdout.flush()  # the next one may take an hour

@@ -1,6 +1,7 @@
 """The claims of the paper and of its popularisations, measured: ``minireptile reproduce NAME``.
 
-Each module here has run(quick, settings) -> Outcome, and says at its top what is claimed.
+Each module here has run(quick, backend) -> Outcome, and says at its top what is claimed; those on
+characters take a third argument, where Omniglot lies.
 """
 
 from __future__ import annotations
@@ -26,8 +27,13 @@ EXPERIMENTS = {
 }
 
 
-def run(name: str, quick: bool, backend: str = "numpy") -> Outcome:
-    """Make an experiment with a backend's kernels; `InputError` if there is none of that name."""
+ON_CHARACTERS = ("gradient-combinations", "overlap")
+
+
+def run(name: str, quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
+    """Make an experiment with a backend's kernels, on the characters of `data`, the folder of
+    Omniglot, or else on drawn ones; `InputError` if there is none of that name."""
     if name not in EXPERIMENTS:
         raise InputError(f"there is no experiment {name!r}: choose one of {', '.join(EXPERIMENTS)}")
-    return import_module(f".{name.replace('-', '_')}", __name__).run(quick, backend)
+    experiment = import_module(f".{name.replace('-', '_')}", __name__)
+    return experiment.run(quick, backend, *[data] * (name in ON_CHARACTERS))

@@ -2,7 +2,7 @@
 mini-batches cycle through few examples, or are large; with a separate tail it does not, and neither
 does Reptile. Source: Nichol, Achiam & Schulman, 2018, section 6.3 (figure 4), on Omniglot.
 
-Measured on drawn characters, 5-way 5-shot, with fewer filters and iterations than the paper's: the
+Measured on 5-way 5-shot, with fewer filters and iterations than the paper's: the
 accuracy against the number of inner steps, the size of mini-batches, and the outer step.
 """
 
@@ -18,8 +18,8 @@ from ..model import Model
 from ..networks import omniglot_cnn
 from ..optim import Adam
 from ..reptile import reptile
-from ..tasks.glyphs import glyph_splits
 from ..tasks.images import FewShot
+from .characters import characters
 from .outcome import Outcome
 
 BASE: dict[str, Any] = {"inner_steps": 4, "inner_batch": 25, "epsilon": 0.25}
@@ -38,14 +38,11 @@ CURVES: dict[str, tuple[Callable[..., Iterator[Snapshot]], dict[str, Any]]] = {
 SHOTS, TAIL = 20, 5
 
 
-def run(quick: bool, backend: str = "numpy") -> Outcome:
+def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
     """Train for every point of every curve."""
     panels = {"inner_batch": (5, 10)} if quick else PANELS
     iterations, tasks = (10, 5) if quick else (2000, 200)
-    splits = glyph_splits(
-        train_classes=30 if quick else 1200, drawers=26, seed=0, rotations=not quick
-    )
-    train, test = FewShot(splits.train, 5), FewShot(splits.test, 5)
+    train, test, of = characters(quick, data)
     model = omniglot_cnn(5, filters=4 if quick else 16, backend=backend)
     found: dict[str, dict[str, list[float]]] = {}
     for panel, values in panels.items():
@@ -77,8 +74,9 @@ def run(quick: bool, backend: str = "numpy") -> Outcome:
         bool(holds),
         f"over inner steps and batch sizes, shared tail and cycling loses "
         f"{100 * drops['shared tail, cycling']:.1f} points from best to worst, the others "
-        f"{100 * others:.1f} at most ({iterations:,} iterations, {tasks} tasks, drawn characters).",
-        {"iterations": iterations, "tasks": tasks, "panels": panels, "accuracy": found},
+        f"{100 * others:.1f} at most ({iterations:,} iterations, {tasks} tasks, {of}).",
+        {"iterations": iterations, "tasks": tasks, "characters": of, "panels": panels,
+         "accuracy": found},
         draw, panels=len(panels),
     )  # fmt: skip
 

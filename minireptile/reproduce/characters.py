@@ -1,0 +1,19 @@
+"""The characters that the experiments on images are made on."""
+
+from __future__ import annotations
+
+from ..tasks.glyphs import glyph_splits
+from ..tasks.images import FewShot
+from ..tasks.omniglot import load_omniglot
+
+
+def characters(quick: bool, data: str = "", way: int = 5) -> tuple[FewShot, FewShot, str]:
+    """Tasks to train on and to test on, and what of: Omniglot's characters where its folder is
+    given, else drawn ones, few of them if it is to be quick."""
+    if data:
+        of, splits = "Omniglot", load_omniglot(data, seed=0, split="random", rotations=not quick)
+    else:
+        classes = 30 if quick else 1200
+        of = "drawn characters"
+        splits = glyph_splits(train_classes=classes, drawers=26, seed=0, rotations=not quick)
+    return FewShot(splits.train, way), FewShot(splits.test, way), of
