@@ -1,7 +1,8 @@
 """Joint training: minimise the average loss over all tasks, as if they were one.
 
 The "pretrained" baseline that meta-learning is measured against. Each iteration computes as many
-gradients as Reptile's, k T mini-batches, but each from another task and all of them at theta.
+gradients as Reptile's, k T mini-batches, but each from another task and all of them at theta. With
+k = 1 and SGD at the rate epsilon alpha, both are the same (kernels/reptile.md, eq. 9 and 15).
 """
 
 from __future__ import annotations

@@ -117,14 +117,18 @@ class Loops:
             raise InputError(f"outer must be SGD(...), Adam(...) or None, not {self.outer!r}")
 
     def epsilon_at(self, iteration: int) -> float:
-        """The outer step size of an iteration (supervised_reptile/train.py:54-55)."""
+        """The outer step size of an iteration (kernels/reptile.md, eq. 2).
+
+        As supervised_reptile/train.py:54-55.
+        """
         done = iteration / self.iterations
         return done * self.epsilon_final + (1 - done) * self.epsilon
 
     def step(self, run: Snapshot, update: NDArray) -> tuple[NDArray, State]:
         """theta + epsilon update, (P,), and what the outer optimizer keeps, if there is one.
 
-        With one, the update is what its step on the gradient -update adds to theta.
+        With one, the update is what its step on the gradient -update adds to theta
+        (kernels/reptile.md, eq. 1 and 7).
         """
         kept: State = {}
         if self.outer:

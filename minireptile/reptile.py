@@ -3,7 +3,8 @@
     Nichol, Achiam & Schulman, "On First-Order Meta-Learning Algorithms", 2018, Algorithms 1 and 2.
 
 theta (P,) is the initialisation that is learned, phi (T, P) are T copies of it on their way to T
-tasks. Symbols and sizes: k inner steps, T tasks in a meta-batch, B examples in a mini-batch.
+tasks. Symbols and sizes: k inner steps, T tasks in a meta-batch, B examples in a mini-batch. The
+update is kernels/reptile.md, eq. 1; what it is made of, kernels/taylor.md, eq. 8.
 """
 
 from __future__ import annotations

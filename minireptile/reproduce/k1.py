@@ -2,7 +2,7 @@
 
 theta + epsilon (theta - alpha g - theta) = theta - epsilon alpha g, so that Reptile with k = 1 and
 joint training with the rate epsilon alpha take the same steps, to rounding, on the same
-mini-batches. Source: Nichol, Achiam & Schulman, 2018, section 5.
+mini-batches (kernels/reptile.md, eq. 9). Source: Nichol, Achiam & Schulman, 2018, section 5.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
     FOMAML    1 AvgGrad -   (k - 1) alpha AvgGradInner
     Reptile   k AvgGrad - k (k - 1) / 2 alpha AvgGradInner
 with AvgGrad = E[g_i] and AvgGradInner = E[H_i g_j], all at theta.
-Source: Nichol, Achiam & Schulman, 2018, section 5.1.
+Source: Nichol, Achiam & Schulman, 2018, section 5.1. Derivation: kernels/taylor.md.
 
 Measured: the updates themselves, by k SGD steps and exact Hessian-vector products, regressed on
 AvgGrad and alpha AvgGradInner. Each task's mini-batches take every place in the inner loop once
-(cyclic shifts), so that no place has luckier ones.
+(cyclic shifts), so that no place has luckier ones (taylor.md, eq. 11).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Product = Callable[[NDArray, int, NDArray], NDArray]  # H_i(phi) v
 
 
 def coefficients(k: int) -> dict[str, tuple[float, float]]:
-    """What the expansion says: of AvgGrad, and of alpha AvgGradInner."""
+    """What the expansion says: of AvgGrad, and of alpha AvgGradInner (taylor.md, eq. 8)."""
     return {
         "MAML": (1.0, -2.0 * (k - 1)),
         "FOMAML": (1.0, -1.0 * (k - 1)),
@@ -45,7 +45,7 @@ def coefficients(k: int) -> dict[str, tuple[float, float]]:
 def updates(
     g: Gradient, hv: Product, theta: NDArray, order: list[int], alpha: float
 ) -> dict[str, NDArray]:
-    """Each algorithm's gradient at theta (T, P), its k mini-batches taken in `order`."""
+    """Each algorithm's gradient at theta (T, P), mini-batches in `order` (taylor.md, eq. 1)."""
     phi, phis, steps = theta.copy(), [], []
     for i in order:
         phis.append(phi)
@@ -63,7 +63,7 @@ def expansion(
     order: list[int],
     alpha: float,
 ) -> dict[str, NDArray]:
-    """The same to first order in alpha, from g_i and H_i g_j at theta."""
+    """The same to first order in alpha, from g_i and H_i g_j at theta (taylor.md, eq. 5)."""
     last, earlier = order[-1], order[:-1]
     foml = at_theta[last] - alpha * sum(products[last, j] for j in earlier)
     maml = foml - alpha * sum(products[j, last] for j in earlier)
@@ -140,7 +140,7 @@ def at_tasks(model: Model, k: int, tasks: int) -> tuple[Gradient, Product]:
 
 
 def shifts(k: int) -> list[list[int]]:
-    """The cyclic orders of k mini-batches."""
+    """The cyclic orders of k mini-batches (taylor.md, eq. 11)."""
     return [[(i + s) % k for i in range(k)] for s in range(k)]
 
 
