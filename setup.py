@@ -55,6 +55,7 @@ setup(
     packages=[
         "minireptile",
         "minireptile.kernels",
+        "minireptile.layers",
         "minireptile.reproduce",
         "minireptile.tasks",
         "minireptile.testing",

@@ -202,6 +202,44 @@ def moments_r(rmean, rrstd, rx, x, mean, rstd):
 
 
 @jit
+def image_moments_r(rmean, cospread, rx, x, mean):
+    """Write rmean (C,) and cospread (C,) = sum (x - mean) (rx - rmean) of one image rx, x (m, C)
+    with its own mean (eq. 26)."""
+    m, C = x.shape
+    one_over_m = x.dtype.type(1) / x.dtype.type(m)
+    rmean[:] = 0
+    for i in range(m):
+        for c in range(C):
+            rmean[c] += rx[i, c]
+    for c in range(C):
+        rmean[c] *= one_over_m
+    cospread[:] = 0
+    for i in range(m):
+        for c in range(C):
+            cospread[c] += (x[i, c] - mean[c]) * (rx[i, c] - rmean[c])
+
+
+@jit
+def join_moments_r(rmean, rrstd, rmeans, cospreads, means, mean, rstd, m):
+    """Write rmean and rrstd (C,) of a batch from what its images have, (B, C) each (eq. 27)."""
+    B, C = means.shape
+    number = mean.dtype.type
+    rmean[:] = 0
+    for b in range(B):
+        for c in range(C):
+            rmean[c] += rmeans[b, c]
+    for c in range(C):
+        rmean[c] /= number(B)
+    rrstd[:] = 0
+    for b in range(B):
+        for c in range(C):
+            apart = (means[b, c] - mean[c]) * (rmeans[b, c] - rmean[c])
+            rrstd[c] += cospreads[b, c] + number(m) * apart
+    for c in range(C):
+        rrstd[c] *= -rstd[c] * rstd[c] * rstd[c] / number(B * m)
+
+
+@jit
 def normalise_r(ry, rx, rmean, rrstd, rgamma, rbeta, x, mean, rstd, gamma):
     """Write ry for rows ry, rx, x (m, C) (eq. 19 and 20)."""
     m, C = x.shape

@@ -8,7 +8,8 @@ v2  matrix products in tiles, without ever storing im2col's matrix. For one tap 
     use every number TILE times.
 
 t is the task, (b, r, q, c) example, row, column and channel of an input, (b, o, p, n) those of an
-output, (i, j) the tap, with r = o stride + i - pad.
+output, (i, j) the tap, with r = o stride + i - pad. dx may be None, and so may dw with db, where
+nobody wants them.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ def conv2d_backward_v1(dx, dw, db, cols, dy, x, w, stride, pad):
     """Write dx, dw and db (conv2d.md, eq. 3 to 5). Parameters as in the NumPy reference."""
     if db is not None:
         _launch_backward_b(db, dy)
-    launch_each(_backward_w_v1, dw.size, dw, dy, x, stride, pad)
+    if dw is not None:
+        launch_each(_backward_w_v1, dw.size, dw, dy, x, stride, pad)
     if dx is not None:
         launch_each(_backward_x_v1, dx.size, dx, dy, w, stride, pad)
 
@@ -232,9 +234,10 @@ def conv2d_backward_v2(dx, dw, db, cols, dy, x, w, stride, pad):
     """Write dx, dw and db, tile by tile (conv2d.md, eq. 3 to 5). Parameters as in the reference."""
     if db is not None:
         _launch_backward_b(db, dy)
-    T, kh, kw, C, N = dw.shape
-    grid = (blocks(C, TILE), blocks(N, TILE), T * kh * kw)
-    launch(_backward_w_v2, grid, (TILE, TILE), dw, dy, x, stride, pad)
+    T, kh, kw, C, N = w.shape
+    if dw is not None:
+        grid = (blocks(C, TILE), blocks(N, TILE), T * kh * kw)
+        launch(_backward_w_v2, grid, (TILE, TILE), dw, dy, x, stride, pad)
     if dx is not None:
         _, B, H, W, _ = dx.shape
         grid = (blocks(B * H * W, TILE), blocks(C, TILE), T)

@@ -1,7 +1,7 @@
 """The 2-D convolution on a GPU: launchers for conv2d.cu. Derivation: conv2d.md.
 
 Arguments as in conv2d_numpy.py, with arrays on the device. `cols` holds parts of dw, as many as
-there is room for, or is None.
+there is room for, or is None. dx may be None, and so may dw with db, where nobody wants them.
 """
 
 from __future__ import annotations
@@ -47,16 +47,17 @@ def _products(version: str, side: int, block: tuple[int, int, int]) -> tuple[Any
         g = window(x.shape, dy.shape, w.shape[1:3], tuple(step), tuple(pad))
         T, B, H, W, C = x.shape
         N = dy.shape[-1]
-        with launch_cupy.beside():
-            K, M = w.shape[1] * w.shape[2] * C, B * dy.shape[2] * dy.shape[3]
-            n = min(slices(T, K, N, M), 1 if cols is None else cols.size // (T * K * N))
-            into, task = (dw, stride(dw)) if n < 2 else (cols, np.int64(n * K * N))
-            name, grid = f"conv2d_dw_{version}", tiles(K, N, T * max(n, 1), side)
-            launch("conv2d", name, dy.dtype, grid, block, into, task, dy, x, max(n, 1), g)
-            if n > 1:
-                sum_slices(dw, cols, n)
-            if db is not None:
-                sum_rows(db, dy)
+        if dw is not None:
+            with launch_cupy.beside():
+                K, M = w.shape[1] * w.shape[2] * C, B * dy.shape[2] * dy.shape[3]
+                n = min(slices(T, K, N, M), 1 if cols is None else cols.size // (T * K * N))
+                into, task = (dw, stride(dw)) if n < 2 else (cols, np.int64(n * K * N))
+                name, grid = f"conv2d_dw_{version}", tiles(K, N, T * max(n, 1), side)
+                launch("conv2d", name, dy.dtype, grid, block, into, task, dy, x, max(n, 1), g)
+                if n > 1:
+                    sum_slices(dw, cols, n)
+                if db is not None:
+                    sum_rows(db, dy)
         if dx is not None:
             rows = B * blocks(H, step[0]) * blocks(W, step[1])  # of the largest phase
             grid = tiles(rows, C, T * step[0] * step[1], side)
@@ -78,7 +79,8 @@ def conv2d_backward_v1(
 ) -> None:
     """A thread for each entry of dw and of dx."""
     g = window(x.shape, dy.shape, w.shape[1:3], tuple(step), tuple(pad))
-    elements("conv2d", "conv2d_dw_v1", dy, w[0].size, dw, stride(dw), dy, x, g)
+    if dw is not None:
+        elements("conv2d", "conv2d_dw_v1", dy, w[0].size, dw, stride(dw), dy, x, g)
     if dx is not None:
         elements("conv2d", "conv2d_dx_v1", dy, x[0].size, dx, dy, w, stride(w), g)
     if db is not None:

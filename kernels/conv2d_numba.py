@@ -131,6 +131,24 @@ def _lower(block, x, first, sr, sc, pr, pc, kw, height):
 
 
 @jit
+def _patches_w(y, cols, w, M, K, N, size, tile, add):
+    """Write y = cols w (M, N), or add it, in pieces of at most `tile` multiply-adds; addresses."""
+    step, beta = max(1, tile // (K * N)), 1.0 if add else 0.0
+    for m in range(0, M, step):
+        a, c = cols + m * K * size, y + m * N * size
+        gemm(size, min(step, M - m), N, K, a, K, 0, w, N, 0, c, N, beta)
+
+
+@jit
+def _patches_dw(dw, cols, dy, M, K, N, size, tile, add):
+    """Write dw = cols' dy (K, N), or add it, likewise."""
+    step, beta = max(1, tile // (M * N)), 1.0 if add else 0.0
+    for k in range(0, K, step):
+        a, c = cols + k * size, dw + k * N * size
+        gemm(size, min(step, K - k), N, M, a, K, 1, dy, N, 0, c, N, beta)
+
+
+@jit
 def conv_forward(y, cols, x, w, kh, kw, sr, sc, pr, pc, tile):
     """Write y = im2col(x) w for the images of one task (conv2d.md, eq. 6); no bias.
 
@@ -140,14 +158,11 @@ def conv_forward(y, cols, x, w, kh, kw, sr, sc, pr, pc, tile):
     wide, N, taps, C, size = y.shape[2], y.shape[3], kh * kw, x.shape[3], y.itemsize
     K, total = taps * C, y.shape[0] * y.shape[1]
     step = max(1, min(total, cols.shape[0] // (wide * K)))
-    m_step = max(1, tile // (K * N))
     for first in range(0, total, step):
         rows = min(step, total - first)
         _lower(_patches(cols, rows, wide, taps, C), x, first, sr, sc, pr, pc, kw, y.shape[1])
-        for m in range(0, rows * wide, m_step):
-            M = min(m_step, rows * wide - m)
-            a, c = cols.ctypes.data + m * K * size, y.ctypes.data + (first * wide + m) * N * size
-            gemm(size, M, N, K, a, K, 0, w, N, 0, c, N, 0.0)
+        to = y.ctypes.data + first * wide * N * size
+        _patches_w(to, cols.ctypes.data, w, rows * wide, K, N, size, tile, False)
 
 
 @jit
@@ -164,17 +179,66 @@ def conv_backward(dx, wanted, dw, cols, dy, x, w, kh, kw, sr, sc, pr, pc, tile):
     for first in range(0, total, step):
         rows = min(step, total - first)
         M = rows * wide
-        block = _patches(cols, rows, wide, taps, C)
+        block, to = _patches(cols, rows, wide, taps, C), cols.ctypes.data
         _lower(block, x, first, sr, sc, pr, pc, kw, dy.shape[1])
         d = dy.ctypes.data + first * wide * N * size
-        k_step = max(1, tile // (M * N))
-        for k in range(0, K, k_step):
-            a, c = cols.ctypes.data + k * size, dw + k * N * size
-            more = 0.0 if first == 0 else 1.0  # the sum over the rows goes on
-            gemm(size, min(k_step, K - k), N, M, a, K, 1, d, N, 0, c, N, more)
+        _patches_dw(dw, to, d, M, K, N, size, tile, first > 0)  # the sum over the rows goes on
         if wanted:
-            gemm(size, M, K, N, d, N, 0, w, N, 1, cols.ctypes.data, K, 0.0)
+            gemm(size, M, K, N, d, N, 0, w, N, 1, to, K, 0.0)
             col2im(dx, block, first, sr, sc, pr, pc, kw, dy.shape[1])
+
+
+@jit
+def conv_forward_r(y, ry, cols, x, rx, moves, w, rw, kh, kw, sr, sc, pr, pc, tile):
+    """`conv_forward`, and ry = im2col(x) rw + im2col(rx) w, the latter if x moves, that is, if it
+    has a tangent (conv2d.md, eq. 11). rw is an address too."""
+    wide, N, taps, C, size = y.shape[2], y.shape[3], kh * kw, x.shape[3], y.itemsize
+    K, total = taps * C, y.shape[0] * y.shape[1]
+    step = max(1, min(total, cols.shape[0] // (wide * K)))
+    for first in range(0, total, step):
+        rows = min(step, total - first)
+        M, done, a = rows * wide, first * wide * N * size, cols.ctypes.data
+        to, rto, block = (
+            y.ctypes.data + done,
+            ry.ctypes.data + done,
+            _patches(cols, rows, wide, taps, C),
+        )
+        _lower(block, x, first, sr, sc, pr, pc, kw, y.shape[1])
+        _patches_w(to, a, w, M, K, N, size, tile, False)
+        _patches_w(rto, a, rw, M, K, N, size, tile, False)
+        if moves:
+            _lower(block, rx, first, sr, sc, pr, pc, kw, y.shape[1])
+            _patches_w(rto, a, w, M, K, N, size, tile, True)
+
+
+@jit
+def conv_backward_r(dx, rdx, moves, rdw, cols, dy, rdy, x, rx, w, rw, kh, kw, sr, sc, pr, pc, tile):
+    """Write rdw = im2col(x)' rdy and, if x moves, add im2col(rx)' dy to it and write dx = col2im(dy
+    w') and rdx = col2im(rdy w' + dy rw') (conv2d.md, eq. 12 and 13). Nobody needs dw here."""
+    wide, N, taps, C, size = dy.shape[2], dy.shape[3], kh * kw, x.shape[3], dy.itemsize
+    K, total = taps * C, dy.shape[0] * dy.shape[1]
+    step = max(1, min(total, cols.shape[0] // (wide * K)))
+    if moves:
+        dx[...] = 0
+        rdx[...] = 0
+    for first in range(0, total, step):
+        rows = min(step, total - first)
+        M, done, to = rows * wide, first * wide * N * size, cols.ctypes.data
+        block, d, rd = (
+            _patches(cols, rows, wide, taps, C),
+            dy.ctypes.data + done,
+            rdy.ctypes.data + done,
+        )
+        _lower(block, x, first, sr, sc, pr, pc, kw, dy.shape[1])
+        _patches_dw(rdw, to, rd, M, K, N, size, tile, first > 0)
+        if moves:
+            _lower(block, rx, first, sr, sc, pr, pc, kw, dy.shape[1])
+            _patches_dw(rdw, to, d, M, K, N, size, tile, True)
+            gemm(size, M, K, N, d, N, 0, w, N, 1, to, K, 0.0)
+            col2im(dx, block, first, sr, sc, pr, pc, kw, dy.shape[1])
+            gemm(size, M, K, N, rd, N, 0, w, N, 1, to, K, 0.0)
+            gemm(size, M, K, N, d, N, 0, rw, N, 1, to, K, 1.0)
+            col2im(rdx, block, first, sr, sc, pr, pc, kw, dy.shape[1])
 
 
 @jit

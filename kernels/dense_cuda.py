@@ -3,7 +3,8 @@
 v1  forward, a thread for each output
 v2  forward, a block for each output: its threads share the sum. Outputs are few, sums are long.
 
-Backward, a thread for each entry of dw and of dx: entries are many, sums are short.
+Backward, a thread for each entry of dw and of dx: entries are many, sums are short. dx may be None,
+and so may dw with db, where nobody wants them.
 """
 
 from __future__ import annotations
@@ -84,10 +85,11 @@ def _backward_x(dx, dy, w):
 
 def dense_backward(dx, dw, db, dy, x, w):
     """Write dx, dw and db (dense.md, eq. 2 to 4). Parameters as in the NumPy reference."""
-    T, K, N = dw.shape
+    T, K, N = w.shape
     bias = db is not None
-    grid = (blocks((K + 1) * N), T)
-    launch(_backward_w, grid, (BLOCK,), dw, db if bias else dw[:, 0], bias, dy, x)
+    if dw is not None:
+        grid = (blocks((K + 1) * N), T)
+        launch(_backward_w, grid, (BLOCK,), dw, db if bias else dw[:, 0], bias, dy, x)
     if dx is not None:
         launch_each(_backward_x, dx.size, dx, dy, w)
 

@@ -1,6 +1,7 @@
 """The dense layer on a GPU: launchers for dense.cu. Derivation: dense.md.
 
-Arguments as in dense_numpy.py, with arrays on the device.
+Arguments as in dense_numpy.py, with arrays on the device. dx may be None, and so may dw with db,
+where nobody wants them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def dense_forward_v1(y: Any, x: Any, w: Any, b: Any) -> None:
 def dense_backward_v1(dx: Any, dw: Any, db: Any, dy: Any, x: Any, w: Any) -> None:
     """A thread for each entry of dw and of dx (dense.md, eq. 2 to 4)."""
     sizes = x.shape[1], *w.shape[1:]
-    elements("dense", "dense_dw_v1", dy, w[0].size, dw, stride(dw), dy, x, *sizes)
+    if dw is not None:
+        elements("dense", "dense_dw_v1", dy, w[0].size, dw, stride(dw), dy, x, *sizes)
     if dx is not None:
         elements("dense", "dense_dx_v1", dy, x[0].size, dx, dy, w, stride(w), *sizes)
     if db is not None:
@@ -43,11 +45,12 @@ def _products(version: str, side: int, block: tuple[int, int, int]) -> tuple[Any
         T, B, n_in = x.shape
         n_out = w.shape[2]
         sizes = B, n_in, n_out
-        with launch_cupy.beside():
-            grid, arguments = tiles(n_in, n_out, T, side), (dw, stride(dw), dy, x, *sizes)
-            launch("dense", f"dense_dw_{version}", dy.dtype, grid, block, *arguments)
-            if db is not None:
-                sum_rows(db, dy)
+        if dw is not None:
+            with launch_cupy.beside():
+                grid, arguments = tiles(n_in, n_out, T, side), (dw, stride(dw), dy, x, *sizes)
+                launch("dense", f"dense_dw_{version}", dy.dtype, grid, block, *arguments)
+                if db is not None:
+                    sum_rows(db, dy)
         if dx is not None:
             grid, arguments = tiles(B, n_in, T, side), (dx, dy, w, stride(w), *sizes)
             launch("dense", f"dense_dx_{version}", dy.dtype, grid, block, *arguments)

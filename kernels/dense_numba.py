@@ -53,48 +53,60 @@ def outer(y, x, w, add):
 
 
 @jit
-def weighted_rows(total, x, weights):
-    """Write total (n,) = sum_m weights[m] x[m, n]."""
-    total[:] = 0
+def weighted_rows(total, x, weights, add):
+    """Write total (n,) = sum_m weights[m] x[m, n], or add it."""
+    if not add:
+        total[:] = 0
     for m in range(x.shape[0]):
         for n in range(x.shape[1]):
             total[n] += weights[m] * x[m, n]
 
 
-@jit
-def dense_forward_rows(y, x, w, b):
-    """Write y = x w + b for rows of one task: y (m, n), x (m, k), w (k n,), b (n,) or None.
+# The three products of rows of one task: x, dx (m, k), y, dy (m, n), w, dw (k n,). Each is written,
+# or added. A network on scalars has products whose inner dimension is 1; a call to BLAS costs more.
 
-    A network on scalars has products whose inner dimension is 1; a call to BLAS costs more.
-    """
+
+@jit
+def rows_w(y, x, w, add):
+    """y = x w."""
     M, N, K = y.shape[0], y.shape[1], x.shape[1]
-    beta = 0.0
-    if b is not None:
-        beta = 1.0
-        for m in range(M):
-            for n in range(N):
-                y[m, n] = b[n]
     if K == 1:
-        outer(y, x.reshape(-1), w, beta == 1)
+        outer(y, x.reshape(-1), w, add)
     else:
+        beta = 1.0 if add else 0.0
         gemm(y.itemsize, M, N, K, x.ctypes.data, K, 0, w.ctypes.data, N, 0, y.ctypes.data, N, beta)
 
 
 @jit
-def dense_backward_rows(dx, wanted, dw, dy, x, w):
-    """Write dw = x' dy and, if wanted, dx = dy w' for rows of one task; w and dw are (k n,)."""
+def rows_dw(dw, x, dy, add):
+    """dw = x' dy."""
     M, N, K = dy.shape[0], dy.shape[1], x.shape[1]
-    size, a_x, a_dy, a_w = x.itemsize, x.ctypes.data, dy.ctypes.data, w.ctypes.data
     if K == 1:
-        weighted_rows(dw, dy, x.reshape(-1))
+        weighted_rows(dw, dy, x.reshape(-1), add)
     elif N == 1:
-        weighted_rows(dw, x, dy.reshape(-1))
+        weighted_rows(dw, x, dy.reshape(-1), add)
     else:
-        gemm(size, K, N, M, a_x, K, 1, a_dy, N, 0, dw.ctypes.data, N, 0.0)
-    if wanted and N == 1:
-        outer(dx, dy.reshape(-1), w, False)
-    elif wanted:
-        gemm(size, M, K, N, a_dy, N, 0, a_w, N, 1, dx.ctypes.data, K, 0.0)
+        beta, to = 1.0 if add else 0.0, dw.ctypes.data
+        gemm(x.itemsize, K, N, M, x.ctypes.data, K, 1, dy.ctypes.data, N, 0, to, N, beta)
+
+
+@jit
+def rows_dx(dx, dy, w, add):
+    """dx = dy w'."""
+    M, N, K = dy.shape[0], dy.shape[1], dx.shape[1]
+    if N == 1:
+        outer(dx, dy.reshape(-1), w, add)
+    else:
+        beta, to = 1.0 if add else 0.0, dx.ctypes.data
+        gemm(dx.itemsize, M, K, N, dy.ctypes.data, N, 0, w.ctypes.data, N, 1, to, K, beta)
+
+
+@jit
+def fill_rows(y, b):
+    """Every row of y (m, n) becomes b (n,)."""
+    for m in range(y.shape[0]):
+        for n in range(y.shape[1]):
+            y[m, n] = b[n]
 
 
 @jit

@@ -17,7 +17,7 @@ from .batchnorm_numba import (
     normalise_backward,
 )
 from .conv2d_numba import add_bias, conv_backward, conv_forward, sum_rows
-from .dense_numba import dense_backward_rows, dense_forward_rows
+from .dense_numba import fill_rows, rows_dw, rows_dx, rows_w
 from .jit_numba import barrier, jit
 from .maxpool_numba import pool_backward, pool_forward
 from .program import (
@@ -88,22 +88,20 @@ def forward_stage(row, eps, phi, x, ws, winners, cols, first, last, B, tile):
         if row[BIAS] >= 0:
             add_bias(y_s.reshape((-1, row[N])), phi[row[BIAS] : row[BIAS] + row[N]])
     elif kind == DENSE:
-        w = phi[row[W] : row[W] + size * out_size]
         x_2, y_2 = x_s.reshape((n, size)), y_s.reshape((n, out_size))
         if row[BIAS] >= 0:
-            dense_forward_rows(y_2, x_2, w, phi[row[BIAS] : row[BIAS] + row[N]])
-        else:
-            dense_forward_rows(y_2, x_2, w, None)
+            fill_rows(y_2, phi[row[BIAS] : row[BIAS] + out_size])
+        rows_w(y_2, x_2, phi[row[W] : row[W] + size * out_size], row[BIAS] >= 0)
     elif kind == MOMENTS:
         c, m = row[C], row[H] * row[WIDTH]
-        means, spreads = _moments(ws, row, B)
+        means, spreads = moments(ws, row, B)
         x_3 = x_s.reshape((n, m, c))
         for b in range(n):
             image_moments(means[first + b], spreads[first + b], x_3[b])
     elif kind == NORMALISE:
         c = row[C]
         x_2, y_2 = x_s.reshape((-1, c)), y_s.reshape((-1, c))
-        mean, rstd = _statistics(ws, row)
+        mean, rstd = statistics(ws, row)
         gamma, beta = phi[row[W] : row[W] + c], phi[row[BIAS] : row[BIAS] + c]
         normalise(y_2, x_2, mean, rstd, gamma, beta, row[WITH_RELU] == 1)
     elif kind == RELU:
@@ -120,7 +118,7 @@ def forward_stage(row, eps, phi, x, ws, winners, cols, first, last, B, tile):
 
 
 @jit
-def _moments(ws, row, B):
+def moments(ws, row, B):
     """Mean and spread of each image, two (B, C) arrays."""
     c, start = row[C], row[SAVED] + 2 * row[C]
     both = ws[start : start + 2 * B * c].reshape((2, B, c))
@@ -128,7 +126,7 @@ def _moments(ws, row, B):
 
 
 @jit
-def _sums(ws, row, B):
+def sums_of(ws, row, B):
     """The sums of dy and dy xhat of each image, two (B, C) arrays. They do not lie over the
     moments, which a slower thread may still be reading."""
     c, start = row[C], row[SAVED] + (2 + 2 * B) * row[C]
@@ -137,10 +135,31 @@ def _sums(ws, row, B):
 
 
 @jit
-def _statistics(ws, row):
+def statistics(ws, row):
     """Mean and rstd (C,) of the mini-batch."""
     c, start = row[C], row[SAVED]
     return ws[start : start + c], ws[start + c : start + 2 * c]
+
+
+@jit
+def join_statistics(row, eps, ws, scratch, B):
+    """Write mean and rstd from all images' moments. Every member computes the same numbers, and
+    shows them when they are complete: the others may be reading theirs already."""
+    c = row[C]
+    means, spreads = moments(ws, row, B)
+    mean, rstd = scratch[:c], scratch[c : 2 * c]
+    join_moments(mean, rstd, means, spreads, row[H] * row[WIDTH], eps)
+    shared_mean, shared_rstd = statistics(ws, row)
+    shared_mean[:] = mean
+    shared_rstd[:] = rstd
+
+
+@jit
+def join_sums(row, ws, B, dbeta, dgamma):
+    """Write dbeta and dgamma (C,), the sums of all images (batchnorm.md, eq. 5 and 6)."""
+    sums, sums_xhat = sums_of(ws, row, B)
+    sum_rows(dbeta, sums)
+    sum_rows(dgamma, sums_xhat)
 
 
 @jit
@@ -165,16 +184,16 @@ def backward_stage(row, phi, x, ws, winners, cols, grad, first, last, B, tile, s
             sum_rows(grad[row[BIAS] : row[BIAS] + row[N]], dy_s.reshape((-1, row[N])))
     elif kind == DENSE:
         x_2, dy_2 = x_s.reshape((n, size)), dy_s.reshape((n, out_size))
-        w = phi[row[W] : row[W] + size * out_size]
-        dw = grad[row[W] : row[W] + size * out_size]
-        dx_2 = dx_s.reshape((n, size)) if wanted else dy_2
-        dense_backward_rows(dx_2, wanted, dw, dy_2, x_2, w)
+        rows_dw(grad[row[W] : row[W] + size * out_size], x_2, dy_2, False)
+        if wanted:
+            w = phi[row[W] : row[W] + size * out_size]
+            rows_dx(dx_s.reshape((n, size)), dy_2, w, False)
         if row[BIAS] >= 0:
-            sum_rows(grad[row[BIAS] : row[BIAS] + row[N]], dy_2)
+            sum_rows(grad[row[BIAS] : row[BIAS] + out_size], dy_2)
     elif kind == NORMALISE:  # the sums of each image
         c = row[C]
-        sums, sums_xhat = _sums(ws, row, B)
-        mean, rstd = _statistics(ws, row)
+        sums, sums_xhat = sums_of(ws, row, B)
+        mean, rstd = statistics(ws, row)
         x_3, dy_3, y_3 = x_s.reshape((n, -1, c)), dy_s.reshape((n, -1, c)), y_s.reshape((n, -1, c))
         for b in range(n):
             i = first + b
@@ -184,7 +203,7 @@ def backward_stage(row, phi, x, ws, winners, cols, grad, first, last, B, tile, s
                 image_sums(sums[i], sums_xhat[i], dy_3[b], x_3[b], mean, rstd)
     elif kind == MOMENTS and wanted:  # x, dx and dy here are those of the whole layer
         c = row[C]
-        mean, rstd = _statistics(ws, row)
+        mean, rstd = statistics(ws, row)
         gamma, M = phi[row[W] : row[W] + c], B * row[H] * row[WIDTH]
         normalise_backward(
             dx_s.reshape((-1, c)), dy_s.reshape((-1, c)), x_s.reshape((-1, c)),
@@ -214,15 +233,7 @@ def forward(
         if row[SYNC]:
             barrier(arrived, members)
         if row[KIND] == NORMALISE:
-            c, m = row[C], row[H] * row[WIDTH]
-            means, spreads = _moments(ws, row, B)
-            # Every member computes the same numbers, and shows them when they are complete: the
-            # others may be reading theirs already.
-            mean, rstd = scratch[:c], scratch[c : 2 * c]
-            join_moments(mean, rstd, means, spreads, m, eps[l])
-            shared_mean, shared_rstd = _statistics(ws, row)
-            shared_mean[:] = mean
-            shared_rstd[:] = rstd
+            join_statistics(row, eps[l], ws, scratch, B)
         for s in range(member * slices // members, (member + 1) * slices // members):
             first, last = s * B // slices, (s + 1) * B // slices
             forward_stage(row, eps[l], phi, x, ws, winners, cols, first, last, B, tile)
@@ -256,10 +267,8 @@ def backward(
             barrier(arrived, members)
         if row[KIND] == MOMENTS:
             c = row[C]
-            sums, sums_xhat = _sums(ws, row, B)
             dbeta, dgamma = scratch[:c], scratch[c : 2 * c]
-            sum_rows(dbeta, sums)
-            sum_rows(dgamma, sums_xhat)
+            join_sums(row, ws, B, dbeta, dgamma)
             if member == 0:
                 grads[0, row[BIAS] : row[BIAS] + c] = dbeta
                 grads[0, row[W] : row[W] + c] = dgamma

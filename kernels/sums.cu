@@ -1,6 +1,7 @@
-// Sums over the rows of a matrix, CUDA: the gradient of a bias (conv2d.md, eq. 4).
+// Sums, CUDA: over the rows of a matrix, of the slices of a product, and of two products.
 
-// sum[n] = sum_m values[m, n], for each task. Blocks are (COLUMNS, LANES).
+// sum[n] = sum_m values[m, n], for each task: the gradient of a bias (conv2d.md, eq. 5). Blocks are
+// (COLUMNS, LANES).
 extern "C" __global__ void sum_rows(real *sum, long long sum_task, const real *values,
                                     long long values_task, int M, int N) {
     const long long task = task_of_block();
@@ -24,4 +25,12 @@ extern "C" __global__ void sum_slices(real *sum, long long sum_task, const real 
         for (int s = 1; s < slices; ++s) total += values[(long long)s * size + e];
         sum[task * sum_task + e] = total;
     }
+}
+
+// total += part, for each task: the second product of a tangent (conv2d.md, eq. 11 to 13).
+extern "C" __global__ void add(real *total, long long total_task, const real *part,
+                               long long size) {
+    const long long task = task_of_block();
+    total += task * total_task, part += task * size;
+    for (long long e = thread_number(); e < size; e += threads_in_row()) total[e] += part[e];
 }

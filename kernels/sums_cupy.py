@@ -1,9 +1,12 @@
-"""Sums over rows on a GPU: the launcher for sums.cu."""
+"""Sums on a GPU: launchers for sums.cu."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from . import launch_cupy
 from .launch_cupy import blocks, elements, launch, stride
 
 COLUMNS, LANES = 8, 64  # as in reduce.cuh
@@ -23,3 +26,15 @@ def sum_slices(total: Any, values: Any, slices: int) -> None:
     size = total[0].size
     arguments = total, stride(total), values, slices, size
     elements("sums", "sum_slices", total, size, *arguments)
+
+
+def add(total: Any, part: Any) -> None:
+    """total += part, both (T, ...)."""
+    size = total[0].size
+    elements("sums", "add", total, size, total, stride(total), part, np.int64(size))
+
+
+def add_gradient(total: Any, part: Any) -> None:
+    """As `add`, to a parameter's gradient: beside the rest, where both are written."""
+    with launch_cupy.beside():
+        add(total, part)

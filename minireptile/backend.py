@@ -14,6 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from numpy.typing import NDArray
+
 from . import numba_setup
 from .device import Device, through
 from .errors import InputError, MissingPackage
@@ -57,7 +59,13 @@ def kernels(backend: str = "numpy") -> Kernels:
 @cache
 def _kernels(backend: str, device: Device | None) -> Kernels:
     names = [operation for operations in OPERATIONS.values() for operation in operations]
-    return SimpleNamespace(**{name: _kernel(name, backend) for name in names})
+    found = {name: _kernel(name, backend) for name in names}
+    return SimpleNamespace(**found, add=_add, add_gradient=_add)
+
+
+def _add(total: NDArray, part: NDArray) -> None:
+    """total += part. A device, which cannot say it so, has kernels (kernels/sums_cupy.py)."""
+    total += part
 
 
 def versions(operation: str, backend: str = "numpy") -> dict[str, Callable[..., None]]:

@@ -1,14 +1,15 @@
 """The inner loop as one compiled call: a model's plan as a table, memory for it, and threads.
 
-`Compiled.adapt`, `gradients` and `outputs` do what `reptile.adapt`, `Model.gradients` and
-`Model.outputs` do layer by layer in Python; kernels/adapt_numba.py is what they call.
+`Compiled.adapt`, `gradients`, `outputs` and `gradients_r` do what `reptile.adapt` and the methods
+of `Model` do layer by layer in Python. They call kernels/adapt_numba.py, and the last
+kernels/hvp_numba.py.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .kernels import program as p
-from .layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool, ReLU, Tanh, _pair, _window
+from .layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool, ReLU, Tanh
+from .layers.base import pair, window_of
 from .optim import SGD, Adam, Optimizer, State
 from .workers import run, threads
 
@@ -54,6 +56,7 @@ class Memory:
     """What the threads write between phi and phi: a row for each of them."""
 
     ws: NDArray
+    rws: NDArray  # tangents; of no rows until a Hessian-vector product wants them
     winners: NDArray
     cols: NDArray
     scratch: NDArray
@@ -105,8 +108,8 @@ def program(plan: Sequence[Step], B: int) -> Program | None:
         row |= {p.Y: at, p.DY: d_at}
         if type(layer) is Conv2D or type(layer) is MaxPool:
             window = layer.kernel_size if type(layer) is Conv2D else layer.size  # type: ignore[union-attr]
-            _, _, pad = _window(layer, step.in_shape, window, layer.stride, layer.padding)
-            numbers = *_pair(window), *_pair(layer.stride), *pad
+            _, _, pad = window_of(layer, step.in_shape, window, layer.stride, layer.padding)
+            numbers = *pair(window), *pair(layer.stride), *pad
             row |= dict(zip((p.KH, p.KW, p.SR, p.SC, p.PR, p.PC), numbers, strict=True))
         if type(layer) is Conv2D:
             row[p.KIND] = p.CONV
@@ -121,7 +124,7 @@ def program(plan: Sequence[Step], B: int) -> Program | None:
             rows.append(row | {p.KIND: p.MOMENTS, p.SYNC_BACK: 1})
             eps.append(layer.eps)
             row |= {p.KIND: p.NORMALISE, p.SYNC: 1}
-            scratch = max(scratch, 2 * c)
+            scratch = max(scratch, 4 * c)
         elif type(layer) is MaxPool:
             row |= {p.KIND: p.POOL, p.WINNER: winners}
             winners += B * out
@@ -150,6 +153,7 @@ def memory(program: Program, threads: int, B: int, P: int, slices: int, dtype: n
     ws, cols_, scratch = (np.zeros((threads, max(n, 1)), dtype) for n in shapes)
     return Memory(
         ws,
+        ws[:0],
         np.zeros((threads, max(program.winners, 1)), np.int32),
         cols_,
         scratch,
@@ -187,15 +191,40 @@ class Compiled:
     def gradients(self, phi: NDArray, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
         """`Model.gradients` in one call."""
         loss, grad = np.empty((1, len(phi)), phi.dtype), np.empty_like(phi)
-        self._call(p.GRADIENT, phi, x[None], y[None], loss, grad)
+        self._call(p.GRADIENT, _plain(phi), x[None], y[None], loss, grad)
         return loss[0], grad
 
     def outputs(self, phi: NDArray, x: NDArray) -> NDArray:
         """`Model.outputs` in one call."""
         T, B = x.shape[:2]
         out = np.empty((T, B * self.model.n_out), phi.dtype)
-        self._call(p.FORWARD, phi, x[None], None, np.empty((1, T), phi.dtype), out)
+        self._call(p.FORWARD, _plain(phi), x[None], None, np.empty((1, T), phi.dtype), out)
         return out.reshape(T, B, -1)
+
+    def gradients_r(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
+        """`Model.gradients_r` in one call; where nothing has parameters but what follows a batch
+        normalisation of the data, layer by layer."""
+        T, B = x.shape[:2]
+        r = self._ready(1, T, B, phi.dtype)
+        start = int(np.argmax(r.program.table[:, p.W] >= 0))  # the first stage with parameters
+        row = r.program.table[start]
+        if row[p.KIND] == p.MOMENTS or row[p.W] < 0:
+            return self.model.gradients_r(phi, x, y, v)
+        if not len(r.memory.rws):
+            rows = next(key for key, memory in self._memories.items() if memory is r.memory)
+            self._memories[rows] = replace(r.memory, rws=np.zeros_like(r.memory.ws))
+            self._readies.clear()
+            r = self._ready(1, T, B, phi.dtype)
+        m, hv = r.memory, np.empty_like(phi)
+        labels, targets = self._targets(r, y[None])
+        arguments = (
+            r.program.table, r.program.eps, r.slices, p.TILE, self._scale(B), start,
+            _plain(phi), _plain(v),
+            _plain(x.reshape(T, B, -1)), labels[0], targets[0], hv,
+            m.ws, m.rws, m.winners, m.cols, m.scratch, m.grads, m.examples, m.arrived,
+        )  # fmt: skip
+        run("hvp_numba", arguments, r.members, r.program.work >= WORTH_BLAS_THREADS)
+        return hv
 
     def _program(self, B: int) -> Program:
         if B not in self._programs:
@@ -235,21 +264,28 @@ class Compiled:
         """phi (T, P), x (k, T, B, ...), y likewise, loss (k, T), out as in `work`."""
         k, T, B = x.shape[:3]
         r = self._ready(k, T, B, phi.dtype)
-        labels, targets, state, m = r.no_labels, r.no_targets, state or {}, r.memory
-        if y is not None and y.dtype.kind == "f":
-            targets = _plain(y.reshape(k, T, B, -1))
-        elif y is not None:
-            labels = _plain(np.asarray(y, np.int64).reshape(k, T, B))
+        labels, targets = self._targets(r, y)
+        state, m = state or {}, r.memory
         first = state.get("m", state.get("velocity", r.empty))
-        scale = 1 / B if self.model.reduction == "mean" else 1.0
         arguments = (
-            mode, r.program.table, r.program.eps, r.slices, p.TILE, scale,
+            mode, r.program.table, r.program.eps, r.slices, p.TILE, self._scale(B),
             phi, _plain(x.reshape(k, T, B, -1)), labels, targets, loss,
             r.empty if out is None else out, _numbers(optimizer),
             first, state.get("v", r.empty), state.get("t", r.steps),
             m.ws, m.winners, m.cols, m.scratch, m.grads, m.examples, m.arrived,
         )  # fmt: skip
-        run(arguments, r.members, r.program.work >= WORTH_BLAS_THREADS)
+        run("adapt_numba", arguments, r.members, r.program.work >= WORTH_BLAS_THREADS)
+
+    def _scale(self, B: int) -> float:
+        return 1 / B if self.model.reduction == "mean" else 1.0
+
+    def _targets(self, r: Ready, y: NDArray | None) -> tuple[NDArray, NDArray]:
+        """Labels (k, T, B) and targets (k, T, B, n_out), one of them empty."""
+        if y is None:
+            return r.no_labels, r.no_targets
+        if y.dtype.kind == "f":
+            return r.no_labels, _plain(y.reshape(*y.shape[:3], -1))
+        return _plain(np.asarray(y, np.int64)), r.no_targets
 
 
 def compiled_calls(model: Model) -> Compiled | None:

@@ -111,7 +111,7 @@ def kernels_of(kind: str) -> SimpleNamespace:
     from .backend import OPERATIONS
 
     functions: dict[str, Any] = {}
-    for name in (*OPERATIONS, "reptile"):
+    for name in (*OPERATIONS, "sums", "reptile"):
         module = import_module(f"minireptile.kernels.{name}_{kind}")
         functions |= {
             key: value

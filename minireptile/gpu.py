@@ -1,8 +1,8 @@
 """A model on a GPU: one mini-batch as a chain of kernels, the inner loop as one graph.
 
-`OnDevice.adapt`, `gradients` and `outputs` do what `reptile.adapt`, `Model.gradients` and
-`Model.outputs` do layer by layer on the host. All arrays of a call stay on the device; what it
-launches is recorded when a size is first met and replayed from then on.
+`OnDevice.adapt`, `gradients`, `outputs` and `gradients_r` do what `reptile.adapt` and the methods
+of `Model` do layer by layer on the host. All arrays of a call stay on the device; what it launches
+is recorded when a size is first met and replayed from then on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .device import Array, Device
 from .errors import InputError
@@ -60,9 +61,15 @@ class Stage(NamedTuple):
 
 
 class Network:
-    """A model's arrays on a device for mini-batches (T, B), and the kernels that fill them."""
+    """A model's arrays on a device for mini-batches (T, B), and the kernels that fill them.
 
-    def __init__(self, model: Model, device: Device, T: int, B: int, dtype: np.dtype) -> None:
+    `out` and `dout` are the last outputs and their gradient. `fused`: a ReLU behind a batch
+    normalisation is one stage with it.
+    """
+
+    def __init__(
+        self, model: Model, device: Device, T: int, B: int, dtype: np.dtype, fused: bool = True
+    ) -> None:
         self.model, self.device, self.T, self.B, self.dtype = model, device, T, B, dtype
         self.kernels = device.kernels(model.tf32)
         self.scale = 1 / B if model.reduction == "mean" else 1.0
@@ -73,7 +80,7 @@ class Network:
         plan = list(model.plan)
         for i, step in enumerate(plan):
             previous = plan[i - 1].layer if i else None
-            if type(step.layer) is ReLU and type(previous) is BatchNorm:
+            if fused and type(step.layer) is ReLU and type(previous) is BatchNorm:
                 continue  # the two in one
             shape = (T, B, *step.out_shape)
             if type(step.layer) is Flatten:
@@ -83,18 +90,20 @@ class Network:
             layer = step.layer
             if isinstance(layer, BatchNorm):
                 behind = plan[i + 1].layer if i + 1 < len(plan) else None
-                layer = _Norm(layer.eps, type(behind) is ReLU)
-            saved = {
-                name: self._scratch(step)
-                if name == "cols"
-                else device.empty(like.shape, like.dtype)
-                for name, like in layer.saved(T, B, step.in_shape, dtype).items()
-            }
+                layer = _Norm(layer.eps, fused and type(behind) is ReLU)
+            host = layer.saved(T, B, step.in_shape, dtype)
+            scratch = {"cols": self._scratch(step)} if host.pop("cols", None) is not None else {}
+            saved = self._like(host) | scratch
             y, dy = device.empty(shape, dtype), device.empty(shape, dtype)
             self.stages.append(Stage(layer, x, dx, y, dy, saved, step.slots, step.in_shape))
             x, dx = y, dy
         if not self.stages:
             raise InputError("a model of Flatten alone has nothing to compute on a GPU")
+        self.out, self.dout = x, dx
+
+    def _like(self, arrays: dict[str, NDArray]) -> dict[str, Array]:
+        """Arrays of the device in the shapes and types of the host's."""
+        return {name: self.device.empty(a.shape, a.dtype) for name, a in arrays.items()}
 
     def _scratch(self, step: Step) -> Array:
         """Room for parts of a convolution's dw, where the device's kernels want it."""
@@ -117,22 +126,23 @@ class Network:
     def forward(self, parameters: list[dict[str, Array]], x: Array) -> Array:
         """Launch a forward pass on x (T, B, ...); the outputs will be in what is returned."""
         for stage, p in zip(self.stages, parameters, strict=True):
-            x = x.reshape(self.T, self.B, *stage.in_shape) if stage.x is None else stage.x
-            stage.layer.forward(self.kernels, stage.y, x, p, stage.saved)
-        return self.stages[-1].y
+            stage.layer.forward(self.kernels, stage.y, self.input_of(stage, x), p, stage.saved)
+        return self.out
+
+    def input_of(self, stage: Stage, x: Array) -> Array:
+        """What a stage reads where x is the data."""
+        return x.reshape(self.T, self.B, *stage.in_shape) if stage.x is None else stage.x
 
     def gradients(
         self, loss: Array, parameters: list[dict], gradients: list[dict], x: Array, y: Array
     ) -> None:
         """Launch a forward and a backward pass; writes loss (T,) and the gradients."""
         out = self.forward(parameters, x)
-        self.loss(loss, self.stages[-1].dy, out, y, self.scale)
+        self.loss(loss, self.dout, out, y, self.scale)
         stages = list(zip(self.stages, parameters, gradients, strict=True))
         for stage, p, dp in reversed(stages):
-            x_in = x.reshape(self.T, self.B, *stage.in_shape) if stage.x is None else stage.x
-            stage.layer.backward(
-                self.kernels, stage.dx, dp, stage.dy, x_in, stage.y, p, stage.saved
-            )
+            values = self.input_of(stage, x), stage.y, p, stage.saved
+            stage.layer.backward(self.kernels, stage.dx, dp, stage.dy, *values)
         self.device.join()
 
 
@@ -166,6 +176,7 @@ class Recorded(NamedTuple):
     """A call of one size: where its arguments go, how it is made, where its results are."""
 
     phi: Array
+    v: Array
     x: Array
     y: Array
     loss: Array
@@ -210,6 +221,17 @@ class OnDevice:
             self._write(call, phi, x[None], y[None])
             call.replay()
             return self._result(call.loss, phi)[0], self._result(call.out, phi)
+
+    def gradients_r(self, phi: Any, x: Any, y: Any, v: Any) -> Any:
+        """`Model.gradients_r` as one graph."""
+        if not self.model.size:
+            return self.device.copy(phi) if self.device.owns(phi) else phi.copy()  # (T, 0)
+        with self.device.errors():
+            call = self._call("gradients_r", 1, len(phi), x.shape[1], phi.dtype)
+            self._write(call, phi, x[None], y[None])
+            self.device.write(call.v, v)
+            call.replay()
+            return self._result(call.out, phi)
 
     def outputs(self, phi: Any, x: Any) -> Any:
         """`Model.outputs` as one graph."""
@@ -262,35 +284,42 @@ class OnDevice:
                 raise InputError(f"the {name} backend computes in float32 or float64, not {dtype}")
             if len(self._recorded) == KEPT:
                 self._recorded.pop(next(iter(self._recorded)))
-            check_memory(self.model, self.device, k, T, B, dtype)
+            check_memory(self.model, self.device, k, T, B, dtype, kind == "gradients_r")
             self._recorded[key] = self._record(kind, k, T, B, dtype, optimizer)
         return self._recorded[key]
 
     def _record(
         self, kind: str, k: int, T: int, B: int, dtype: np.dtype, optimizer: Optimizer | None
     ) -> Recorded:
-        device, model = self.device, self.model
+        from .gpu_hvp import Tangents
+
+        device, model, second = self.device, self.model, kind == "gradients_r"
         # Zeros, since recording makes the call: labels must be labels.
-        phi, grad = (device.upload(np.zeros((T, model.size), dtype)) for _ in range(2))
+        zeros = np.zeros((T, model.size), dtype)
+        phi, grad = device.upload(zeros), device.upload(zeros)
+        v, hv = (device.upload(zeros), device.upload(zeros)) if second else (None, None)
         x = device.upload(np.zeros((k, T, B, *model.input_shape), dtype))
         y = device.upload(np.zeros(*targets_of(model, k, T, B, dtype)))
         loss = device.upload(np.zeros((k, T), dtype))
-        host_state = optimizer.init(np.zeros((T, model.size), dtype)) if optimizer else {}
+        host_state = optimizer.init(zeros) if optimizer else {}
         state = {name: device.upload(array) for name, array in host_state.items()}
-        network = Network(model, device, T, B, dtype)
+        network = (Tangents if second else Network)(model, device, T, B, dtype)
         parameters, gradients = network.views(phi), network.views(grad)
-        out = network.stages[-1].y if kind == "outputs" else grad
+        directions, products = (network.views(v), network.views(hv)) if second else ([], [])
+        out = {"outputs": network.out, "gradients_r": hv}.get(kind, grad)
 
         def call() -> None:
             if kind == "outputs":
                 network.forward(parameters, x[0])
+            elif isinstance(network, Tangents):
+                network.products(loss[0], parameters, directions, gradients, products, x[0], y[0])
             elif kind == "gradients":
                 network.gradients(loss[0], parameters, gradients, x[0], y[0])
             else:
                 assert optimizer
                 inner_loop(network, optimizer, phi, grad, x, y, loss, state)
 
-        return Recorded(phi, x, y, loss, out, state, device.capture(call))
+        return Recorded(phi, v, x, y, loss, out, state, device.capture(call))
 
 
 def targets_of(model: Model, k: int, T: int, B: int, dtype: Any) -> tuple[tuple[int, ...], Any]:
@@ -300,16 +329,22 @@ def targets_of(model: Model, k: int, T: int, B: int, dtype: Any) -> tuple[tuple[
     return (k, T, B), np.int64
 
 
-def bytes_per_task(model: Model, k: int, B: int, dtype: Any) -> int:
-    """What a call needs on the device for each task, at most."""
+def bytes_per_task(model: Model, k: int, B: int, dtype: Any, second: bool = False) -> int:
+    """What a call needs on the device for each task, at most; `second`: with the tangents."""
     data = k * B * (prod(model.input_shape) + model.n_out + 1)
     network = sum(2 * B * prod(s.out_shape) for s in model.plan) + B * prod(model.input_shape)
-    return int((data + network + 4 * model.size) * np.dtype(dtype).itemsize)
+    vectors = 4
+    if second:  # the tangents of the same, and a layer's second products: ry, rdx and rdw once more
+        network += sum(B * (3 * prod(s.out_shape) + prod(s.in_shape)) for s in model.plan)
+        vectors = 6
+    return int((data + network + vectors * model.size) * np.dtype(dtype).itemsize)
 
 
-def check_memory(model: Model, device: Device, k: int, T: int, B: int, dtype: Any) -> None:
+def check_memory(
+    model: Model, device: Device, k: int, T: int, B: int, dtype: Any, second: bool = False
+) -> None:
     """`InputError` if the tasks do not fit into the device's memory, with how many would."""
-    each, free = bytes_per_task(model, k, B, dtype), device.free_memory()
+    each, free = bytes_per_task(model, k, B, dtype, second), device.free_memory()
     if T * each > free:
         raise InputError(
             f"{T} tasks at once need about {T * each / 2**30:.1f} GiB on the GPU, and "

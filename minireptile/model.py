@@ -277,30 +277,30 @@ class Model:
             raise InputError(f"method must be one of {', '.join(HVP_METHODS)}, not {method!r}")
         if np.shape(v) != np.shape(phi):
             raise InputError(f"v must have phi's shape {np.shape(phi)}, not {np.shape(v)}")
-        on_device = self.gpu is not None and self.gpu.device.owns(phi)
+        by_tangents = method != "complex" and self._has_r(method)
+        if by_tangents and phi.dtype.kind == "f":
+            return self._hvp_r(phi, x, y, v)
+        there = self.gpu is not None and self.gpu.device.owns(phi)
         if self.gpu is not None:
             device = self.gpu.device
             phi, x, y, v = (device.read(a) if device.owns(a) else a for a in (phi, x, y, v))
-        walk = self._hvp_r if method != "complex" and self._has_r(method) else self._hvp_complex
-        hv = walk(phi, x, y, v)
-        return self.gpu.device.upload(hv) if self.gpu is not None and on_device else hv
+        # Only NumPy's kernels know complex numbers: those of a complex step, or of a complex phi.
+        reference = self._on_numpy()
+        hv = (reference._hvp_r if by_tangents else reference._hvp_complex)(phi, x, y, v)
+        return self.gpu.device.upload(hv) if self.gpu is not None and there else hv
 
     def _hvp_r(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
-        # Only NumPy's kernels know complex numbers.
-        model = self if phi.dtype.kind == "f" else self._on_numpy()
-        single, phi, x = model.checked(phi, x)
-        y = np.asarray(y)[None] if single else np.asarray(y)
-        y = model.checked_targets(y, x, phi.dtype)
-        # As a GPU's kernels called from the host want them: vectors that are nobody's part, int64.
-        phi, v = np.array(phi), np.array(v, phi.dtype).reshape(phi.shape)
-        hv = model.gradients_r(phi, x, y.astype(np.int64) if y.dtype.kind in "iu" else y, v)
+        single, phi, x = self.checked(phi, x)
+        y = self.checked_targets(self._array(y)[None] if single else self._array(y), x, phi.dtype)
+        v = self._array(v, phi.dtype).reshape(phi.shape)
+        hv = (self.compiled or self).gradients_r(phi, x, y, v)
         return hv[0] if single else hv
 
     def _hvp_complex(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
         if phi.dtype.kind == "c":
             raise InputError(f"the complex step needs a real phi, not {phi.dtype}")
         stepped = phi + 1j * COMPLEX_STEP * np.asarray(v, np.float64)
-        _, grad = self._on_numpy().loss_and_grad(stepped, x, y)
+        _, grad = self.loss_and_grad(stepped, x, y)
         return (grad.imag / COMPLEX_STEP).astype(phi.dtype)
 
     def gradients_r(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
@@ -308,6 +308,9 @@ class Model:
 
         Tangents start at the first layer with parameters: nothing before it depends on phi.
         """
+        # As a GPU's kernels called from the host want them: vectors that are nobody's part, int64.
+        phi, v = np.array(phi), np.array(v)
+        y = y.astype(np.int64) if y.dtype.kind in "iu" else y
         T, B = x.shape[:2]
         k, scale = self.kernels, 1 / B if self.reduction == "mean" else 1.0
         ws, rws = (self._workspace(T, B, phi.dtype, r) for r in (False, True))

@@ -15,9 +15,10 @@ from .numba_setup import caching
 _turn = Lock()  # a team of threads is complete or not there at all: calls do not mix
 
 
-def run(arguments: tuple, members: int, hold: bool = True) -> None:
-    """Call `work` in so many threads, this one among them; hold BLAS to one thread meanwhile."""
-    work = _work()
+def run(kernel: str, arguments: tuple, members: int, hold: bool = True) -> None:
+    """Call a kernel's `work` in so many threads, this one among them; hold BLAS to one thread
+    meanwhile. The last argument is where its barriers count."""
+    work = _work(kernel)
     with _turn, blas_held() if hold else nullcontext():
         if members == 1:
             work(*arguments, 0, 1)
@@ -41,9 +42,9 @@ def _pool(process: int) -> Any:
 
 
 @cache
-def _work() -> Callable[..., None]:
+def _work(kernel: str) -> Callable[..., None]:
     with caching():
-        return import_module("minireptile.kernels.adapt_numba").work
+        return import_module(f"minireptile.kernels.{kernel}").work
 
 
 @cache

@@ -110,6 +110,72 @@ def test_any_number_of_threads_gives_the_same_bits(
     check_same(many, p.adapt(p.model))
 
 
+@given(
+    T=st.integers(1, 7),
+    threads=st.integers(2, 6),
+    B=st.integers(1, 6),
+    name=st.sampled_from(("strided", "pooled", "mini-imagenet", "relu first", "sine")),
+)
+def test_any_number_of_threads_gives_the_same_hessian_vector_product(
+    T: int, threads: int, B: int, name: str
+) -> None:
+    p = problem(name, "sgd", 1, T, B)
+    v = random_phi(p.model, np.random.default_rng(1), T)
+    with pytest.MonkeyPatch.context() as patch:
+        for limit in ("WORTH_SLICES", "WORTH_THREADS"):
+            patch.setattr(compiled, limit, 0)
+        patch.setattr(compiled, "SLICES", 4)
+        results = []
+        for n in (1, threads):
+            patch.setattr(compiled, "threads", lambda n=n: n)
+            patch.setattr(workers, "threads", lambda n=n: n)
+            workers._pool.cache_clear()
+            fast = p.model.on("numba")
+            results += [fast.hvp(p.phi, p.x[0], p.y[0], v) for _ in range(3)]
+    workers._pool.cache_clear()
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+    wanted = p.model.hvp(p.phi, p.x[0], p.y[0], v, method="complex")
+    np.testing.assert_allclose(results[0], wanted, 1e-9, 1e-11 * np.max(np.abs(wanted)))
+
+
+def test_gradients_and_products_take_turns() -> None:
+    """They share a workspace, and neither finds there what the other left."""
+    p = problem("mini-imagenet", "momentum")
+    v = random_phi(p.model, np.random.default_rng(1), 2)
+
+    def all_three(model: Model) -> list[NDArray]:
+        hv = model.hvp(p.phi, p.x[0], p.y[0], v)
+        return [hv, *p.adapt(model)[:2], model.loss_and_grad(p.phi, p.x[1], p.y[1])[1]]
+
+    fast = p.model.on("numba")
+    first, second = all_three(fast), all_three(fast)
+    for one, again, wanted in zip(first, second, all_three(p.model), strict=True):
+        np.testing.assert_array_equal(again, one)
+        np.testing.assert_allclose(one, wanted, 1e-9, 1e-10 * np.max(np.abs(wanted)))
+    assert isinstance(fast.compiled, compiled.Compiled)
+    assert [len(m.rws) for m in fast.compiled._memories.values()] == [1]
+
+
+@pytest.mark.parametrize("name", ["batchnorm first", "flat first"])
+def test_a_batch_norm_of_the_data_is_walked_layer_by_layer(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = problem(name, "sgd", 1, 2, 4)
+    v, walked = random_phi(p.model, np.random.default_rng(1), 2), list[str]()
+    fast = p.model.on("numba")
+    walk = fast.gradients_r
+
+    def seen(*arrays: NDArray) -> NDArray:
+        walked.append(name)
+        return walk(*arrays)
+
+    monkeypatch.setattr(fast, "gradients_r", seen)
+    wanted = p.model.hvp(p.phi, p.x[0], p.y[0], v)
+    np.testing.assert_allclose(fast.hvp(p.phi, p.x[0], p.y[0], v), wanted, 1e-9, 1e-11)
+    assert walked == [name]
+
+
 @pytest.mark.usefixtures("shared")
 def test_threads_of_one_task_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many steps with more threads than cores: whoever does not wait is found out."""
@@ -162,9 +228,9 @@ def test_blas_has_one_thread_inside_and_as_many_as_before_afterwards(
 
     library, seen = Library(), list[int]()
     monkeypatch.setattr(workers, "_blas", lambda: [library])
-    monkeypatch.setattr(workers, "_work", lambda: work)
+    monkeypatch.setattr(workers, "_work", lambda kernel: work)
     with pytest.raises(RuntimeError):
-        workers.run((), 1)
+        workers.run("adapt_numba", (), 1)
     assert seen == [1]
     assert library.calls == [1, 7]
     assert workers._blas.__name__ == "<lambda>"

@@ -83,6 +83,54 @@ def test_loss_gradient_and_outputs(backend: str, name: str) -> None:
 
 
 @each_backend
+@pytest.mark.parametrize("name", STACKS)
+def test_hessian_vector_product(backend: str, name: str) -> None:
+    """Again with other numbers, and from T = 3 to 2 and back."""
+    calls = calls_of(backend, name)
+    for T in (3, 2, 3):
+        phi, x, y, v = second(name, "float64", T)
+        got, want = calls.gradients_r(phi, x, y, v), STACKS[name].gradients_r(phi, x, y, v)
+        assert (got.shape, got.dtype) == (want.shape, want.dtype)
+        np.testing.assert_allclose(got, want, 0, 1e-10 * np.max(np.abs(want)))
+
+
+@each_backend
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["strided", "pooled", "omniglot", "sine"])
+def test_a_hessian_vector_product_has_the_same_bits_twice(
+    backend: str, name: str, dtype: str
+) -> None:
+    one, other, arrays = calls_of(backend, name), calls_of(backend, name), second(name, dtype, 3)
+    first, again, anew = (calls.gradients_r(*arrays) for calls in (one, one, other))
+    assert first.dtype == dtype
+    assert bits(first) == bits(again) == bits(anew)
+
+
+@pytest.mark.skipif("cupy" not in GPU, reason="CuPy is not usable")
+@pytest.mark.parametrize("name", ["strided", "sine"])
+def test_a_hessian_vector_product_stays_on_the_gpu(name: str) -> None:
+    cupy: Any = pytest.importorskip("cupy")
+    arrays = second(name, "float64", 3)
+    got: Any = calls_of("cupy", name).gradients_r(*map(cupy.asarray, arrays))
+    want = STACKS[name].gradients_r(*arrays)
+    assert isinstance(got, cupy.ndarray)
+    np.testing.assert_allclose(got.get(), want, 0, 1e-10 * np.max(np.abs(want)))
+
+
+def calls_of(backend: str, name: str) -> Any:
+    """The recorded calls of a model of its own."""
+    calls = STACKS[name].on(backend).gpu
+    assert calls
+    return calls
+
+
+def second(name: str, dtype: str, T: int) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """phi, x, y and v, the direction of a Hessian-vector product."""
+    p = problem(name, "sgd", k=1, T=T, B=5, dtype=dtype)
+    return p.phi, p.x[0], p.y[0], p.phi[::-1, ::-1].copy()
+
+
+@each_backend
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["strided", "pooled", "omniglot", "sine"])
 def test_a_replay_gives_the_same_bits(backend: str, name: str, dtype: str) -> None:

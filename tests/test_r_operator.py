@@ -142,12 +142,13 @@ def test_by_differences_of_gradients(backend: str) -> None:
     )
 
 
-def test_many_shapes_in_turn_leave_nothing_behind() -> None:
-    model = tiny_model()
+@every_backend
+def test_many_shapes_in_turn_leave_nothing_behind(backend: str) -> None:
+    model = tiny_model(backend=backend)
     for T, B in [(1, 2), (2, 3), (3, 1), (1, 5), (4, 4), (1, 2), (2, 3)] * 2:
         for dtype in (np.float64, np.float32):
             phi, x, y, v = problem(model, T + B, T, B)
-            got, fresh = (m.hvp(dtype(phi), x, y, v) for m in (model, tiny_model()))
+            got, fresh = (m.hvp(dtype(phi), x, y, v) for m in (model, tiny_model(backend=backend)))
             assert got.dtype == dtype
             np.testing.assert_array_equal(got, fresh)
 
@@ -162,11 +163,13 @@ def test_a_direction_is_rounded_to_phis_type(backend: str) -> None:
     )
 
 
-def test_parts_of_larger_arrays_and_other_integers() -> None:
-    model = tiny_model()
+@every_backend
+def test_parts_of_larger_arrays_and_other_integers(backend: str) -> None:
+    model = tiny_model(backend=backend)
     phi, x, y, v = problem(model, 3, 2, 3)
     expected = model.hvp(phi, x, y, v)
     stored = np.stack([v, phi, v])
+    stored.setflags(write=False)
     for arguments in (
         (stored[1], x, y.astype(np.uint8), stored[0]),
         (np.asfortranarray(phi), x.tolist(), y.tolist(), np.repeat(v, 2, axis=1)[:, ::2]),

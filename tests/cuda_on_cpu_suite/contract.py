@@ -74,6 +74,19 @@ def test_a_first_layer_needs_no_dx(operation: str, kernel: Callable[..., None]) 
             np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize(
+    ("operation", "kernel"), [p for p in EVERY if re.match(r"(conv2d|dense)_backward", str(p.id))]
+)
+def test_dx_comes_alone_where_nobody_wants_the_others(
+    operation: str, kernel: Callable[..., None]
+) -> None:
+    for call in large(operation):
+        dx, *_ = make(on_host(kernel), call, np.float64)
+        alone = replace(call, arguments=(call.arguments[0], None, None, *call.arguments[3:]))
+        (got,) = make(on_host(kernel), alone, np.float64)
+        np.testing.assert_array_equal(got, dx)
+
+
 # ------------------------------------------------------- threads that take more than one element
 
 

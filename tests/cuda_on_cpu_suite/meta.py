@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from minireptile.backend import kernels
-from minireptile.kernels import adam_cupy, launch_cupy, reptile_cupy
+from minireptile.kernels import adam_cupy, launch_cupy, reptile_cupy, sums_cupy
 from tests.cuda_on_cpu import Array, Device, Engine
 
 launch_cupy.engine = Engine()
@@ -96,6 +96,22 @@ def test_tick_and_decay(dtype: type) -> None:
     result = up(phi, dtype)
     reptile_cupy.decay(result, 0.9)
     np.testing.assert_array_equal(result, phi * dtype(0.9))
+
+
+@both_types
+@pytest.mark.parametrize("add", [sums_cupy.add, sums_cupy.add_gradient])
+@pytest.mark.parametrize("shape", [(3, 1), (2, 256), (3, 3, 5, 5, 4)])
+def test_add(add: Any, dtype: type, shape: tuple[int, ...]) -> None:
+    """To an array of its own, and to a parameter's gradient, beside which nothing is written."""
+    part, size = random(dtype, *shape), int(np.prod(shape[1:]))
+    vectors = random(dtype, shape[0], size + 7)
+    there = up(vectors, dtype)
+    add(DEVICE.view(there, 4, shape[1:]), up(part, dtype))
+    vectors[:, 4 : 4 + size] += part.reshape(shape[0], size)
+    np.testing.assert_array_equal(there, vectors)
+    whole = up(part, dtype)
+    add(whole, up(-2 * part, dtype))
+    np.testing.assert_array_equal(whole, -part)
 
 
 @both_types

@@ -30,6 +30,7 @@ EVERY = [
     for operation in operations
     for version, kernel in ladder(name, operation).items()
 ]
+PRODUCTS = [p for p in EVERY if str(p.id).startswith(("conv2d_backward", "dense_backward"))]
 every_version = pytest.mark.parametrize(("operation", "kernel"), EVERY)
 both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -68,3 +69,14 @@ def test_large_calls(
         close(results[0], expected(operation, call, dtype), call, dtype)
         for one, other in zip(*results, strict=True):
             np.testing.assert_array_equal(one, other, "it depends on which thread comes first")
+
+
+@pytest.mark.parametrize(("operation", "kernel"), PRODUCTS)
+def test_dx_comes_alone_where_nobody_wants_the_others(
+    operation: str, kernel: Callable[..., None]
+) -> None:
+    for arguments in LARGE[operation]:
+        dx, *_ = make(kernel, Call(arguments, 40, 40), np.float64)
+        alone = (arguments[0], None, None, *arguments[3:])
+        (got,) = make(kernel, Call(alone, 40, 40), np.float64)
+        np.testing.assert_array_equal(got, dx)

@@ -89,6 +89,23 @@ def test_spread_merge_and_decay(dtype: type) -> None:
     np.testing.assert_array_equal(phi, numbers(dtype, 3, 19) * dtype(0.5))
 
 
+@both_types
+@pytest.mark.parametrize("name", ["add", "add_gradient"])
+@pytest.mark.parametrize("shape", [(2, 3, 5), (2, 2, 1, 3, 4)])
+def test_add(name: str, dtype: type, shape: tuple[int, ...]) -> None:
+    """To an array of its own, and to a parameter's gradient, beside which nothing is written."""
+    part, size = numbers(dtype, *shape), int(np.prod(shape[1:]))
+    part.setflags(write=False)
+    vectors: NDArray = numbers(dtype, shape[0], size + 7)
+    want = vectors.copy()
+    want[:, 4 : 4 + size] += part.reshape(shape[0], size)
+    call(name, vectors[:, 4 : 4 + size].reshape(shape), part)
+    np.testing.assert_array_equal(vectors, want)
+    whole: NDArray = np.ones(shape, dtype)
+    call(name, whole, part)
+    np.testing.assert_array_equal(whole, 1 + part)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("blend", [False, True])
 def test_the_first_iteration_that_diverged_is_kept(bad: float, blend: bool) -> None:

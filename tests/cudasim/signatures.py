@@ -17,7 +17,7 @@ from tests.cudasim.calls import ACTIVE, LARGE
 from tests.cudasim.host import ladder
 from tests.test_contract import Call, make
 
-MODULES = (*OPERATIONS, "reptile")
+MODULES = (*OPERATIONS, "sums", "reptile")
 Signature = tuple[Any, ...]
 
 
@@ -85,6 +85,8 @@ def others(dtype: type) -> list[tuple[str, str, tuple[Any, ...]]]:
     return [
         ("batchnorm", "batchnorm_relu_forward", (x, c, c, x, c, c, 0.1)),
         ("batchnorm", "batchnorm_relu_backward", (None, c, c, x, x, x, c, c, c)),
+        ("sums", "add", (x, x)),
+        ("sums", "add", (real(2, 9)[:, 1:7].reshape(2, 3, 2), real(2, 3, 2))),
         ("reptile", "gather", (real(6, 3, 2, 1), images, rows, clock, 1.0)),
         ("reptile", "take_row", (rows[0], rows, clock, np.dtype(dtype))),
         ("reptile", "take_row", (real(6), real(5, 6), clock, np.dtype(dtype))),

@@ -35,6 +35,18 @@ def test_gradients_and_outputs(name: str) -> None:
             np.testing.assert_allclose(got, expected, **CLOSE)
 
 
+@pytest.mark.parametrize("name", ["strided", "pooled", "relu first", "batchnorm first"])
+def test_hessian_vector_product(name: str) -> None:
+    model, rng = STACKS[name], np.random.default_rng(0)
+    device = model.on("numba-cuda").gpu
+    assert device
+    for _ in range(2):  # the launches made, and made again for other numbers
+        phi, v = random_phi(model, rng, 2), random_phi(model, rng, 2)
+        x, y = random_batch(model, rng, 2, 3)
+        got, expected = (m.gradients_r(phi, x, y, v) for m in (device, model))
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * np.max(abs(expected)))
+
+
 @every_optimizer
 def test_adapt(optimizer: Optimizer) -> None:
     model, rng = STACKS["relu first"], np.random.default_rng(0)

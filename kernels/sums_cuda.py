@@ -1,0 +1,23 @@
+"""The sum of two products, Numba CUDA: a thread for each number (conv2d.md, eq. 11 to 13)."""
+
+from __future__ import annotations
+
+from .jit_cuda import BLOCK, blocks, cuda, launch
+
+
+@cuda.jit
+def _add(total, part):
+    t, i = cuda.blockIdx.y, cuda.grid(1)
+    if i < total.shape[1]:
+        total[t, i] += part[t, i]
+
+
+def add(total, part):
+    """total += part, both (T, ...)."""
+    T = total.shape[0]
+    size = total.size // T
+    total, part = (a.reshape(T, size) for a in (total, part))  # views: tasks may lie apart
+    launch(_add, (blocks(size), T), (BLOCK,), total, part)
+
+
+add_gradient = add  # there is one stream

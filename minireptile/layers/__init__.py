@@ -1,0 +1,31 @@
+"""The layers: records that know shapes and parameters, and which kernels to call.
+
+A layer holds no state. It answers four questions: the shape it makes of its input, its parameters,
+the arrays its forward kernel leaves for the backward one, and how its kernels are called. The last
+two it may answer again for the tangents of a Hessian-vector product. Shapes here leave out the
+leading (T, B); arrays have them.
+"""
+
+from .base import Layer, Param, Shape, Views, has_r
+from .batchnorm import BatchNorm
+from .conv2d import Conv2D
+from .dense import Dense
+from .flatten import Flatten
+from .maxpool import MaxPool
+from .relu import ReLU
+from .tanh import Tanh
+
+__all__ = [
+    "BatchNorm",
+    "Conv2D",
+    "Dense",
+    "Flatten",
+    "Layer",
+    "MaxPool",
+    "Param",
+    "ReLU",
+    "Shape",
+    "Tanh",
+    "Views",
+    "has_r",
+]

@@ -1,0 +1,154 @@
+"""What every layer is, and what several share: parameters, windows, checks of arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..backend import Kernels
+from ..errors import InputError
+from ..kernels.window import output_size
+
+Shape = tuple[int, ...]
+Views = Mapping[str, NDArray]
+
+
+class Param(NamedTuple):
+    """A parameter of a layer: its shape, and how it starts."""
+
+    shape: Shape
+    init: str = "zeros"
+    fan_in: int = 0
+    fan_out: int = 0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What every layer answers; the defaults suit one without parameters or saved arrays."""
+
+    @property
+    def kind(self) -> str:
+        """The layer's name in parameter names and messages: "conv", "dense", ..."""
+        return type(self).__name__.lower()
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Shape of the output for an input of `shape`; `InputError` where it does not fit."""
+        return shape
+
+    def params(self, shape: Shape) -> dict[str, Param]:
+        """Parameters by name, for an input of `shape`."""
+        return {}
+
+    def saved(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
+        """Fresh arrays that the forward kernel fills for the backward one, and scratch."""
+        return {}
+
+    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
+        """Write y from the input x, the parameters p and the saved arrays s."""
+        raise NotImplementedError
+
+    def backward(
+        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
+        x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        """Write dx (unless None) and the parameters' gradients dp, from dy."""
+        raise NotImplementedError
+
+    # A layer may lack what follows: then `Model.hvp` takes the complex step. rz is R{z}, the
+    # derivative of z along a direction of the parameters (Pearlmutter, 1994). The tangents come in
+    # the order of forward and backward, then what these were called with and have written. rx and
+    # rdx are None where no layer before has parameters, for then R{x} = 0; a layer without
+    # parameters is not called there. To add a second term there is k.add, and k.add_gradient for
+    # rdp: a GPU has no other way within a recorded call.
+
+    def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
+        """Fresh arrays that `forward_r` fills for `backward_r`, and scratch."""
+        return {}
+
+    def forward_r(
+        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
+        y: NDArray, x: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        """Write ry from rx and rp, the direction in the parameters p; rs is `saved_r`."""
+        raise NotImplementedError
+
+    def backward_r(
+        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
+        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
+        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        """Write rdx (unless None) and rdp, the tangents of dx and dp, from rdy."""
+        raise NotImplementedError
+
+
+def has_r(layer: Layer) -> bool:
+    """Whether a layer has `forward_r` and `backward_r`, and they are those of its other passes.
+
+    A class that replaces forward or backward but inherits the R pass has one of another function.
+    """
+    kinds = type(layer).__mro__
+
+    def depth(name: str) -> int:
+        found = (i for i, kind in enumerate(kinds) if name in vars(kind) and kind is not Layer)
+        return next(found, len(kinds))
+
+    second = max(depth("forward_r"), depth("backward_r"))
+    return second <= min(depth("forward"), depth("backward"))
+
+
+def bias_of(wanted: bool, n: int, init: str, fan_in: int, fan_out: int) -> dict[str, Param]:
+    return {"bias": Param((n,), init, fan_in, fan_out)} if wanted else {}
+
+
+def second_products(
+    layer: Layer, T: int, B: int, shape: Shape, dtype: DTypeLike
+) -> dict[str, NDArray]:
+    """Room for the second of the two products that ry, rdx and rdw of x w are the sum of."""
+    arrays = {"y": (B, *layer.out_shape(shape)), "x": (B, *shape)}
+    arrays["weight"] = layer.params(shape)["weight"].shape
+    return {name: np.empty((T, *array), dtype) for name, array in arrays.items()}
+
+
+def pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def window_of(
+    layer: Layer, shape: Shape, kernel: Any, stride: Any, padding: str
+) -> tuple[int, int, tuple[int, int]]:
+    """Rows and columns of the output, and the padding before the first row and column."""
+    if len(shape) != 3:
+        raise InputError(f"expected an image input (H, W, C), got {shape}")
+    (rows, top), (columns, left) = (
+        output_size(n, k, s, padding)
+        for n, k, s in zip(shape[:2], pair(kernel), pair(stride), strict=True)
+    )
+    if rows < 1 or columns < 1:
+        raise InputError(
+            f"a window of {pair(kernel)} does not fit an image of {shape[:2]}: "
+            'use padding="same" or a smaller window'
+        )
+    return rows, columns, (top, left)
+
+
+def check_positive(layer: Layer, *names: str, pairs: bool = True) -> None:
+    for name in names:
+        value = getattr(layer, name)
+        numbers = value if pairs and isinstance(value, tuple) and len(value) == 2 else (value,)
+        if not all(isinstance(n, int) and n > 0 for n in numbers):
+            raise InputError(
+                f"{type(layer).__name__}: {name} must be a positive whole number"
+                f"{' or a pair of them' if pairs else ''}, not {value!r}"
+            )
+
+
+def check_choice(layer: Layer, name: str, choices: tuple[str, ...]) -> None:
+    value = getattr(layer, name)
+    if value not in choices:
+        raise InputError(
+            f"{type(layer).__name__}: {name} must be one of {', '.join(choices)}, not {value!r}"
+        )

@@ -1,0 +1,38 @@
+"""The hyperbolic tangent; derived in kernels/tanh.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from numpy.typing import NDArray
+
+from ..backend import Kernels
+from .base import Layer, Views
+
+
+@dataclass(frozen=True)
+class Tanh(Layer):
+    """The hyperbolic tangent (kernels/tanh.md)."""
+
+    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
+        k.tanh_forward(y, x)
+
+    def backward(
+        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
+        x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        if dx is not None:
+            k.tanh_backward(dx, dy, y)
+
+    def forward_r(
+        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
+        y: NDArray, x: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        k.tanh_backward(ry, rx, y)
+
+    def backward_r(
+        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
+        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
+        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
+    ) -> None:  # fmt: skip
+        k.tanh_backward_r(rdx, rdy, ry, dy, y)
