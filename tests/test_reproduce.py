@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,22 @@ from PIL import Image
 
 from minireptile import InputError, sine_mlp
 from minireptile.cli import main
-from minireptile.reproduce import EXPERIMENTS, run, taylor, variance
+from minireptile.loops import Snapshot
+from minireptile.reproduce import (
+    EXPERIMENTS,
+    ON_CHARACTERS,
+    gradient_combinations,
+    run,
+    sine,
+    taylor,
+    variance,
+)
 from minireptile.reproduce.outcome import keep
 
+from .small import random_batch, random_phi, tiny_model
+
 # What is certain enough to be seen in seconds; the others' verdicts need their full size.
-CERTAIN = {"k1", "taylor", "variance"}
+CERTAIN = {"k1", "taylor"}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -73,6 +85,14 @@ def test_relative_variance() -> None:
     np.testing.assert_allclose(variance.relative_variance(chance), 1, atol=0.05)
 
 
+def test_reptiles_update_has_the_least_chance_in_it() -> None:
+    """The half of the claim that seconds can show."""
+    rows = variance.shares(quick=True, backend="numpy")
+    for mark in (0, 30, 300):
+        share = {row["algorithm"]: row["variance"] for row in rows if row["iteration"] == mark}
+        assert share["Reptile"] < 0.2 < min(share["FOMAML"], share["MAML"])
+
+
 def test_unknown_names_and_folders_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no experiment 'magic': choose one of sine, k1"):
         run("magic", quick=True)
@@ -87,6 +107,37 @@ def test_mini_batches_take_every_place_once() -> None:
     assert taylor.trained(sine_mlp(4), 2).shape == (sine_mlp(4).size,)
 
 
+@pytest.mark.parametrize("name", ON_CHARACTERS)
+def test_on_omniglot_itself(name: str, shared_data: Path) -> None:
+    outcome = run(name, quick=True, data=str(shared_data / "omniglot"))
+    assert outcome.data["characters"] == "Omniglot"
+    assert "Omniglot" in outcome.verdict
+
+
+def test_gradients_are_summed_as_their_names_say() -> None:
+    """Side by side, by the loop of each written out."""
+    model, rng = tiny_model(), np.random.default_rng(0)
+    theta, alpha = random_phi(model, rng, 3), 0.1
+    x, y = random_batch(model, rng, 2, 3, 4)
+    chosen = np.array([[[True], [True], [False]], [[True], [False], [True]]])  # (k, R, 1)
+    found = gradient_combinations.summed(model, theta, x, y, alpha, chosen)
+    for r, of in enumerate(((0, 1), (0,), (1,))):
+        first = model.loss_and_grad(theta[r], x[0, r], y[0, r])[1]
+        second = model.loss_and_grad(theta[r] - alpha * first, x[1, r], y[1, r])[1]
+        np.testing.assert_allclose(found[r], sum((first, second)[i] for i in of), atol=1e-12)
+
+
+def test_a_run_that_ends_too_soon_is_kept_and_told() -> None:
+    def iterations() -> Iterator[Snapshot]:
+        for it in (1, 2):
+            yield Snapshot(it, np.zeros(1), {}, np.zeros((1, 1)))
+        raise InputError("it met negative curvature")
+
+    last, trouble = sine.trained(iterations())
+    assert last.iteration == 2
+    assert trouble == "iteration 2, it met negative curvature"
+
+
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "k1", "--quick", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
@@ -97,3 +148,8 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "there is no experiment 'magic'" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert main(["reproduce", "k1", "--quick", "--out", str(tmp_path / "file")]) == 2
+    capsys.readouterr()
+    assert main(["reproduce", "k1", "--data", "x", "--out", str(tmp_path)]) == 2
+    assert "--data is for gradient-combinations and overlap" in capsys.readouterr().err
+    assert main(["reproduce", "overlap", "--data", "nowhere", "--out", str(tmp_path)]) == 2
+    assert "nowhere is not a folder" in capsys.readouterr().err

@@ -19,7 +19,7 @@ EXPERIMENTS = {
     "k1": "one inner step of Reptile is joint training",
     "taylor": "the coefficients of the gradient and of the inner product, by regression",
     "inner-products": "gradients of one task's mini-batches align as Reptile goes on",
-    "variance": "Reptile's update has a lower variance than MAML's",
+    "variance": "Reptile's update has a lower variance than MAML's, and it converges faster",
     "manifolds": "Reptile ends near all the tasks' sets of solutions",
     "cost": "time and memory against MAML, as k grows",
     "gradient-combinations": "which sums of the inner gradients learn",

@@ -35,7 +35,7 @@ CURVES: dict[str, tuple[Callable[..., Iterator[Snapshot]], dict[str, Any]]] = {
     "separate tail, replacement": (fomaml, {"tail": "separate", "replacement": True}),
     "Reptile, cycling": (reptile, {}),
 }
-SHOTS, TAIL = 20, 5
+SHOTS, TAIL = 15, 5  # all that Omniglot has of a class
 
 
 def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
