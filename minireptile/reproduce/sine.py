@@ -2,7 +2,8 @@
 steps, as MAML's does, where joint training has learned the mean of all waves. Source: Nichol,
 Achiam & Schulman, 2018, section 4, and its code: SGD with rate 0.02, 5 mini-batches of 10 of the 50
 points, one task an iteration, outer step 0.1 falling to 0. FOMAML, MAML and iMAML get an outer
-Adam, as in the papers of the last two. Evaluated are 32 steps on 10 points.
+Adam, as in the papers of the last two, and iMAML the inner loop of its preset. Evaluated are 32
+steps on 10 points.
 """
 
 from __future__ import annotations
@@ -23,14 +24,12 @@ from ..loops import Loops, Snapshot
 from ..maml import maml
 from ..networks import sine_mlp
 from ..optim import SGD, Adam
+from ..presets import RELATIVES_ON_SINE
 from ..reptile import reptile
 from ..tasks.sine import Sine
 from .outcome import Outcome
 
 ALPHA, MARKS = 0.02, (0, 1, 2, 4, 8, 16, 24, 32)
-# Of iMAML: 16 steps to the minimum, as in its paper, with a lambda above what the loss curves down.
-IMPLICIT: dict[str, Any] = {"inner_steps": 17, "prox": 100.0}
-IMPLICIT_ALPHA = 0.01  # alpha lambda must stay below 2
 ALGORITHMS: dict[str, Callable[..., Iterator[Snapshot]]] = {
     "joint": joint, "reptile": reptile, "fomaml": fomaml, "maml": maml, "imaml": imaml,
 }  # fmt: skip
@@ -42,13 +41,14 @@ def run(quick: bool, backend: str = "numpy") -> Outcome:
     model = sine_mlp(16 if quick else 64, backend=backend)
     plain = Loops(iterations, meta_batch=1, epsilon=0.1, train_shots=50, state="fresh")
     with_adam = replace(plain, epsilon=1.0, outer=Adam(0.001))
+    implicit = RELATIVES_ON_SINE["imaml"]
+    to_minimum = replace(with_adam, inner_steps=implicit["inner_steps"], prox=implicit["prox"])
     found: dict[str, Regression] = {}
     learned: dict[str, Snapshot] = {}
     stopped = ""
     for name, algorithm in ALGORITHMS.items():
-        loops = with_adam if name in ("fomaml", "maml", "imaml") else plain
-        loops = replace(loops, **IMPLICIT) if name == "imaml" else loops
-        optimizer = SGD(IMPLICIT_ALPHA if name == "imaml" else ALPHA)
+        loops = {"fomaml": with_adam, "maml": with_adam, "imaml": to_minimum}.get(name, plain)
+        optimizer = SGD(implicit["inner_lr"] if name == "imaml" else ALPHA)
         learned[name], trouble = trained(algorithm(model, Sine(), optimizer, loops))
         stopped += f"; {name} stopped early: {trouble}" if trouble else ""
         protocol = Protocol(tasks=tasks, shot=10, query=40, marks=MARKS, batch=10)
