@@ -31,8 +31,9 @@ ALPHA, K = 0.02, 5
 ALGORITHMS: dict[str, Callable[..., Iterator[Snapshot]]] = {
     "Reptile": reptile, "FOMAML": fomaml, "MAML": maml
 }  # fmt: skip
-# A Hessian-vector product counts as 3: the R pass takes values and tangents forward and backward.
-GRADIENTS = {"Reptile": K, "FOMAML": K, "MAML": K + 3 * (K - 1)}
+# A gradient is three products a layer, a Hessian-vector product eight (kernels/loss_and_grad.md).
+HVP = 8 / 3
+GRADIENTS = {"Reptile": K, "FOMAML": K, "MAML": K + HVP * (K - 1)}
 EPSILONS = {
     "Reptile": [2.0**p for p in range(-3, 3)],
     "FOMAML": [2.0**p for p in range(-3, 5)],
@@ -88,7 +89,8 @@ def race(model: Model, sizes: Sizes) -> dict[str, Any]:
         (name, e): [curve(model, name, e, s, sizes, Stream.TEST) for s in sizes.report]
         for name, e in sorted(wanted)
     }
-    errors = levels({name: [median(runs[name, e])] for name, e in chosen["at the end"].items()})
+    medians = {name: [median(runs[name, e])] for name, e in chosen["at the end"].items()}
+    errors = levels(medians)
     reached = {
         level: {name: {"epsilon": e, "at_edge": e in (EPSILONS[name][0], EPSILONS[name][-1]),
                        **counts(at, runs[name, e], errors[level], name, sizes.meta_batch)}
@@ -97,6 +99,8 @@ def race(model: Model, sizes: Sizes) -> dict[str, Any]:
     }  # fmt: skip
     return {
         **sizes._asdict(), "epsilons": EPSILONS, "marks": at, "levels": errors, "reached": reached,
+        "start": float(medians["Reptile"][0][0]),
+        "least": {name: least(each) for name, each in medians.items()},
         "curves": [
             {"algorithm": name, "epsilon": e, "seed": seed, "mse": plain(c.mse),
              "ci95": plain(c.ci95)}
@@ -146,8 +150,13 @@ def median(runs: list[Curve]) -> NDArray:
 def levels(curves: dict[str, list[NDArray]]) -> dict[str, float]:
     """The errors to reach, from the curves of each algorithm: at the end the least that Reptile and
     MAML both reach, and on a logarithmic scale half way to it."""
-    end = max(min(float(one.min()) for one in curves[name]) for name in ("Reptile", "MAML"))
+    end = max(least(curves[name]) for name in ("Reptile", "MAML"))
     return {"half way": float(np.sqrt(curves["Reptile"][0][0] * end)), "at the end": end}
+
+
+def least(curves: list[NDArray]) -> float:
+    """The least error of several curves."""
+    return min(float(one.min()) for one in curves)
 
 
 def soonest(at: list[int], by: dict[float, NDArray], error: float) -> float:
