@@ -121,6 +121,16 @@ def adapt_task(
 
 
 @jit
+def dealt(T, member, members):
+    """How the members share T tasks: so many are dealt out whole, in turns; of the others, this
+    member's team has task i. The team goes from `first` up to `last`."""
+    whole = T - T % members
+    teams = max(T - whole, 1)
+    team = member * teams // members
+    return whole, whole + team, -(-team * members // teams), -(-(team + 1) * members // teams)
+
+
+@jit
 def work(
     mode, table, layer_eps, slices, tile, scale, phi, x, labels, targets, loss, out, numbers,
     m, v, t, ws, winners, cols, scratch, grads, examples, arrived, member, members,
@@ -144,20 +154,16 @@ def work(
     member, members : which thread this is, of how many
     """
     T = phi.shape[0]
-    whole = T - T % members
+    whole, i, first, last = dealt(T, member, members)
     alone = arrived[member]
-    for i in range(member, whole, members):
+    for j in range(member, whole, members):
         adapt_task(
-            mode, table, layer_eps, slices, tile, scale, i, phi, x, labels, targets, loss, out,
+            mode, table, layer_eps, slices, tile, scale, j, phi, x, labels, targets, loss, out,
             numbers, m, v, t,
             ws[member], winners[member], cols[member], scratch[member], grads[member],
             examples[member], 0, 1, alone,
         )  # fmt: skip
-    teams = T - whole
-    if teams > 0:
-        team = member * teams // members
-        first, last = -(-team * members // teams), -(-(team + 1) * members // teams)
-        i = whole + team
+    if whole < T:
         adapt_task(
             mode, table, layer_eps, slices, tile, scale, i, phi, x, labels, targets, loss, out,
             numbers, m, v, t,

@@ -202,8 +202,8 @@ def moments_r(rmean, rrstd, rx, x, mean, rstd):
 
 
 @jit
-def image_moments_r(rmean, cospread, rx, x, mean):
-    """Write rmean (C,) and cospread (C,) = sum (x - mean) (rx - rmean) of one image rx, x (m, C)
+def image_moments_r(rmean, comoment, rx, x, mean):
+    """Write rmean (C,) and comoment (C,) = sum (x - mean) (rx - rmean) of one image rx, x (m, C)
     with its own mean (eq. 26)."""
     m, C = x.shape
     one_over_m = x.dtype.type(1) / x.dtype.type(m)
@@ -213,14 +213,14 @@ def image_moments_r(rmean, cospread, rx, x, mean):
             rmean[c] += rx[i, c]
     for c in range(C):
         rmean[c] *= one_over_m
-    cospread[:] = 0
+    comoment[:] = 0
     for i in range(m):
         for c in range(C):
-            cospread[c] += (x[i, c] - mean[c]) * (rx[i, c] - rmean[c])
+            comoment[c] += (x[i, c] - mean[c]) * (rx[i, c] - rmean[c])
 
 
 @jit
-def join_moments_r(rmean, rrstd, rmeans, cospreads, means, mean, rstd, m):
+def join_moments_r(rmean, rrstd, rmeans, comoments, means, mean, rstd, m):
     """Write rmean and rrstd (C,) of a batch from what its images have, (B, C) each (eq. 27)."""
     B, C = means.shape
     number = mean.dtype.type
@@ -234,7 +234,7 @@ def join_moments_r(rmean, rrstd, rmeans, cospreads, means, mean, rstd, m):
     for b in range(B):
         for c in range(C):
             apart = (means[b, c] - mean[c]) * (rmeans[b, c] - rmean[c])
-            rrstd[c] += cospreads[b, c] + number(m) * apart
+            rrstd[c] += comoments[b, c] + number(m) * apart
     for c in range(C):
         rrstd[c] *= -rstd[c] * rstd[c] * rstd[c] / number(B * m)
 

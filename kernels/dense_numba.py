@@ -1,12 +1,16 @@
 """The dense layer, Numba. Derivation: dense.md.
 
 v1  three loops
-v2  BLAS
+v2  BLAS, or a loop where the inner dimension is 1
+
+The functions on rows of one task, without a task axis, are also what the compiled calls
+(loss_and_grad_numba.py, hvp_numba.py) are made of.
 """
 
 from __future__ import annotations
 
-from .jit_numba import gemm, jit
+from .conv2d_numba import sum_rows
+from .jit_numba import gemm, jit, packed
 
 
 @jit
@@ -68,7 +72,7 @@ def weighted_rows(total, x, weights, add):
 
 @jit
 def rows_w(y, x, w, add):
-    """y = x w."""
+    """y = x w (dense.md, eq. 1)."""
     M, N, K = y.shape[0], y.shape[1], x.shape[1]
     if K == 1:
         outer(y, x.reshape(-1), w, add)
@@ -79,7 +83,7 @@ def rows_w(y, x, w, add):
 
 @jit
 def rows_dw(dw, x, dy, add):
-    """dw = x' dy."""
+    """dw = x' dy (dense.md, eq. 3)."""
     M, N, K = dy.shape[0], dy.shape[1], x.shape[1]
     if K == 1:
         weighted_rows(dw, dy, x.reshape(-1), add)
@@ -92,7 +96,7 @@ def rows_dw(dw, x, dy, add):
 
 @jit
 def rows_dx(dx, dy, w, add):
-    """dx = dy w'."""
+    """dx = dy w' (dense.md, eq. 2)."""
     M, N, K = dy.shape[0], dy.shape[1], dx.shape[1]
     if N == 1:
         outer(dx, dy.reshape(-1), w, add)
@@ -112,32 +116,22 @@ def fill_rows(y, b):
 @jit
 def dense_forward_v2(y, x, w, b):
     """Write y = x w + b (dense.md, eq. 1), one product a task."""
-    M, K, N = x.shape[1], x.shape[2], y.shape[2]
     for t in range(x.shape[0]):
         if b is not None:
-            for m in range(M):
-                for n in range(N):
-                    y[t, m, n] = b[t, n]
-        beta = 0.0 if b is None else 1.0
-        a_x, a_w, a_y = x[t].ctypes.data, w[t].ctypes.data, y[t].ctypes.data
-        gemm(y.itemsize, M, N, K, a_x, K, 0, a_w, N, 0, a_y, N, beta)
+            fill_rows(y[t], b[t])
+        rows_w(y[t], packed(x[t]), packed(w[t]).reshape(-1), b is not None)
 
 
 @jit
 def dense_backward_v2(dx, dw, db, dy, x, w):
     """Write dx = dy w', dw = x' dy, db = sum of dy (dense.md, eq. 2 to 4), by BLAS."""
-    M, K, N, size = x.shape[1], x.shape[2], dy.shape[2], x.itemsize
     for t in range(x.shape[0]):
-        a_x, a_dy = x[t].ctypes.data, dy[t].ctypes.data
-        gemm(size, K, N, M, a_x, K, 1, a_dy, N, 0, dw[t].ctypes.data, N, 0.0)
+        x_t, dy_t = packed(x[t]), packed(dy[t])
+        rows_dw(packed(dw[t]).reshape(-1), x_t, dy_t, False)
         if dx is not None:
-            gemm(size, M, K, N, a_dy, N, 0, w[t].ctypes.data, N, 1, dx[t].ctypes.data, K, 0.0)
+            rows_dx(dx[t], dy_t, packed(w[t]).reshape(-1), False)
         if db is not None:
-            for n in range(N):
-                db[t, n] = 0
-            for m in range(M):
-                for n in range(N):
-                    db[t, n] += dy[t, m, n]
+            sum_rows(packed(db[t]), dy_t)
 
 
 dense_forward = dense_forward_v2

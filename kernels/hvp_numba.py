@@ -9,7 +9,7 @@ laid out as ws is, and a slice's part of the product lies where its gradient wou
 
 from __future__ import annotations
 
-from .adapt_numba import add_slices
+from .adapt_numba import add_slices, dealt
 from .batchnorm_numba import (
     image_moments_r,
     join_moments_r,
@@ -106,11 +106,11 @@ def forward_stage_r(
     elif kind == MOMENTS:
         c, m = row[C], row[H] * row[WIDTH]
         means, _ = moments(ws, row, B)
-        rmeans, cospreads = moments(rws, row, B)
+        rmeans, comoments = moments(rws, row, B)
         x_3, rx_3 = x_s.reshape((n, m, c)), rx_s.reshape((n, m, c))
         for b in range(n):
             i = first + b
-            image_moments_r(rmeans[i], cospreads[i], rx_3[b], x_3[b], means[i])
+            image_moments_r(rmeans[i], comoments[i], rx_3[b], x_3[b], means[i])
     elif kind == NORMALISE:
         c = row[C]
         mean, rstd = statistics(ws, row)
@@ -241,11 +241,11 @@ def forward_r(
             join_statistics(row, eps[l], ws, scratch, B)
             c = row[C]
             means, _ = moments(ws, row, B)
-            rmeans, cospreads = moments(rws, row, B)
+            rmeans, comoments = moments(rws, row, B)
             mean, rstd = scratch[:c], scratch[c : 2 * c]
             rmean, rrstd = scratch[2 * c : 3 * c], scratch[3 * c : 4 * c]
             m = row[H] * row[WIDTH]
-            join_moments_r(rmean, rrstd, rmeans, cospreads, means, mean, rstd, m)
+            join_moments_r(rmean, rrstd, rmeans, comoments, means, mean, rstd, m)
             shared_rmean, shared_rrstd = statistics(rws, row)
             shared_rmean[:] = rmean
             shared_rrstd[:] = rrstd
@@ -344,18 +344,14 @@ def work(
     The others are those of adapt_numba.py.
     """
     T = phi.shape[0]
-    whole = T - T % members
-    for i in range(member, whole, members):
+    whole, i, first, last = dealt(T, member, members)
+    for j in range(member, whole, members):
         hvp_task(
-            table, layer_eps, slices, tile, scale, start, phi[i], v[i], x[i], labels[i],
-            targets[i], hv[i], ws[member], rws[member], winners[member], cols[member],
+            table, layer_eps, slices, tile, scale, start, phi[j], v[j], x[j], labels[j],
+            targets[j], hv[j], ws[member], rws[member], winners[member], cols[member],
             scratch[member], hvs[member], examples[member], 0, 1, arrived[member],
         )  # fmt: skip
-    teams = T - whole
-    if teams > 0:
-        team = member * teams // members
-        first, last = -(-team * members // teams), -(-(team + 1) * members // teams)
-        i = whole + team
+    if whole < T:
         hvp_task(
             table, layer_eps, slices, tile, scale, start, phi[i], v[i], x[i], labels[i],
             targets[i], hv[i], ws[first], rws[first], winners[first], cols[member],

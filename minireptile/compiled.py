@@ -34,6 +34,7 @@ SLICES = 2 if (os.cpu_count() or 1) <= 8 else 5
 WORTH_SLICES = 10**6  # multiply-adds of one forward pass
 WORTH_THREADS = 10**7  # multiply-adds of a whole call: about as long as waking threads takes
 WORTH_BLAS_THREADS = 10**5  # multiply-adds of one forward pass: below, BLAS never takes a second
+HVP_PRODUCTS = 8  # of a layer, in a Hessian-vector product (kernels/loss_and_grad.md)
 DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 MODES: dict[type, int] = {SGD: p.SGD, Adam: p.ADAM}
 
@@ -202,10 +203,10 @@ class Compiled:
         return out.reshape(T, B, -1)
 
     def gradients_r(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
-        """`Model.gradients_r` in one call; where nothing has parameters but what follows a batch
-        normalisation of the data, layer by layer."""
+        """`Model.gradients_r` in one call; layer by layer where the first layer with parameters
+        is a batch normalisation, or where none has any."""
         T, B = x.shape[:2]
-        r = self._ready(1, T, B, phi.dtype)
+        r = self._ready(1, T, B, phi.dtype, HVP_PRODUCTS)
         start = int(np.argmax(r.program.table[:, p.W] >= 0))  # the first stage with parameters
         row = r.program.table[start]
         if row[p.KIND] == p.MOMENTS or row[p.W] < 0:
@@ -214,7 +215,7 @@ class Compiled:
             rows = next(key for key, memory in self._memories.items() if memory is r.memory)
             self._memories[rows] = replace(r.memory, rws=np.zeros_like(r.memory.ws))
             self._readies.clear()
-            r = self._ready(1, T, B, phi.dtype)
+            r = self._ready(1, T, B, phi.dtype, HVP_PRODUCTS)
         m, hv = r.memory, np.empty_like(phi)
         labels, targets = self._targets(r, y[None])
         arguments = (
@@ -233,15 +234,16 @@ class Compiled:
             self._programs[B] = made
         return self._programs[B]
 
-    def _ready(self, k: int, T: int, B: int, dtype: np.dtype) -> Ready:
-        """What a call of these sizes needs, from the last such call if there was one."""
-        key = (k, T, B, dtype)
+    def _ready(self, k: int, T: int, B: int, dtype: np.dtype, products: int = 3) -> Ready:
+        """What a call of these sizes needs, from the last such call if there was one. It does so
+        many products a layer; a gradient is three."""
+        key = (k, T, B, dtype, products)
         if key not in self._readies:
             if dtype not in DTYPES:
                 raise InputError(f"the numba backend computes in float32 or float64, not {dtype}")
             program = self._program(B)
             slices = min(SLICES, B) if program.work >= WORTH_SLICES else 1
-            worth = 3 * program.work * k * T >= WORTH_THREADS
+            worth = products * program.work * k * T >= WORTH_THREADS
             members = min(threads(), T * slices) if worth else 1
             rows = (B, members, slices, dtype)
             if rows not in self._memories:

@@ -105,7 +105,8 @@ def build(settings: Settings, training: bool = True) -> Experiment:
     if training:
         _check_memory(s, model)
         if model.gpu:
-            model.gpu.check_memory(s.inner_steps, s.meta_batch, s.inner_batch)
+            sizes = s.inner_steps, s.meta_batch, s.inner_batch
+            model.gpu.check_memory(*sizes, second=s.algorithm == "maml")
         if s.algorithm in ("reptile", "joint"):
             loops.sample(train, 0)
         else:

@@ -241,10 +241,11 @@ class OnDevice:
             call.replay()
             return self._result(call.out, phi)
 
-    def check_memory(self, k: int, T: int, B: int) -> None:
-        """`InputError` if T tasks of k mini-batches of B do not fit into the device's memory."""
+    def check_memory(self, k: int, T: int, B: int, second: bool = False) -> None:
+        """`InputError` if T tasks of k mini-batches of B do not fit into the device's memory;
+        `second`: with the tangents of a Hessian-vector product."""
         with self.device.errors():
-            check_memory(self.model, self.device, k, T, B, self.model.dtype)
+            check_memory(self.model, self.device, k, T, B, self.model.dtype, second)
 
     def reptile(
         self, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot

@@ -275,8 +275,11 @@ class Model:
         """
         if method not in HVP_METHODS:
             raise InputError(f"method must be one of {', '.join(HVP_METHODS)}, not {method!r}")
-        if np.shape(v) != np.shape(phi):
-            raise InputError(f"v must have phi's shape {np.shape(phi)}, not {np.shape(v)}")
+        phi = self._array(phi)
+        if np.shape(v) != phi.shape:
+            raise InputError(f"v must have phi's shape {phi.shape}, not {np.shape(v)}")
+        if np.iscomplexobj(v) and phi.dtype.kind != "c":
+            raise InputError("v must be real where phi is")
         by_tangents = method != "complex" and self._has_r(method)
         if by_tangents and phi.dtype.kind == "f":
             return self._hvp_r(phi, x, y, v)
@@ -297,7 +300,7 @@ class Model:
         return hv[0] if single else hv
 
     def _hvp_complex(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
-        if phi.dtype.kind == "c":
+        if phi.dtype.kind != "f":
             raise InputError(f"the complex step needs a real phi, not {phi.dtype}")
         stepped = phi + 1j * COMPLEX_STEP * np.asarray(v, np.float64)
         _, grad = self.loss_and_grad(stepped, x, y)
@@ -403,6 +406,7 @@ class Model:
         InputError
             If a shape or a type does not fit.
         """
+        phi = self._array(phi)
         if phi.dtype.kind not in "fc":
             raise InputError(f"phi must hold floating-point numbers, not {phi.dtype}")
         single = phi.ndim == 1
@@ -411,6 +415,8 @@ class Model:
         phi = self._array(phi, phi.dtype)  # a task's parameters side by side, as the kernels want
         if phi.ndim != 2 or phi.shape[1] != self.size:
             raise InputError(f"phi must be (T, {self.size}) or ({self.size},), got {phi.shape}")
+        if not len(phi):
+            raise InputError("phi holds no task: its first axis is empty")
         x = self._array(x, phi.dtype)
         if x.shape[0] != phi.shape[0] or x.shape[2:] != self.input_shape or x.shape[1] < 1:
             expected = ", ".join(str(n) for n in self.input_shape)

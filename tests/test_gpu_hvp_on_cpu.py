@@ -138,6 +138,9 @@ def test_too_many_tasks_for_the_tangents(device: StandIn, monkeypatch: pytest.Mo
     calls, (phi, x, y, v) = there(model), problem(model, T=9)
     monkeypatch.setattr(device, "free", 9 * bytes_per_task(model, 1, 4, np.float64))
     calls.gradients(phi, x, y)
+    calls.check_memory(1, 9, 4)
+    with pytest.raises(InputError, match="lower --meta-batch"):  # before a run by MAML starts
+        calls.check_memory(1, 9, 4, second=True)
     with pytest.raises(InputError, match=r"lower --meta-batch to \d or less") as error:
         calls.gradients_r(phi, x, y, v)
     fits = int(str(error.value).split(" or less")[0].rsplit(" ", 1)[1])

@@ -172,6 +172,7 @@ def test_parts_of_larger_arrays_and_other_integers(backend: str) -> None:
     stored.setflags(write=False)
     for arguments in (
         (stored[1], x, y.astype(np.uint8), stored[0]),
+        (phi.tolist(), x, y, v.tolist()),
         (np.asfortranarray(phi), x.tolist(), y.tolist(), np.repeat(v, 2, axis=1)[:, ::2]),
     ):
         np.testing.assert_array_equal(model.hvp(*arguments), expected)
@@ -398,6 +399,13 @@ def test_wrong_arguments() -> None:
         model.hvp(phi, x, y, v, method="exact")
     with pytest.raises(InputError, match="v must have phi's shape"):
         model.hvp(phi, x, y, v[0])
+    with pytest.raises(InputError, match="v must be real where phi is"):
+        model.hvp(phi, x, y, v * 1j)
+    for method, words in (("r", "floating-point"), ("complex", "needs a real phi, not int64")):
+        with pytest.raises(InputError, match=words):
+            model.hvp(np.ones(phi.shape, int), x, y, v, method=method)
+    with pytest.raises(InputError, match="phi holds no task"):
+        model.hvp(phi[:0], x[:0], y[:0], v[:0])
     for method in ("r", "complex"):
         with pytest.raises(InputError, match="labels must lie in"):
             model.hvp(phi, x, y + 7, v, method=method)

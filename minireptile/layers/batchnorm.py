@@ -44,7 +44,7 @@ class BatchNorm(Layer):
         self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
         x: NDArray, y: NDArray, p: Views, s: Views,
     ) -> None:  # fmt: skip
-        dx = np.empty_like(x) if dx is None else dx  # only where it is the first layer
+        dx = np.empty_like(x) if dx is None else dx  # only where nobody before has parameters
         k.batchnorm_backward(dx, dp["gamma"], dp["beta"], dy, x, s["mean"], s["rstd"], p["gamma"])
 
     def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
@@ -54,7 +54,7 @@ class BatchNorm(Layer):
         self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
         y: NDArray, x: NDArray, p: Views, s: Views,
     ) -> None:  # fmt: skip
-        rx = np.zeros_like(x) if rx is None else rx  # only where it is the first layer
+        rx = np.zeros_like(x) if rx is None else rx  # likewise
         k.batchnorm_forward_r(
             ry, rs["mean"], rs["rstd"], rx, rp["gamma"], rp["beta"],
             x, s["mean"], s["rstd"], p["gamma"],
