@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,31 @@ def test_imaml_by_hand(tail: str) -> None:
     assert relative(run.theta, theta - 0.5 * 0.1 * mean) < 1e-10
 
 
+def test_two_mini_batches_are_enough() -> None:
+    """One to adapt on, and the tail."""
+    run = last(imaml(tiny_model(), TASKS, SGD(0.05), small_loops(inner_steps=2, prox=20.0)))
+    assert run.loss.shape == (2, 3)
+
+
+def test_the_losses_of_the_inner_loop_have_phis_type() -> None:
+    model, rng = tiny_model(dtype="float32"), np.random.default_rng(0)
+    phi = random_phi(model, rng, 2).astype(np.float32)
+    x, y = random_batch(model, rng, 3, 2, 4)
+    losses = adapt_near(model, phi, x, y, SGD(0.01), {}, 1.0)
+    assert (losses.shape, losses.dtype) == ((3, 2), np.dtype(np.float32))
+
+
+@pytest.mark.parametrize("counts", [(2, 3), (3, 2)])
+def test_inputs_without_targets_are_no_step(counts: tuple[int, int]) -> None:
+    model, rng = tiny_model(), np.random.default_rng(0)
+    (x, _), (_, y) = (random_batch(model, rng, k, 2, 4) for k in counts)
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        adapt_near(model, random_phi(model, rng, 2), x, y, SGD(0.01), {}, 1.0)
+    phi = random_phi(model, rng)
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        implicit_grad(model, phi, x[:, 0], y[:, 0], phi, Loops(1, prox=1e6))
+
+
 def test_imaml_near_theta_is_the_gradient_at_theta() -> None:
     """lambda without bound: no way to go, and nothing to pull back."""
     loops = small_loops(iterations=1, prox=1e12)
@@ -149,6 +175,28 @@ def test_negative_curvature_is_named() -> None:
     assert relative(z, b / (1 + values[0] / (2 * needed))) < 1e-8
 
 
+def test_no_curvature_at_all_is_negative_too() -> None:
+    """H = -lambda I, where the step of conjugate gradients would be infinite."""
+    saddle: Any = SimpleNamespace(size=3, hvp=lambda phi, x, y, v: -2 * v)
+    batches, g = (np.zeros((1, 1)), np.zeros((1, 1))), np.array([1.0, 2.0, 2.0])
+    with pytest.raises(InputError, match="raise --prox above 2, or"):
+        implicit_grad(saddle, np.zeros(3), *batches, g, Loops(1, prox=2.0))
+
+
+def test_scipy_before_1_12_is_asked_for_a_tol(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def cg(A: Any, b: Any, x0: Any = None, tol: Any = 0, maxiter: Any = 0, atol: Any = 1) -> Any:
+        asked.update(tol=tol, maxiter=maxiter, atol=atol)
+        return b, 0
+
+    monkeypatch.setattr("scipy.sparse.linalg.cg", cg)
+    q = Quadratic()
+    loops = Loops(1, cg_steps=3, cg_tolerance=0.01)
+    implicit_grad(q.model, q.theta, q.x, q.y, q.theta, loops)
+    assert asked == {"tol": 0.01, "maxiter": 3, "atol": 0.0}
+
+
 def test_conjugate_gradients_that_do_not_arrive() -> None:
     q = Quadratic()
     loops = Loops(1, prox=1e-3, cg_steps=2, cg_tolerance=1e-6)
@@ -162,8 +210,12 @@ def test_conjugate_gradients_that_do_not_arrive() -> None:
 
 def test_without_scipy_imaml_says_which_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.sparse.linalg", None)
-    with pytest.raises(ImportError, match=r"'scipy', which is not installed; .* pip install"):
+    words = r"'scipy', which is not installed; .* pip install \"minireptile\[numba\]\"$"
+    with pytest.raises(ImportError, match=words):
         next(imaml(tiny_model(), TASKS, SGD(0.1), small_loops()))
+    q = Quadratic()
+    with pytest.raises(ImportError, match=words):
+        implicit_grad(q.model, q.theta, q.x, q.y, q.theta, Loops(1))
 
 
 def test_importing_loads_no_scipy() -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from minireptile import SGD, Dense, Model, Tanh, adapt, maml, omniglot_cnn
 from minireptile.maml import meta_grad
-from minireptile.optim import Optimizer
+from minireptile.optim import POLICIES, Optimizer
 
 from .relatives import TASKS, relative, small_loops, traced_peak
 from .small import assert_same_state, random_batch, random_phi, tiny_model, tiny_stacks
@@ -125,6 +125,35 @@ def test_maml_moves_theta_against_the_mean_meta_gradient() -> None:
         theta = theta - 0.5 * 0.1 * grad.mean(0)
         assert relative(run.theta, theta) < 1e-14
         np.testing.assert_array_equal(run.loss, loss)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_velocity_goes_from_task_to_task_as_the_policy_says(policy: str) -> None:
+    """Two iterations by hand, task after task."""
+    model, optimizer = tiny_model(), SGD(0.05, 0.9, 0.97)
+    loops = small_loops(iterations=2, epsilon=1.0, epsilon_final=1.0, state=policy)
+    theta = model.init(loops.seed)
+    shared = np.zeros_like(theta)
+    for it, run in enumerate(maml(tiny_model(), TASKS, optimizer, loops)):
+        x, y, tail_x, tail_y = loops.sample_tail(TASKS, it)
+        grads, ends = [], [shared]
+        for t in range(3):
+            start = {"carry": ends[-1], "mean": shared, "fresh": 0 * shared}[policy]
+            state = {"velocity": start.copy()}
+            batches = x[:, t], y[:, t], tail_x[t], tail_y[t]
+            grads.append(meta_grad(model, theta.copy(), *batches, optimizer, state)[1])
+            ends.append(state["velocity"])
+        theta = theta - 0.05 * np.mean(grads, axis=0)
+        shared = {"carry": ends[-1], "mean": np.mean(ends[1:], axis=0), "fresh": shared}[policy]
+        assert relative(run.theta, theta) < 1e-13
+        np.testing.assert_allclose(run.state["velocity"], shared, rtol=1e-9, atol=1e-12)
+
+
+def test_the_meta_gradient_has_phis_type() -> None:
+    inner = Inner(tiny_model(dtype="float32"), STEPS["momentum"], 3)
+    inner.phi = inner.phi.astype(np.float32)
+    inner.state = {n: a.astype(np.float32) for n, a in inner.state.items()}
+    assert {a.dtype for a in inner.meta_grad()} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("tasks", [1, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minireptile import SGD, Adam, Loops, adapt, joint, reptile
+from minireptile import SGD, Adam, Loops, adapt, fomaml, imaml, joint, reptile
 from minireptile.backend import kernels
 from minireptile.kernels.conv2d_numpy import _blocks
 from minireptile.loops import begin
@@ -88,12 +89,46 @@ def test_a_run_begins_before_its_first_iteration() -> None:
     np.testing.assert_array_equal(run.state["velocity"], np.zeros(model.size))
 
 
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+def test_carried_tasks_give_their_losses_side_by_side(tasks: int) -> None:
+    loops = replace(LOOPS, meta_batch=tasks, state="carry")
+    (run,) = reptile(tiny_model(), tiny_tasks(), SGD(0.1), loops)
+    assert run.loss.shape == (2, tasks)
+
+
+def test_a_compiled_inner_loop_is_given_all_that_adapt_is() -> None:
+    """Whatever compiles it; unless it does not know the optimizer."""
+
+    class OwnSGD(SGD):
+        pass
+
+    model, rng = tiny_model(), np.random.default_rng(0)
+    walked, phi = tiny_model(), random_phi(model, rng)
+    x, y = random_batch(model, rng, 2, 4)
+    compiled: Any = SimpleNamespace(adapt=lambda *arguments: arguments, gradients=walked.gradients)
+    model.compiled = compiled
+    given: Any = phi, x, y, SGD(0.1), {}
+    got: Any = adapt(model, *given)
+    assert all(one is two for one, two in zip(got, given, strict=True))
+    losses = adapt(model, phi.copy(), x, y, OwnSGD(0.1), {})
+    np.testing.assert_array_equal(losses, adapt(walked, phi, x, y, SGD(0.1), {}))
+
+
 @pytest.mark.parametrize("counts", [(2, 3), (3, 2)])
 def test_inputs_without_targets_are_no_step(counts: tuple[int, int]) -> None:
     model, rng = tiny_model(), np.random.default_rng(0)
     (x, _), (_, y) = (random_batch(model, rng, k, 4) for k in counts)
     with pytest.raises(ValueError, match=r"shorter|longer"):
         adapt(model, random_phi(model, rng), x, y, SGD(0.1))
+
+
+@pytest.mark.parametrize("replacement", [False, True])
+def test_numbers_of_images_stand_for_the_same_mini_batches(replacement: bool) -> None:
+    """Which a GPU reads from the images that it has."""
+    tasks, loops = tiny_tasks(), replace(LOOPS, seed=5, replacement=replacement)
+    (x, y), (numbers, labels) = loops.sample(tasks, 3), loops.sample_indices(tasks, 3)
+    np.testing.assert_array_equal(tasks.data.images[numbers] * np.float32(tasks.data.scale), x)
+    np.testing.assert_array_equal(labels, y)
 
 
 class Recorded(Loops):
@@ -114,7 +149,9 @@ def test_joint_draws_no_mini_batch_that_it_does_not_use(monkeypatch: pytest.Monk
     assert Recorded.shapes == ((1, 6, 4),)
 
 
-@pytest.mark.parametrize(("algorithm", "steps"), [(reptile, 2), (joint, 1)])
+@pytest.mark.parametrize(
+    ("algorithm", "steps"), [(reptile, 2), (joint, 1), (fomaml, 2), (imaml, 1)]
+)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_steps_are_taken_by_the_kernels_of_the_model(algorithm: Any, steps: int, name: str) -> None:
     """Not by NumPy's, whatever the model's backend."""
@@ -131,5 +168,5 @@ def test_steps_are_taken_by_the_kernels_of_the_model(algorithm: Any, steps: int,
     model.kernels = SimpleNamespace(
         **{**vars(K), **{kernel: counted(kernel) for kernel in ("sgd_step", "adam_step")}}
     )
-    list(algorithm(model, tiny_tasks(), OPTIMIZERS[name], LOOPS))
+    list(algorithm(model, tiny_tasks(), OPTIMIZERS[name], replace(LOOPS, prox=10.0)))
     assert taken == ["adam_step" if name.startswith("adam") else "sgd_step"] * steps

@@ -80,8 +80,11 @@ def test_joint_training_needs_no_outer_optimizer() -> None:
 
 def test_a_gpu_takes_over_only_without_an_outer_optimizer() -> None:
     model: Any = tiny_model()
-    model.gpu = SimpleNamespace(reptile=lambda *arguments: iter(["there"]))
-    assert next(iter(reptile(model, TASKS, SGD(0.1), small_loops()))) == "there"
+    model.gpu = SimpleNamespace(reptile=lambda *arguments: iter([arguments]))
+    inner, loops = SGD(0.1), small_loops()
+    given = TASKS, inner, loops, begin(model, inner, loops)
+    there: Any = next(reptile(model, *given))
+    assert all(one is two for one, two in zip(there, given, strict=True))
     assert next(reptile(model, TASKS, SGD(0.1), small_loops(outer=SGD(1.0)))).iteration == 1
 
 

@@ -183,7 +183,12 @@ def test_wrong_numbers(changes: dict[str, Any], words: str) -> None:
     ("algorithm", "optimizer", "changes", "words"),
     [
         (maml, Adam(), {}, "and not of Adam: choose --optimizer sgd, or --algorithm fomaml or"),
-        (imaml, SGD(0.1), {"inner_steps": 1}, "imaml needs inner_steps of at least 2"),
+        (
+            imaml,
+            SGD(0.1),
+            {"inner_steps": 1},
+            "^imaml needs inner_steps of at least 2: one to adapt, and the tail$",
+        ),
         (imaml, SGD(0.5), {}, "steps of rate 0.5 overshoot theta when a prox of 5.0 pulls"),
         (imaml, SGD(0.5, 0.3), {"prox": 5.2}, "until their product is under 2.6"),
         (imaml, SGD(0.1, 0.0, 0.9), {}, "a weight_decay_rate of 0.9 towards zero: leave it at 1"),

@@ -64,6 +64,29 @@ def test_a_separate_tail_is_held_out(tasks: Any, replacement: bool) -> None:
         assert all((other != apart.tail_x[0]).any() for other in others)
 
 
+@pytest.mark.parametrize("replacement", [False, True])
+def test_mini_batches_beside_a_separate_tail_are_dealt_out_unless_drawn_anew(
+    replacement: bool,
+) -> None:
+    """16 places for 12 examples: the first 12 are all of them, or some twice."""
+    sizes = {"train_shots": 6, "tail_shots": 2, "inner_steps": 5, "inner_batch": 4}
+    apart = small_loops(tail="separate", replacement=replacement, **sizes).sample_tail(TASKS, 1)
+    for t in range(3):
+        first = {row.tobytes() for row in apart.x[:3, t].reshape(12, -1)}
+        assert (len(first) < 12) == replacement
+
+
+def test_a_tail_of_either_kind_is_of_the_same_tasks() -> None:
+    """Reptile's: with as many mini-batches, the same examples."""
+    sizes = {"train_shots": 6, "tail_shots": 2, "inner_steps": 5, "inner_batch": 4}
+    apart = small_loops(tail="separate", **sizes).sample_tail(TASKS, 1)
+    x, _ = small_loops(**sizes).sample(TASKS, 1)
+    for t in range(3):
+        rows = [apart.x[:, t].reshape(16, -1), apart.tail_x[t].reshape(6, -1)]
+        separate = {row.tobytes() for row in np.concatenate(rows)}
+        assert separate == {row.tobytes() for row in x[:, t].reshape(20, -1)}
+
+
 def test_examples_held_out_are_the_last_of_each_class() -> None:
     held = held_out(np.array([2, 0, 2, 0, 2, 0]), 1)
     np.testing.assert_array_equal(held, [False, False, False, False, True, True])

@@ -105,7 +105,7 @@ def main() -> int:
         folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         copy_sources(folder)
-        print("one clean run, then one for each mutant: several minutes", flush=True)
+        print("one clean run, then one for each mutant: a quarter of an hour and more", flush=True)
         mutmut(folder, "run", "--max-children", str(given.children), *given.patterns)
         found = statuses(folder, given.patterns or ["*"])
         alive = [name for name, status in found.items() if status not in KILLED]
