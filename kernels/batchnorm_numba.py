@@ -240,14 +240,16 @@ def join_moments_r(rmean, rrstd, rmeans, comoments, means, mean, rstd, m):
 
 
 @jit
-def normalise_r(ry, rx, rmean, rrstd, rgamma, rbeta, x, mean, rstd, gamma):
-    """Write ry for rows ry, rx, x (m, C) (eq. 19 and 20)."""
+def normalise_r(ry, rx, rmean, rrstd, rgamma, rbeta, x, mean, rstd, gamma, y, relu):
+    """Write ry for rows ry, rx, x (m, C) (eq. 19 and 20), or 0 where a ReLU behind has y = 0."""
     m, C = x.shape
+    zero = x.dtype.type(0)
     for i in range(m):
         for c in range(C):
             tilt = rgamma[c] * rstd[c] + gamma[c] * rrstd[c]
             slope = gamma[c] * rstd[c]
-            ry[i, c] = (rx[i, c] - rmean[c]) * slope + (x[i, c] - mean[c]) * tilt + rbeta[c]
+            value = (rx[i, c] - rmean[c]) * slope + (x[i, c] - mean[c]) * tilt + rbeta[c]
+            ry[i, c] = zero if relu and y[i, c] <= zero else value
 
 
 @jit
@@ -262,6 +264,23 @@ def sums_r(rdbeta, rdgamma, rdy, rx, rmean, rrstd, dy, x, mean, rstd):
             rxhat = (rx[i, c] - rmean[c]) * rstd[c] + deviation * rrstd[c]
             rdbeta[c] += rdy[i, c]
             rdgamma[c] += rdy[i, c] * (deviation * rstd[c]) + dy[i, c] * rxhat
+
+
+@jit
+def sums_r_relu(rdbeta, rdgamma, rdy, rx, rmean, rrstd, dy, x, mean, rstd, y):
+    """`sums_r` behind a ReLU with the output y: rdy becomes 0 where y is; dy is so already."""
+    m, C = x.shape
+    zero = x.dtype.type(0)
+    rdbeta[:] = 0
+    rdgamma[:] = 0
+    for i in range(m):
+        for c in range(C):
+            deviation = x[i, c] - mean[c]
+            rxhat = (rx[i, c] - rmean[c]) * rstd[c] + deviation * rrstd[c]
+            rd = zero if y[i, c] <= zero else rdy[i, c]
+            rdy[i, c] = rd
+            rdbeta[c] += rd
+            rdgamma[c] += rd * (deviation * rstd[c]) + dy[i, c] * rxhat
 
 
 @jit
@@ -291,7 +310,10 @@ def batchnorm_forward_r(ry, rmean, rrstd, rx, rgamma, rbeta, x, mean, rstd, gamm
         moments, tangents = (packed(mean[t]), packed(rstd[t])), (packed(rmean[t]), packed(rrstd[t]))
         rates = packed(rgamma[t]), packed(rbeta[t])
         moments_r(*tangents, rx_m[t], x_m[t], *moments)
-        normalise_r(ry_m[t], rx_m[t], *tangents, *rates, x_m[t], *moments, packed(gamma[t]))
+        x_t = x_m[t]
+        normalise_r(
+            ry_m[t], rx_m[t], *tangents, *rates, x_t, *moments, packed(gamma[t]), x_t, False
+        )
 
 
 @jit

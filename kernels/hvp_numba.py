@@ -16,6 +16,7 @@ from .batchnorm_numba import (
     normalise_backward_r,
     normalise_r,
     sums_r,
+    sums_r_relu,
 )
 from .conv2d_numba import add_bias, conv_backward_r, conv_forward_r, sum_rows
 from .dense_numba import fill_rows, rows_dw, rows_dx, rows_w
@@ -119,10 +120,8 @@ def forward_stage_r(
         rgamma, rbeta = v[row[W] : row[W] + c], v[row[BIAS] : row[BIAS] + c]
         normalise_r(
             ry_s.reshape((-1, c)), rx_s.reshape((-1, c)), rmean, rrstd, rgamma, rbeta,
-            x_s.reshape((-1, c)), mean, rstd, gamma,
+            x_s.reshape((-1, c)), mean, rstd, gamma, y_s.reshape((-1, c)), row[WITH_RELU] == 1,
         )  # fmt: skip
-        if row[WITH_RELU] == 1:
-            relu_backward(ry_s, ry_s, y_s)
     elif kind == RELU:
         relu_backward(ry_s, rx_s, x_s)
     elif kind == TANH:
@@ -189,19 +188,19 @@ def backward_stage_r(
     backward_stage(row, phi, x, ws, winners, cols, hv, first, last, B, tile, scratch)
     if kind == NORMALISE:
         c = row[C]
-        if row[WITH_RELU] == 1:
-            relu_backward(rdy_s, rdy_s, y_s)
         mean, rstd = statistics(ws, row)
         rmean, rrstd = statistics(rws, row)
         rsums, rsums_xhat = sums_of(rws, row, B)
         x_3, dy_3 = x_s.reshape((n, -1, c)), dy_s.reshape((n, -1, c))
         rx_3, rdy_3 = rx_s.reshape((n, -1, c)), rdy_s.reshape((n, -1, c))
+        y_3 = y_s.reshape((n, -1, c))
         for b in range(n):
             i = first + b
-            sums_r(
-                rsums[i], rsums_xhat[i], rdy_3[b], rx_3[b], rmean, rrstd,
-                dy_3[b], x_3[b], mean, rstd,
-            )  # fmt: skip
+            sums, tangents = (rsums[i], rsums_xhat[i]), (rdy_3[b], rx_3[b], rmean, rrstd)
+            if row[WITH_RELU] == 1:
+                sums_r_relu(*sums, *tangents, dy_3[b], x_3[b], mean, rstd, y_3[b])
+            else:
+                sums_r(*sums, *tangents, dy_3[b], x_3[b], mean, rstd)
     elif kind == MOMENTS:  # x, dx, dy and their tangents here are those of the whole layer
         c = row[C]
         mean, rstd = statistics(ws, row)

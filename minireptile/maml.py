@@ -56,13 +56,14 @@ def meta_grad(
     path = np.empty((len(x), *phi.shape), phi.dtype)                       # all that grows with k
     losses = []
     for j in range(len(x)):                                                # the inner loop
-        path[j] = phi
+        np.multiply(rho, phi, out=path[j])                                 # where step j is taken
         losses += [*adapt(model, phi, x[j : j + 1], y[j : j + 1], optimizer, state)]
     loss, a = model.loss_and_grad(phi, tail_x, tail_y)                     # dM/dphi at phi_{k-1}
     c = np.zeros_like(a)                                                   # dM/dvelocity
     for j in reversed(range(len(x))):                                      # and back
-        c = mu * c - alpha * a
-        a = rho * (a + model.hvp(rho * path[j], x[j], y[j], c))
+        c = mu * c - alpha * a if mu else -alpha * a
+        a += model.hvp(path[j], x[j], y[j], c)
+        a *= rho
     return np.array([*losses, loss]), a
 
 

@@ -12,11 +12,13 @@ from PIL import Image
 
 from minireptile import InputError, sine_mlp
 from minireptile.cli import main
+from minireptile.evaluate import Accuracy
 from minireptile.loops import Snapshot
 from minireptile.reproduce import (
     EXPERIMENTS,
     ON_CHARACTERS,
     gradient_combinations,
+    overlap,
     run,
     sine,
     taylor,
@@ -153,3 +155,27 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "--data is for gradient-combinations and overlap" in capsys.readouterr().err
     assert main(["reproduce", "overlap", "--data", "nowhere", "--out", str(tmp_path)]) == 2
     assert "nowhere is not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("shared", "separate", "holds"),
+    [
+        ((0.6, 0.4), (0.5, 0.7), True),
+        ((0.6, 0.58), (0.5, 0.7), False),
+        ((0.6, 0.4), (0.7, 0.5), False),
+    ],
+)
+def test_a_collapse_is_a_fall_beyond_its_intervals(
+    shared: tuple[float, float], separate: tuple[float, float], holds: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Of the tail that shares its examples, and of no other; a rise is none."""
+
+    def made_up(*arguments: object) -> Accuracy:
+        curve, values = arguments[3], arguments[6]
+        low, high = shared if str(curve).startswith("shared") else separate
+        at = low if values == {**overlap.BASE, "inner_batch": 5} else high
+        return Accuracy(at, 0.02, at, 0.02, 5, 0)
+
+    monkeypatch.setattr(overlap, "accuracy", made_up)
+    assert run("overlap", quick=True).holds is holds
