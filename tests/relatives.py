@@ -6,9 +6,7 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from minireptile import SGD, Adam, Loops, Snapshot, fomaml, imaml, joint, maml, reptile
 from minireptile.loops import begin
@@ -39,11 +37,6 @@ def last(run: Any) -> Snapshot:
     """Where a run ends."""
     *_, end = run
     return end
-
-
-def relative(one: NDArray, two: NDArray) -> float:
-    """The largest error, in units of the largest entry."""
-    return float(np.max(abs(one - two)) / np.max(abs(two)))
 
 
 def assert_continues(algorithm: Any, inner: Optimizer, loops: Loops) -> None:

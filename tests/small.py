@@ -93,3 +93,9 @@ def assert_same_state(one: dict[str, NDArray], two: dict[str, NDArray]) -> None:
     for name, array in one.items():
         assert (array.dtype, array.shape) == (two[name].dtype, two[name].shape)
         np.testing.assert_array_equal(array, two[name])
+
+
+def relative(got: NDArray, want: NDArray) -> float:
+    """The largest error, in units of the largest entry."""
+    assert got.shape == want.shape
+    return float(np.max(abs(got - want), initial=0) / max(np.max(abs(want), initial=0), 1e-300))

@@ -10,8 +10,8 @@ import pytest
 from minireptile import SGD, Adam, Model, adapt, fomaml, joint, maml, reptile
 from minireptile.optim import POLICIES, Optimizer
 
-from .relatives import TASKS, every_tail, last, relative, small_loops
-from .small import assert_same_state, tiny_model
+from .relatives import TASKS, every_tail, last, small_loops
+from .small import assert_same_state, relative, tiny_model
 
 
 @every_tail

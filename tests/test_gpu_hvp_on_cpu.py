@@ -17,7 +17,7 @@ from .cuda_on_cpu import Engine
 from .cuda_on_cpu_build import COMPILER, SUPPORTED
 from .gpu_stand_in import StandIn, on_gpu, stand_in
 from .inner_loops import STACKS as INNER_LOOPS
-from .small import random_batch, random_phi
+from .small import random_batch, random_phi, relative
 
 if not (COMPILER and SUPPORTED):
     pytest.skip("needs g++ on Linux, on x86-64 or AArch64", allow_module_level=True)
@@ -58,12 +58,6 @@ def there(model: Model) -> Any:
     return calls
 
 
-def relative(got: NDArray, want: NDArray) -> float:
-    """The largest error, in units of the largest entry."""
-    assert (got.shape, got.dtype) == (want.shape, want.dtype)
-    return float(np.max(abs(got - want)) / np.max(abs(want)))
-
-
 @pytest.mark.parametrize("name", STACKS)
 def test_the_product_is_that_of_numpy(name: str, device: StandIn) -> None:
     """Also when the recorded call meets other numbers, of which nothing may be left."""
@@ -84,7 +78,9 @@ def test_in_single_precision(name: str) -> None:
     model = STACKS[name]
     phi, x, y, v = (a.astype(np.float32) if a.dtype.kind == "f" else a for a in problem(model))
     want = model.gradients_r(*(np.float64(a) if a.dtype.kind == "f" else a for a in (phi, x, y, v)))
-    assert relative(there(model).gradients_r(phi, x, y, v), want.astype(np.float32)) < 1e-4
+    got = there(model).gradients_r(phi, x, y, v)
+    assert got.dtype == np.float32
+    assert relative(got, want) < 1e-4
 
 
 def test_arrays_of_the_gpu_stay_there(device: StandIn) -> None:

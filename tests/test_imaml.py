@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from minireptile import SGD, Dense, InputError, Loops, Model, Tanh, fomaml, imaml
 from minireptile.imaml import adapt_near, implicit_grad
 
-from .relatives import TASKS, every_tail, last, relative, small_loops, traced_peak
-from .small import random_batch, random_phi, tiny_model, tiny_stacks
+from .relatives import TASKS, every_tail, last, small_loops, traced_peak
+from .small import random_batch, random_phi, relative, tiny_model, tiny_stacks
 
 
 class Quadratic:

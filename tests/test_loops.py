@@ -18,7 +18,15 @@ from minireptile.reptile import adapt_tasks
 from minireptile.tasks.base import Tasks
 from minireptile.tasks.sine import Sine
 
-from .small import OPTIMIZERS, assert_same_state, random_batch, random_phi, tiny_model, tiny_tasks
+from .small import (
+    OPTIMIZERS,
+    assert_same_state,
+    random_batch,
+    random_phi,
+    relative,
+    tiny_model,
+    tiny_tasks,
+)
 
 TASKS = tiny_tasks()
 every_policy = pytest.mark.parametrize("policy", POLICIES)
@@ -34,10 +42,6 @@ def small_loops(**changes: Any) -> Loops:
 def last(run: Any) -> Snapshot:
     *_, end = run
     return end
-
-
-def relative(one: NDArray, two: NDArray) -> float:
-    return float(np.max(abs(one - two)) / np.max(abs(two)))
 
 
 # ---------------------------------------------------------------------- identities of Reptile

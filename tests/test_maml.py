@@ -10,8 +10,8 @@ from minireptile import SGD, Dense, Model, Tanh, adapt, maml, omniglot_cnn
 from minireptile.maml import meta_grad
 from minireptile.optim import POLICIES, Optimizer
 
-from .relatives import TASKS, relative, small_loops, traced_peak
-from .small import assert_same_state, random_batch, random_phi, tiny_model, tiny_stacks
+from .relatives import TASKS, small_loops, traced_peak
+from .small import assert_same_state, random_batch, random_phi, relative, tiny_model, tiny_stacks
 
 STEPS = {
     "sgd": SGD(0.1),

@@ -21,10 +21,9 @@ from .relatives import (
     assert_continues,
     every_outer,
     last,
-    relative,
     small_loops,
 )
-from .small import tiny_model
+from .small import relative, tiny_model
 
 with_outer = pytest.mark.parametrize("outer", OUTERS.values(), ids=OUTERS)
 

@@ -34,7 +34,7 @@ from minireptile.testing.layers import examples
 from minireptile.testing.strategies import few, seeds
 
 from .cuda_on_cpu_build import COMPILER, SUPPORTED
-from .small import random_batch, random_phi, tiny_model, tiny_stacks
+from .small import random_batch, random_phi, relative, tiny_model, tiny_stacks
 
 H = 1e-20
 BACKENDS = [backend for backend in ("numpy", "numba") if not why_not(backend)]
@@ -58,11 +58,6 @@ def problem(model: Model, seed: int, *lead: int) -> tuple[NDArray, NDArray, NDAr
     rng = np.random.default_rng(seed)
     phi, v = (random_phi(model, rng, *lead[:-1]) for _ in range(2))
     return (phi, *random_batch(model, rng, *lead), v)
-
-
-def relative(got: NDArray, want: NDArray) -> float:
-    """The largest error, in units of the largest entry."""
-    return float(np.max(abs(got - want), initial=0) / max(np.max(abs(want), initial=0), 1e-300))
 
 
 # ------------------------------------------------------------------------------- whole models

@@ -36,10 +36,9 @@ from .relatives import (
     every_relative,
     every_tail,
     last,
-    relative,
     small_loops,
 )
-from .small import assert_same_state, tiny_model
+from .small import assert_same_state, relative, tiny_model
 
 
 @every_relative

@@ -65,8 +65,8 @@ def run(quick: bool, backend: str = "numpy") -> Outcome:
         for name in ALGORITHMS:
             left.plot(steps, 1e3 * np.array(seconds[name]), "o-", label=name)
             right.plot(steps, 1e-6 * np.array(memory[name]), "o-", label=name)
-        left.set(xlabel="inner steps k", ylabel="ms an outer iteration")
-        right.set(xlabel="inner steps k", ylabel="most memory held, MB")
+        left.set(xlabel="inner steps k", xticks=steps, ylabel="ms an outer iteration")
+        right.set(xlabel="inner steps k", xticks=steps, ylabel="most memory held, MB")
         left.legend()
 
     return Outcome(
