@@ -18,11 +18,14 @@ GPU_TESTS := tests/test_contract.py tests/test_gpu.py tests/test_cu_compiles.py
 run: .venv/.cli,numba
 	$(BIN)/minireptile train glyphs --iterations 400 --inner-lr 0.002 --out runs/demo --overwrite
 
+# Two processes, whole files each: what one compiles for a file, its other tests find compiled.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 thorough: .venv/.dev
-	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest
+	HYPOTHESIS_PROFILE=thorough $(PYTEST)
 
 mutants: .venv/.mutants
 	$(BIN)/python -m tests.mutants.run

@@ -28,6 +28,7 @@ DEV = [
     *NUMBA,
     "numba-cuda[cu13]>=0.30",
     "pytest>=7.4",
+    "pytest-xdist>=3.5",
     "hypothesis>=6.80",
     "ruff>=0.6",
     "mypy>=1.10",
