@@ -198,11 +198,8 @@ def conv_forward_r(y, ry, cols, x, rx, moves, w, rw, kh, kw, sr, sc, pr, pc, til
     for first in range(0, total, step):
         rows = min(step, total - first)
         M, done, a = rows * wide, first * wide * N * size, cols.ctypes.data
-        to, rto, block = (
-            y.ctypes.data + done,
-            ry.ctypes.data + done,
-            _patches(cols, rows, wide, taps, C),
-        )
+        to, rto = y.ctypes.data + done, ry.ctypes.data + done
+        block = _patches(cols, rows, wide, taps, C)
         _lower(block, x, first, sr, sc, pr, pc, kw, y.shape[1])
         _patches_w(to, a, w, M, K, N, size, tile, False)
         _patches_w(rto, a, rw, M, K, N, size, tile, False)
@@ -224,11 +221,8 @@ def conv_backward_r(dx, rdx, moves, rdw, cols, dy, rdy, x, rx, w, rw, kh, kw, sr
     for first in range(0, total, step):
         rows = min(step, total - first)
         M, done, to = rows * wide, first * wide * N * size, cols.ctypes.data
-        block, d, rd = (
-            _patches(cols, rows, wide, taps, C),
-            dy.ctypes.data + done,
-            rdy.ctypes.data + done,
-        )
+        d, rd = dy.ctypes.data + done, rdy.ctypes.data + done
+        block = _patches(cols, rows, wide, taps, C)
         _lower(block, x, first, sr, sc, pr, pc, kw, dy.shape[1])
         _patches_dw(rdw, to, rd, M, K, N, size, tile, first > 0)
         if moves:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
@@ -51,6 +51,23 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     workers._pool.cache_clear()
 
 
+def in_threads(counts: Sequence[int], call: Callable[[], Any]) -> list[Any]:
+    """What a call returns in each number of threads, as if the smallest network were worth them;
+    of a model of its own each time, since a model keeps how many it took."""
+    results = []
+    with pytest.MonkeyPatch.context() as patch:
+        for limit in ("WORTH_SLICES", "WORTH_THREADS"):
+            patch.setattr(compiled, limit, 0)
+        patch.setattr(compiled, "SLICES", 4)
+        for n in counts:
+            patch.setattr(compiled, "threads", lambda n=n: n)
+            patch.setattr(workers, "threads", lambda n=n: n)
+            workers._pool.cache_clear()
+            results.append(call())
+    workers._pool.cache_clear()
+    return results
+
+
 @every_stack
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_adapt_is_the_loop_written_out(name: str, optimizer: str) -> None:
@@ -91,18 +108,7 @@ def test_any_number_of_threads_gives_the_same_bits(
     T: int, threads: int, B: int, name: str, optimizer: str
 ) -> None:
     p = problem(name, optimizer, 3, T, B)
-    with pytest.MonkeyPatch.context() as patch:
-        for limit in ("WORTH_SLICES", "WORTH_THREADS"):
-            patch.setattr(compiled, limit, 0)
-        patch.setattr(compiled, "SLICES", 4)
-        results = []
-        for n in (1, threads):
-            patch.setattr(compiled, "threads", lambda n=n: n)
-            patch.setattr(workers, "threads", lambda n=n: n)
-            workers._pool.cache_clear()
-            results.append(p.adapt(p.model.on("numba")))
-    workers._pool.cache_clear()
-    one, many = results
+    one, many = in_threads((1, threads), lambda: p.adapt(p.model.on("numba")))
     np.testing.assert_array_equal(many[1], one[1])
     np.testing.assert_array_equal(many[0], one[0])
     for key in one[2]:
@@ -121,18 +127,10 @@ def test_any_number_of_threads_gives_the_same_hessian_vector_product(
 ) -> None:
     p = problem(name, "sgd", 1, T, B)
     v = random_phi(p.model, np.random.default_rng(1), T)
-    with pytest.MonkeyPatch.context() as patch:
-        for limit in ("WORTH_SLICES", "WORTH_THREADS"):
-            patch.setattr(compiled, limit, 0)
-        patch.setattr(compiled, "SLICES", 4)
-        results = []
-        for n in (1, threads):
-            patch.setattr(compiled, "threads", lambda n=n: n)
-            patch.setattr(workers, "threads", lambda n=n: n)
-            workers._pool.cache_clear()
-            fast = p.model.on("numba")
-            results += [fast.hvp(p.phi, p.x[0], p.y[0], v) for _ in range(3)]
-    workers._pool.cache_clear()
+    results = in_threads(
+        (1, threads, threads, threads),
+        lambda: p.model.on("numba").hvp(p.phi, p.x[0], p.y[0], v),
+    )
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
     wanted = p.model.hvp(p.phi, p.x[0], p.y[0], v, method="complex")
@@ -176,16 +174,10 @@ def test_a_batch_norm_of_the_data_is_walked_layer_by_layer(
     assert walked == [name]
 
 
-@pytest.mark.usefixtures("shared")
-def test_threads_of_one_task_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_of_one_task_wait_for_each_other() -> None:
     """Many steps with more threads than cores: whoever does not wait is found out."""
     p = problem("omniglot", "momentum", k=60, T=1, B=8)
-    results = []
-    for n in (1, 4, 4, 4):
-        monkeypatch.setattr(compiled, "threads", lambda n=n: n)
-        monkeypatch.setattr(workers, "threads", lambda n=n: n)
-        workers._pool.cache_clear()
-        results.append(p.adapt(p.model.on("numba"))[1])
+    results = in_threads((1, 4, 4, 4), lambda: p.adapt(p.model.on("numba"))[1])
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
 
