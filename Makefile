@@ -11,7 +11,7 @@ BIN := .venv/bin
 CUDA ?= cuda13
 GIVEN := $(if $(filter file,$(origin PYTHON)),,$(PYTHON))
 GPU_PYTHON := $(or $(GIVEN),$(BIN)/python)
-GPU_TESTS := tests/test_contract.py tests/test_gpu.py tests/test_cu_compiles.py
+GPU_TESTS := tests/kernels/test_contract.py tests/gpu/test_gpu.py tests/gpu/test_cu_compiles.py
 
 .PHONY: run test thorough mutants bench gpu-test gpu-bench clean
 

@@ -90,7 +90,7 @@ def sanitized(tool: str, keyword: str, seconds: float) -> Row:
     command = [
         TOOL, "--tool", tool, "--target-processes", "all", "--error-exitcode", str(FOUND),
         "--print-limit", "20", *MORE.get(tool, ()),
-        sys.executable, "-c", PROGRAM, "tests/test_contract.py", "-W", "default",
+        sys.executable, "-c", PROGRAM, "tests/kernels/test_contract.py", "-W", "default",
         "-p", "no:cacheprovider", "-k", keyword,
     ]  # fmt: skip
     start = time.perf_counter()

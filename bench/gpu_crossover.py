@@ -14,7 +14,7 @@ import numpy as np
 
 import minireptile as mr
 from minireptile.backend import DEVICES
-from minireptile.plot import save_figure
+from minireptile.runs.plot import save_figure
 
 from .gpu_case import QUICK
 from .gpu_part import Context

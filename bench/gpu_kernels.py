@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from minireptile import backend
 from minireptile.backend import OPERATIONS
-from minireptile.device import through
+from minireptile.devices.base import through
 
 from .calls import Call, Kernel, _outputs, calls_of, check, refresh
 from .costs import COSTS, flops, traffic

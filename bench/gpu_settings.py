@@ -13,7 +13,7 @@ import numpy as np
 
 import minireptile as mr
 from minireptile.backend import fastest
-from minireptile.presets import PRESETS
+from minireptile.runs.presets import PRESETS
 
 from .gpu_part import Context, sentence
 from .gpu_train import data_of, trained

@@ -20,10 +20,10 @@ from .results import Row
 ROOT = Path(__file__).parents[1]
 # A file, and which of its tests; the most important first.
 SELECTION = {
-    "tests/test_contract.py": "cupy",
-    "tests/test_gpu.py": "",
-    "tests/test_cu_compiles.py": "nvrtc",
-    "tests/test_contract.py numba-cuda": "cuda and v1 and float32",
+    "tests/kernels/test_contract.py": "cupy",
+    "tests/gpu/test_gpu.py": "",
+    "tests/gpu/test_cu_compiles.py": "nvrtc",
+    "tests/kernels/test_contract.py numba-cuda": "cuda and v1 and float32",
 }
 NAMED = 5  # failures that a row names
 

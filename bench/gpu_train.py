@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from minireptile.backend import fastest
-from minireptile.checkpoint import save
-from minireptile.experiment import Experiment, build
 from minireptile.loops import Snapshot, begin
-from minireptile.presets import PRESETS
-from minireptile.settings import Settings
+from minireptile.runs.checkpoint import save
+from minireptile.runs.experiment import Experiment, build
+from minireptile.runs.presets import PRESETS
+from minireptile.runs.settings import Settings
 
 from .gpu_part import Context
 from .results import Row

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 import minireptile as mr
 from minireptile.optim import Optimizer
-from minireptile.plot import save_figure
+from minireptile.runs.plot import save_figure
 
 from .child import ask
 from .machine import blas_threads, compiled_threads, usable

@@ -118,7 +118,7 @@ def compiled_threads(wanted: int | None) -> int:
     """
     if "numba" not in usable():
         return wanted or cores()
-    number = import_module("minireptile.workers").threads()
+    number = import_module("minireptile.engine.threads").threads()
     if wanted not in (None, number):
         raise InputError(
             f"compiled loops run on {number} threads in this process, not on {wanted}: "

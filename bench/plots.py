@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from minireptile import plot
 from minireptile.errors import require
+from minireptile.runs import plot
 
 from .results import Row
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minireptile.backend import OPERATIONS
-from minireptile.plot import save_figure
+from minireptile.runs.plot import save_figure
 
 from .plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
 from .results import Row

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 import minireptile as mr
-from minireptile.plot import save_figure
+from minireptile.runs.plot import save_figure
 from minireptile.tasks.base import Tasks
 from minireptile.tasks.images import FewShot, from_arrays
 from minireptile.tasks.sine import Sine

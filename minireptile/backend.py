@@ -16,15 +16,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from . import numba_setup
-from .device import Device, through
+from .devices import numba_setup
+from .devices.base import Device, through
 from .errors import InputError, MissingPackage
 
 Kernels = Any  # a namespace with one function for every operation
 
 BACKENDS = ("numpy", "numba", "cupy", "numba-cuda")
 BY_SPEED = ("numpy", "numba", "cupy")  # numba-cuda is there to be read
-DEVICES = {"cupy": "device_cupy", "numba-cuda": "device_numba_cuda"}  # which compute on a GPU
+DEVICES = {"cupy": "devices.cupy", "numba-cuda": "devices.numba_cuda"}  # which compute on a GPU
 
 # Which module holds which operations; the same for every backend.
 OPERATIONS: dict[str, tuple[str, ...]] = {
@@ -114,7 +114,7 @@ def describe(backend: str) -> str:
 def gpu_expected() -> bool:
     """Whether somebody would expect a GPU to be used: there is a card, or CuPy is installed."""
     card = any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/dxg"))
-    return card or bool(import_module("minireptile.device_cupy").installed())
+    return card or bool(import_module("minireptile.devices.cupy").installed())
 
 
 def announce_compilation(backend: str) -> None:

@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import device_cupy
 from .backend import (
     BACKENDS,
     BY_SPEED,
@@ -29,11 +28,12 @@ from .backend import (
     gpu_expected,
     why_not,
 )
+from .devices import cupy as device_cupy
 from .errors import InputError, MissingPackage
-from .presets import PRESETS, defaults
 from .reproduce import EXPERIMENTS, ON_CHARACTERS
 from .reproduce import run as reproduce
-from .settings import DATASETS, Settings
+from .runs.presets import PRESETS, defaults
+from .runs.settings import DATASETS, Settings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -141,12 +141,12 @@ def _say_what_is_missing(settings: Settings) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from . import run
+    from .runs import run
 
     settings = settings_from(vars(args))
     folder = getattr(args, "out", None) or Path("runs", _run_name(settings))
     if hasattr(args, "download"):
-        from .tasks.download import download_omniglot
+        from .tasks.files.download import download_omniglot
 
         if settings.dataset != "omniglot":
             raise InputError(f"--download is for omniglot, not for {settings.dataset}")
@@ -161,7 +161,7 @@ def _run_name(s: Settings) -> str:
 
 
 def _resume(args: argparse.Namespace) -> None:
-    from . import run
+    from .runs import run
 
     run.resume(args.run, **_changed(args))
 
@@ -173,7 +173,7 @@ def _changed(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from . import run
+    from .runs import run
 
     changes = {"dataset": args.on, "split": "", "data": ""} if args.on else {}
     changes |= _changed(args) | ({} if args.shot is None else {"shot": args.shot})
@@ -187,7 +187,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _plot(args: argparse.Namespace) -> None:
-    from . import run
+    from .runs import run
 
     experiment, snapshot = run.load(args.run, training=False)
     run.draw_pictures(experiment, snapshot, args.run)
@@ -261,7 +261,7 @@ def _version() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    from .run import Stopped
+    from .runs.run import Stopped
 
     commands = {
         "train": _train, "resume": _resume, "evaluate": _evaluate,

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .backend import kernels
-from .compiled import Compiled, compiled_calls
+from .engine.compiled import Compiled, compiled_calls
+from .engine.graph import OnDevice, on_device
 from .errors import InputError
-from .gpu import OnDevice, on_device
-from .initialisers import INITIALISERS
 from .layers import Layer, Param, Shape, has_r
+from .layers.initialisers import INITIALISERS
 from .rng import Stream, generator
 
 LOSSES = ("softmax_cross_entropy", "squared_error")

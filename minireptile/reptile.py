@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import MODES
+from .engine.compiled import MODES
 from .loops import Loops, Snapshot, begin, check_finite
 from .model import Model
 from .optim import Optimizer, State, hand_out, take_back

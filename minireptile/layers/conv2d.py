@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..backend import Kernels
-from ..initialisers import INITIALISERS
 from .base import (
     Layer,
     Param,
@@ -22,6 +21,7 @@ from .base import (
     second_products,
     window_of,
 )
+from .initialisers import INITIALISERS
 
 COLS_BYTES = 2**21  # a convolution's scratch: what stays in a core's cache
 

@@ -8,8 +8,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..backend import Kernels
 from ..errors import InputError
-from ..initialisers import INITIALISERS
 from .base import Layer, Param, Shape, Views, bias_of, check_choice, check_positive, second_products
+from .initialisers import INITIALISERS
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..tasks.files.omniglot import load_omniglot
 from ..tasks.glyphs import glyph_splits
 from ..tasks.images import FewShot
-from ..tasks.omniglot import load_omniglot
 
 
 def characters(quick: bool, data: str = "", way: int = 5) -> tuple[FewShot, FewShot, str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, require
 from ..files import write_atomically
-from ..plot import figure, save_figure
+from ..runs.plot import figure, save_figure
 
 
 @dataclass(frozen=True)

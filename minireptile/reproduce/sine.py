@@ -24,8 +24,8 @@ from ..loops import Loops, Snapshot
 from ..maml import maml
 from ..networks import sine_mlp
 from ..optim import SGD, Adam
-from ..presets import RELATIVES_ON_SINE
 from ..reptile import reptile
+from ..runs.presets import RELATIVES_ON_SINE
 from ..tasks.sine import Sine
 from .outcome import Outcome
 

@@ -1,0 +1,316 @@
+"""The inner loop as one compiled call: a model's plan as a table, memory for it, and threads.
+
+`Compiled.adapt`, `gradients`, `outputs` and `gradients_r` do what `reptile.adapt` and the methods
+of `Model` do layer by layer in Python. They call kernels/adapt_numba.py, and the last
+kernels/hvp_numba.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..kernels import program as p
+from ..layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool, ReLU, Tanh
+from ..layers.base import pair, window_of
+from ..optim import SGD, Adam, Optimizer, State
+from .threads import run, threads
+
+if TYPE_CHECKING:
+    from ..model import Model, Step
+
+COLS_BYTES = 2**19  # a thread's scratch for a convolution: half a second-level cache
+# A mini-batch's parts, where the network is large enough for threads to share them. The number
+# depends on the machine but not on the threads in use: sums do not change with these.
+SLICES = 2 if (os.cpu_count() or 1) <= 8 else 5
+WORTH_SLICES = 10**6  # multiply-adds of one forward pass
+WORTH_THREADS = 10**7  # multiply-adds of a whole call: about as long as waking threads takes
+WORTH_BLAS_THREADS = 10**5  # multiply-adds of one forward pass: below, BLAS never takes a second
+HVP_PRODUCTS = 8  # of a layer, in a Hessian-vector product (kernels/loss_and_grad.md)
+DTYPES = np.dtype(np.float32), np.dtype(np.float64)
+MODES: dict[type, int] = {SGD: p.SGD, Adam: p.ADAM}
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network as kernels/program.py describes it, for mini-batches of B."""
+
+    table: NDArray  # (stages, COLUMNS)
+    eps: NDArray  # (stages,)
+    ws: int  # elements of a task's workspace
+    winners: int
+    cols: int  # elements of one image's patches, in its largest convolution
+    scratch: int
+    work: int  # multiply-adds of a forward pass
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the threads write between phi and phi: a row for each of them."""
+
+    ws: NDArray
+    rws: NDArray  # tangents; of no rows until a Hessian-vector product wants them
+    winners: NDArray
+    cols: NDArray
+    scratch: NDArray
+    grads: NDArray
+    examples: NDArray
+    arrived: NDArray
+
+
+class Ready(NamedTuple):
+    """What a call of certain sizes (k, T, B) needs beside its data; see `work` for the arrays."""
+
+    program: Program
+    slices: int
+    members: int
+    memory: Memory
+    no_labels: NDArray
+    no_targets: NDArray
+    empty: NDArray
+    steps: NDArray
+
+
+def program(plan: Sequence[Step], B: int) -> Program | None:
+    """The table of a plan; None where a layer is not one of the library's own."""
+    rows: list[dict[int, int]] = []
+    eps: list[float] = []
+    size = winners = cols = scratch = work = 0
+
+    def room(elements: int) -> int:
+        nonlocal size
+        start, size = size, size + -(-elements // 16) * 16  # on a cache line of its own
+        return start
+
+    at, d_at = -1, -1  # where the last output and its gradient lie
+    for step in plan:
+        layer, out = step.layer, prod(step.out_shape)
+        if type(layer) is Flatten:
+            continue
+        h, w, c = step.in_shape if len(step.in_shape) == 3 else (1, 1, prod(step.in_shape))
+        shape = step.out_shape if len(step.out_shape) == 3 else (1, 1, out)
+        row = {p.X: at, p.DX: d_at, p.H: h, p.WIDTH: w, p.C: c}
+        row |= dict(zip((p.H_OUT, p.W_OUT, p.N), shape, strict=True))
+        row |= {p.W: -1, p.BIAS: -1}
+        names = (p.W, p.BIAS)
+        row |= {n: slot.start for n, slot in zip(names, step.slots.values(), strict=False)}
+        if type(layer) is ReLU and rows and rows[-1][p.KIND] == p.NORMALISE:
+            rows[-1][p.WITH_RELU] = 1  # the two in one
+            continue
+        at, d_at = room(B * out), room(B * out)
+        row |= {p.Y: at, p.DY: d_at}
+        if type(layer) is Conv2D or type(layer) is MaxPool:
+            window = layer.kernel_size if type(layer) is Conv2D else layer.size  # type: ignore[union-attr]
+            _, _, pad = window_of(layer, step.in_shape, window, layer.stride, layer.padding)
+            numbers = *pair(window), *pair(layer.stride), *pad
+            row |= dict(zip((p.KH, p.KW, p.SR, p.SC, p.PR, p.PC), numbers, strict=True))
+        if type(layer) is Conv2D:
+            row[p.KIND] = p.CONV
+            patch = row[p.KH] * row[p.KW] * c
+            cols = max(cols, row[p.H_OUT] * row[p.W_OUT] * patch)
+            work += B * out * patch
+        elif type(layer) is Dense:
+            row[p.KIND] = p.DENSE
+            work += B * out * c
+        elif type(layer) is BatchNorm:
+            row[p.SAVED] = room((2 + 4 * B) * c)
+            rows.append(row | {p.KIND: p.MOMENTS, p.SYNC_BACK: 1})
+            eps.append(layer.eps)
+            row |= {p.KIND: p.NORMALISE, p.SYNC: 1}
+            scratch = max(scratch, 4 * c)
+        elif type(layer) is MaxPool:
+            row |= {p.KIND: p.POOL, p.WINNER: winners}
+            winners += B * out
+        elif type(layer) is ReLU:
+            row[p.KIND] = p.RELU
+        elif type(layer) is Tanh:
+            row[p.KIND] = p.TANH
+        else:
+            return None
+        rows.append(row)
+        eps.append(layer.eps if type(layer) is BatchNorm else 0.0)
+    if not rows:
+        return None
+    table = np.zeros((len(rows), p.COLUMNS), np.int64)
+    for l, row in enumerate(rows):
+        table[l, list(row)] = list(row.values())
+    return Program(table, np.array(eps), size, winners, cols, max(scratch, 1), work)
+
+
+def memory(program: Program, threads: int, B: int, P: int, slices: int, dtype: np.dtype) -> Memory:
+    """Memory for so many threads; it does not grow with the inner steps."""
+    one_row = program.table[:, p.W_OUT] * program.table[:, p.C] * program.table[:, p.KH]
+    one_row = int(max(one_row * program.table[:, p.KW]))  # patches of one row of an output
+    cols = min(max(COLS_BYTES // dtype.itemsize, one_row), -(-B // slices) * program.cols)
+    shapes = (program.ws, cols, program.scratch)
+    ws, cols_, scratch = (np.zeros((threads, max(n, 1)), dtype) for n in shapes)
+    return Memory(
+        ws,
+        ws[:0],
+        np.zeros((threads, max(program.winners, 1)), np.int32),
+        cols_,
+        scratch,
+        np.zeros((threads, slices, P), dtype),
+        np.zeros((threads, B), dtype),
+        np.zeros((threads, 8), np.int64),
+    )
+
+
+class Compiled:
+    """A model's compiled calls, with the memory of the last mini-batch sizes it saw."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._programs: dict[int, Program] = {}
+        self._memories: dict[tuple, Memory] = {}
+        self._readies: dict[tuple, Ready] = {}
+
+    def adapt(
+        self, phi: NDArray, x: NDArray, y: NDArray, optimizer: Optimizer, state: State
+    ) -> NDArray:
+        """`reptile.adapt` in one call; raises as `Model.loss_and_grad` does."""
+        if not len(x):
+            return np.empty((0, *phi.shape[:-1]), phi.dtype)
+        single, phi_t, x, y = self.model.checked_steps(phi, x, y)
+        k, T = x.shape[:2]
+        loss = np.empty((k, T), phi.dtype)
+        if single:
+            state = {name: array[None] for name, array in state.items()}
+        self._call(MODES[type(optimizer)], phi_t, x, y, loss, None, optimizer, state)
+        if not np.shares_memory(phi, phi_t):
+            phi[...] = phi_t.reshape(phi.shape)
+        return loss[:, 0] if single else loss
+
+    def gradients(self, phi: NDArray, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+        """`Model.gradients` in one call."""
+        loss, grad = np.empty((1, len(phi)), phi.dtype), np.empty_like(phi)
+        self._call(p.GRADIENT, _plain(phi), x[None], y[None], loss, grad)
+        return loss[0], grad
+
+    def outputs(self, phi: NDArray, x: NDArray) -> NDArray:
+        """`Model.outputs` in one call."""
+        T, B = x.shape[:2]
+        out = np.empty((T, B * self.model.n_out), phi.dtype)
+        self._call(p.FORWARD, _plain(phi), x[None], None, np.empty((1, T), phi.dtype), out)
+        return out.reshape(T, B, -1)
+
+    def gradients_r(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
+        """`Model.gradients_r` in one call; layer by layer where the first layer with parameters
+        is a batch normalisation, or where none has any."""
+        T, B = x.shape[:2]
+        r = self._ready(1, T, B, phi.dtype, HVP_PRODUCTS)
+        start = int(np.argmax(r.program.table[:, p.W] >= 0))  # the first stage with parameters
+        row = r.program.table[start]
+        if row[p.KIND] == p.MOMENTS or row[p.W] < 0:
+            return self.model.gradients_r(phi, x, y, v)
+        if not len(r.memory.rws):
+            rows = next(key for key, memory in self._memories.items() if memory is r.memory)
+            self._memories[rows] = replace(r.memory, rws=np.zeros_like(r.memory.ws))
+            self._readies.clear()
+            r = self._ready(1, T, B, phi.dtype, HVP_PRODUCTS)
+        m, hv = r.memory, np.empty_like(phi)
+        labels, targets = self._targets(r, y[None])
+        arguments = (
+            r.program.table, r.program.eps, r.slices, p.TILE, self._scale(B), start,
+            _plain(phi), _plain(v),
+            _plain(x.reshape(T, B, -1)), labels[0], targets[0], hv,
+            m.ws, m.rws, m.winners, m.cols, m.scratch, m.grads, m.examples, m.arrived,
+        )  # fmt: skip
+        run("hvp_numba", arguments, r.members, r.program.work >= WORTH_BLAS_THREADS)
+        return hv
+
+    def _program(self, B: int) -> Program:
+        if B not in self._programs:
+            made = program(self.model.plan, B)
+            assert made is not None
+            self._programs[B] = made
+        return self._programs[B]
+
+    def _ready(self, k: int, T: int, B: int, dtype: np.dtype, products: int = 3) -> Ready:
+        """What a call of these sizes needs, from the last such call if there was one. It does so
+        many products a layer; a gradient is three."""
+        key = (k, T, B, dtype, products)
+        if key not in self._readies:
+            if dtype not in DTYPES:
+                raise InputError(f"the numba backend computes in float32 or float64, not {dtype}")
+            program = self._program(B)
+            slices = min(SLICES, B) if program.work >= WORTH_SLICES else 1
+            worth = products * program.work * k * T >= WORTH_THREADS
+            members = min(threads(), T * slices) if worth else 1
+            rows = (B, members, slices, dtype)
+            if rows not in self._memories:
+                if len(self._memories) == 4:  # training and evaluation take turns with a few
+                    self._memories.pop(next(iter(self._memories)))
+                    self._readies.clear()
+                P = self.model.size
+                self._memories[rows] = memory(program, members, B, P, slices, dtype)
+            no_labels, no_targets = np.empty((k, T, 0), np.int64), np.empty((k, T, 0, 0), dtype)
+            empty, steps = np.empty((T, 0), dtype), np.zeros(T, np.int64)
+            self._readies[key] = Ready(
+                program, slices, members, self._memories[rows], no_labels, no_targets, empty, steps
+            )
+        return self._readies[key]
+
+    def _call(
+        self, mode: int, phi: NDArray, x: NDArray, y: NDArray | None, loss: NDArray,
+        out: NDArray | None, optimizer: Optimizer | None = None, state: State | None = None,
+    ) -> None:  # fmt: skip
+        """phi (T, P), x (k, T, B, ...), y likewise, loss (k, T), out as in `work`."""
+        k, T, B = x.shape[:3]
+        r = self._ready(k, T, B, phi.dtype)
+        labels, targets = self._targets(r, y)
+        state, m = state or {}, r.memory
+        first = state.get("m", state.get("velocity", r.empty))
+        arguments = (
+            mode, r.program.table, r.program.eps, r.slices, p.TILE, self._scale(B),
+            phi, _plain(x.reshape(k, T, B, -1)), labels, targets, loss,
+            r.empty if out is None else out, _numbers(optimizer),
+            first, state.get("v", r.empty), state.get("t", r.steps),
+            m.ws, m.winners, m.cols, m.scratch, m.grads, m.examples, m.arrived,
+        )  # fmt: skip
+        run("adapt_numba", arguments, r.members, r.program.work >= WORTH_BLAS_THREADS)
+
+    def _scale(self, B: int) -> float:
+        return 1 / B if self.model.reduction == "mean" else 1.0
+
+    def _targets(self, r: Ready, y: NDArray | None) -> tuple[NDArray, NDArray]:
+        """Labels (k, T, B) and targets (k, T, B, n_out), one of them empty."""
+        if y is None:
+            return r.no_labels, r.no_targets
+        if y.dtype.kind == "f":
+            return r.no_labels, _plain(y.reshape(*y.shape[:3], -1))
+        return _plain(np.asarray(y, np.int64)), r.no_targets
+
+
+def compiled_calls(model: Model) -> Compiled | None:
+    """The model's compiled calls; None on another backend or with a layer they do not know."""
+    if model.backend != "numba" or program(model.plan, 1) is None:
+        return None
+    return Compiled(model)
+
+
+@cache
+def _numbers(optimizer: Optimizer | None) -> NDArray:
+    """An optimizer's numbers where kernels/program.py says."""
+    names = {
+        p.LR: "lr", p.MOMENTUM: "momentum", p.BETA1: "beta1", p.BETA2: "beta2", p.EPS: "eps",
+        p.DECAY: "weight_decay_rate",
+    }  # fmt: skip
+    numbers = np.zeros(len(names))
+    for at, name in names.items():
+        numbers[at] = getattr(optimizer, name, name == "weight_decay_rate")
+    return numbers
+
+
+def _plain(array: NDArray) -> NDArray:
+    """The array, contiguous and writeable, so that there is one compiled version for its type."""
+    array = np.ascontiguousarray(array)
+    return array if array.flags.writeable else array.copy()

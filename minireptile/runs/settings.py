@@ -1,0 +1,126 @@
+"""All settings of a run in one record: what the command line sets and a checkpoint keeps.
+
+A field is an option of the command line, an entry of a preset and a key in the checkpoint, under
+one name.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from ..backend import BACKENDS, BY_SPEED, fastest
+from ..errors import InputError
+from ..loops import TAILS
+from ..optim import POLICIES
+
+DATASETS = ("sine", "glyphs", "omniglot", "miniimagenet", "folder")
+ALGORITHMS = ("reptile", "joint", "fomaml", "maml", "imaml")
+OUTERS = ("plain", "sgd", "adam")
+CHOICES = ("auto", *BACKENDS)
+
+
+def _option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run's settings; the help texts say what each one is. See `Loops` for the two loops."""
+
+    dataset: str = _option("glyphs", "where the tasks come from", DATASETS)
+    data: str = _option("", "folder or archive with the data")
+    split: str = _option("", "omniglot: random or vinyals; miniimagenet: folders or csv")
+    size: int = _option(28, "folder: images are resized to size x size")
+    channels: int = _option(1, "folder: 1 for grey, 3 for colour")
+    classes: int = _option(1200, "glyphs: training characters to draw")
+    drawers: int = _option(20, "glyphs: drawings of each character")
+    rotations: bool = _option(True, "add training characters turned by 90, 180, 270 degrees")
+
+    way: int = _option(5, "classes in a task, N")
+    shot: int = _option(1, "support examples of each class in an evaluation task, K")
+    train_shots: int = _option(10, "examples of each class in a training task")
+
+    algorithm: str = _option("reptile", "the meta-algorithm", ALGORITHMS)
+    iterations: int = _option(6000, "outer iterations")
+    meta_batch: int = _option(5, "tasks in each outer iteration, T")
+    epsilon: float = _option(1.0, "outer step size at the start")
+    epsilon_final: float = _option(0.0, "outer step size at the end; linear in between")
+    inner_steps: int = _option(5, "gradient steps on each task, k")
+    inner_batch: int = _option(10, "examples in each of them, B")
+    replacement: bool = _option(False, "draw every mini-batch anew instead of dealing them out")
+    state: str = _option("mean", "the optimizer's state between tasks", POLICIES)
+    seed: int = _option(0, "of the tasks, the split and the initial parameters")
+
+    tail: str = _option("shared", "fomaml, maml, imaml: where the last mini-batch is from", TAILS)
+    tail_shots: int = _option(5, "of the train-shots, those that a separate tail keeps to itself")
+    prox: float = _option(1.0, "imaml: weight of half the squared distance to theta, lambda")
+    cg_steps: int = _option(5, "imaml: steps of conjugate gradients, at most")
+    cg_tolerance: float = _option(0.0, "imaml: relative residual to reach, or else stop; 0: any")
+    outer: str = _option("plain", "what moves theta; plain: by epsilon times the update", OUTERS)
+    outer_lr: float = _option(0.0, "its rate, times epsilon; 0: 1 for sgd, 0.001 for adam")
+    outer_momentum: float = _option(0.0, "of an outer SGD")
+    outer_beta1: float = _option(0.9, "of an outer Adam")
+
+    optimizer: str = _option("adam", "the inner optimizer", ("adam", "sgd"))
+    inner_lr: float = _option(0.001, "inner learning rate, alpha")
+    momentum: float = _option(0.0, "of SGD")
+    beta1: float = _option(0.0, "of Adam")
+    weight_decay_rate: float = _option(1.0, "weights are multiplied by it before each inner step")
+    reduction: str = _option("mean", "of the loss over a mini-batch", ("mean", "sum"))
+
+    network: str = _option("omniglot", "the network", ("omniglot", "miniimagenet", "sine"))
+    filters: int = _option(0, "filters of each convolution; 0: as in the paper")
+    dtype: str = _option("float32", "precision", ("float32", "float64"))
+    backend: str = _option("auto", "where the kernels come from; auto: the fastest", CHOICES)
+    tf32: bool = _option(False, "cupy: convolutions on tensor cores, with 10 bits of mantissa")
+
+    eval_steps: int = _option(50, "gradient steps on an evaluation task")
+    eval_batch: int = _option(5, "examples in each of them")
+    eval_every: int = _option(100, "iterations between running evaluations; 0: none")
+    eval_tasks: int = _option(5, "tasks of a running evaluation")
+    test_tasks: int = _option(200, "tasks of the evaluation at the end; 0: none")
+    checkpoint_every: int = _option(100, "iterations between checkpoints")
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, name = getattr(self, f.name), f.name.replace("_", "-")
+            if f.type == "float" and type(value) is int:
+                object.__setattr__(self, f.name, float(value))
+            elif type(value).__name__ != f.type:
+                raise InputError(f"--{name} must be of type {f.type}, not {value!r}")
+            choices = f.metadata["choices"]
+            if choices and value not in choices:
+                raise InputError(f"--{name} must be one of {', '.join(choices)}, not {value!r}")
+        if self.backend == "auto":  # decided once: a run keeps the backend that it began with
+            # A GPU gains nothing on a network so small that it waits for launches.
+            candidates = BY_SPEED[:-1] if self.network == "sine" else BY_SPEED
+            object.__setattr__(self, "backend", fastest(candidates))
+        for name in ("size", "classes", "drawers", "shot", "eval_batch", "eval_tasks"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} must be at least 1")
+        for name in ("filters", "eval_steps", "eval_every", "test_tasks"):
+            if getattr(self, name) < 0:
+                raise InputError(f"--{name.replace('_', '-')} must not be negative")
+        if self.checkpoint_every < 1:
+            raise InputError("--checkpoint-every must be at least 1")
+        if (self.network == "sine") != (self.dataset == "sine"):
+            raise InputError("the sine network and the sine tasks go together")
+
+    def to_json(self) -> str:
+        """The settings as a JSON object."""
+        return json.dumps(asdict(self))
+
+
+def from_json(text: str) -> Settings:
+    """Settings from what `to_json` wrote; `InputError` if it is anything else."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"the settings are not JSON: {error}") from None
+    known = {f.name for f in fields(Settings)}
+    if not isinstance(values, dict) or not set(values) <= known:
+        extra = sorted(set(values) - known) if isinstance(values, dict) else values
+        raise InputError(f"unknown settings {extra}: they may be of a newer minireptile")
+    return Settings(**values)

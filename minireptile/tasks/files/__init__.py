@@ -1,0 +1,1 @@
+"""Data sets that come as files: read, checked, and grouped by class."""

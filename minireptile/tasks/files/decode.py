@@ -1,0 +1,94 @@
+"""From the bytes of image files to arrays."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError, require
+from ..images import ImageClasses
+from .archive import Member
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+# Named, because Pillow would otherwise guess from the content and start any of its decoders.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
+
+# What Pillow's decoders raise on damaged files.
+BROKEN_IMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    LookupError,
+    TypeError,
+    struct.error,
+    zlib.error,
+)
+
+
+def is_image(member: Member) -> bool:
+    """Whether the file's name says that it is an image."""
+    return member.name.lower().endswith(SUFFIXES)
+
+
+def decode(member: Member) -> Image:
+    """Open an image file and decode its pixels.
+
+    Raises
+    ------
+    InputError
+        If the file is not an image of a known format, is damaged, or unpacks to far more pixels
+        than a data set's image should have (Pillow's limit, about 90 million).
+    """
+    pil = require("PIL.Image", "cli")
+    content = member.read()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged metadata does not matter here
+            warnings.simplefilter("error", pil.DecompressionBombWarning)
+            picture: Image = pil.open(io.BytesIO(content), formats=FORMATS)
+            picture.load()
+    except (pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
+        raise InputError(f"{member.where} unpacks to too many pixels: remove it") from error
+    except BROKEN_IMAGE as error:
+        raise InputError(
+            f"{member.where} is damaged or no image that can be read: replace or remove it"
+        ) from error
+    return picture
+
+
+def read_classes(
+    groups: Mapping[str, Sequence[Member]],
+    pixels: Callable[[Member], NDArray],
+    shape: tuple[int, int, int],
+    scale: float,
+) -> ImageClasses:
+    """Read image files, grouped by class name, in the given order.
+
+    Parameters
+    ----------
+    groups : mapping from class name to files
+    pixels : callable
+        Reads one file into an array (H, W, C), uint8.
+    shape : (H, W, C)
+    scale : float
+        See `ImageClasses`.
+    """
+    counts = [len(members) for members in groups.values()]
+    images = np.empty((sum(counts), *shape), np.uint8)
+    files = (member for members in groups.values() for member in members)
+    for row, member in zip(images, files, strict=True):
+        row[:] = pixels(member)
+    return ImageClasses(images, np.cumsum([0, *counts], dtype=np.int64), tuple(groups), scale)

@@ -1,2 +1,0 @@
-"""The Numba CUDA kernels without a GPU. NUMBA_ENABLE_CUDASIM has to be set before Numba starts, so
-what is here runs in a process of its own: see tests/test_numba_cuda.py."""

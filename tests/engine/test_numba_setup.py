@@ -1,0 +1,136 @@
+"""What can be wrong before the first kernel is compiled: packages, the environment, the cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minireptile import InputError, MissingPackage, backend, cli
+from minireptile.devices import numba_setup
+from minireptile.runs.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """Nothing remembered from before, and nothing left behind."""
+    numba_setup.cache_folder.cache_clear()
+    yield
+    numba_setup.cache_folder.cache_clear()
+
+
+def lacking(package: str, found: str = "") -> object:
+    """`version` of a machine where a package is missing, or of this version."""
+
+    def version(name: str) -> str:
+        return found if name == package else "99.0"
+
+    return version
+
+
+@pytest.mark.parametrize("package", ["numba", "scipy", "threadpoolctl", "platformdirs"])
+def test_a_missing_package(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba_setup, "version", lacking(package))
+    words = f'{package} is not installed; bring it with: pip install "minireptile\\[numba\\]"'
+    with pytest.raises(MissingPackage, match=words):
+        backend._kernels.__wrapped__("numba", None)
+    assert backend.fastest() == "numpy"
+    assert Settings().backend == "numpy"
+
+
+@pytest.mark.parametrize(("package", "found"), [("numba", "0.58.1"), ("scipy", "1.9.3")])
+def test_a_package_that_is_too_old(
+    package: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numba_setup, "version", lacking(package, found))
+    assert f"{package} {found} is too old" in backend.why_not("numba")
+
+
+def test_a_version_is_compared_by_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba_setup, "version", lacking("numba", "0.100.0rc1"))
+    assert "too old" not in backend.why_not("numba")
+
+
+def test_compilation_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    with pytest.raises(InputError, match="NUMBA_DISABLE_JIT is set"):
+        numba_setup.prepare()
+
+
+def test_the_command_line_says_that_it_falls_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert cli.settings_from({"dataset": "sine"}).backend == "numpy"
+    assert "using the numpy backend, several times slower: NUMBA_D" in capsys.readouterr().err
+    assert cli.settings_from({"dataset": "sine", "backend": "numpy"}).backend == "numpy"
+    assert not capsys.readouterr().err
+
+
+def test_asking_for_a_backend_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    out = tmp_path / "run"
+    assert cli.main(["train", "sine", "--backend", "numba", "--out", str(out)]) == 2
+    assert "or choose --backend numpy" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.skipif(bool(backend.why_not("numba")), reason=backend.why_not("numba"))
+@pytest.mark.parametrize(
+    "environment",
+    [{"NUMBA_NUM_THREADS": "many"}, {"NUMBA_NUM_THREADS": "0"}, {"OPENBLAS_NUM_THREADS": "x"}],
+    ids=str,
+)
+def test_an_environment_of_nonsense(environment: dict[str, str]) -> None:
+    """One sentence, and either the default or an error with exit code 2; no traceback."""
+    code = "import sys; from minireptile.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "info"], env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    if "NUMBA_NUM_THREADS" in environment:
+        assert "NUMBA_NUM_THREADS" in done.stderr + done.stdout
+
+
+@pytest.mark.skipif(bool(backend.why_not("numba")), reason=backend.why_not("numba"))
+def test_the_cache_lies_where_the_user_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    folder = numba_setup.cache_folder()
+    assert folder.parent == tmp_path
+    assert folder.is_dir()
+
+
+@pytest.mark.skipif(bool(backend.why_not("numba")), reason=backend.why_not("numba"))
+def test_a_cache_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    folder = numba_setup.cache_folder()
+    assert folder.is_dir()
+    assert tmp_path not in folder.parents
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(bool(backend.why_not("numba")), reason=backend.why_not("numba"))
+def test_the_cache_is_another_one_when_any_kernel_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "minireptile"
+    (package / "kernels").mkdir(parents=True)
+    monkeypatch.setattr(numba_setup, "__file__", str(package / "devices" / "numba_setup.py"))
+    before = numba_setup._fingerprint()
+    (package / "kernels" / "new_numba.py").write_text("x = 1")
+    after = numba_setup._fingerprint()
+    (package / "kernels" / "new_numba.py").write_text("x = 2")
+    assert len({before, after, numba_setup._fingerprint()}) == 3

@@ -1,0 +1,181 @@
+"""The kernels' contract (tests/kernels/test_contract.py) for every CUDA kernel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from minireptile.kernels import conv2d_cupy, launch_cupy
+from tests.gpu.cuda_on_cpu import Engine
+from tests.kernels.test_contract import CALLS, Call, Parameter, close, make
+
+from .calls import LARGE
+from .host import EVERY, FUSED, in_every_order, large, on_host, reference
+
+launch_cupy.engine = Engine()
+
+every_version = pytest.mark.parametrize(("operation", "kernel"), EVERY)
+both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def small(operation: str) -> st.SearchStrategy[Call]:
+    if operation in FUSED:
+        plain, fuse = FUSED[operation]
+        return CALLS[plain].map(fuse)
+    return CALLS[operation]
+
+
+def expected(operation: str, call: Call, dtype: type) -> list[Any]:
+    return make(reference(operation), call.rounded(dtype), np.float64)
+
+
+def test_every_operation_has_large_calls() -> None:
+    assert set(LARGE) == set(CALLS)
+
+
+@every_version
+@both_types
+@given(data=st.data())
+def test_numbers_of_the_reference(
+    operation: str, kernel: Callable[..., None], dtype: type, data: st.DataObject
+) -> None:
+    call = data.draw(small(operation))
+    close(make(on_host(kernel), call, dtype), expected(operation, call, dtype), call, dtype)
+
+
+@every_version
+@both_types
+def test_large_calls_in_every_order(
+    operation: str, kernel: Callable[..., None], dtype: type
+) -> None:
+    for call in large(operation):
+        got = in_every_order(kernel, call, dtype)
+        close(got, expected(operation, call, dtype), call, dtype)
+
+
+@pytest.mark.parametrize(
+    ("operation", "kernel"),
+    [p for p in EVERY if re.match(r"(conv2d|dense|batchnorm\w*)_backward", str(p.id))],
+)
+def test_a_first_layer_needs_no_dx(operation: str, kernel: Callable[..., None]) -> None:
+    for call in large(operation):
+        _, *others = make(on_host(kernel), call, np.float64)
+        without = replace(call, arguments=(None, *call.arguments[1:]))
+        for got, want in zip(make(on_host(kernel), without, np.float64), others, strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize(
+    ("operation", "kernel"), [p for p in EVERY if re.match(r"(conv2d|dense)_backward", str(p.id))]
+)
+def test_dx_comes_alone_where_nobody_wants_the_others(
+    operation: str, kernel: Callable[..., None]
+) -> None:
+    for call in large(operation):
+        dx, *_ = make(on_host(kernel), call, np.float64)
+        alone = replace(call, arguments=(call.arguments[0], None, None, *call.arguments[3:]))
+        (got,) = make(on_host(kernel), alone, np.float64)
+        np.testing.assert_array_equal(got, dx)
+
+
+# ------------------------------------------------------- threads that take more than one element
+
+
+def _strided() -> set[str]:
+    """The kernels whose loops reach every element with any number of blocks."""
+    folder = Path(launch_cupy.__file__).parent
+    texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.cu"))]
+    kernels = [k for text in texts for k in text.split('extern "C" __global__ void ')[1:]]
+    return {re.match(r"\w+", k)[0] for k in kernels if "threads_in_row()" in k}  # type: ignore[index]
+
+
+class FewBlocks(Engine):
+    """One block along the first dimension, where a kernel works with any number."""
+
+    strided = _strided()
+
+    def launch(
+        self, name: str, kernel: str, dtype: np.dtype, grid: tuple, block: tuple, arguments: tuple
+    ) -> None:
+        if kernel in self.strided:
+            grid = (1, *grid[1:])
+        super().launch(name, kernel, dtype, grid, block, arguments)
+
+
+def test_with_fewer_threads_than_elements(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(FewBlocks.strided) >= 15
+    for operation, kernel in (p.values for p in EVERY):
+        assert isinstance(operation, str)
+        assert callable(kernel)
+        for call in large(operation):
+            many = make(on_host(kernel), call, np.float32)
+            with monkeypatch.context() as patch:
+                patch.setattr(launch_cupy, "engine", FewBlocks())
+                few = make(on_host(kernel), call, np.float32)
+            for got, want in zip(few, many, strict=True):
+                np.testing.assert_array_equal(got, want)
+
+
+# ----------------------------------------------------------------------------- tensor cores
+
+# Each factor of a product is off by 2^-11 of itself at most, since it keeps 10 bits behind its
+# leading one; products are exact, and sums as accurate as version 3's.
+TF32 = 2 * 2.0**-11 + 2.0**-22
+
+
+both_ways = pytest.mark.parametrize("operation", ["conv2d_forward", "conv2d_backward"])
+
+
+def with_arrays(call: Call, change: Callable[[NDArray], NDArray]) -> Call:
+    """The same call with other inputs."""
+
+    def changed(a: Any) -> Any:
+        if isinstance(a, Parameter):
+            return Parameter(change(a.array))
+        return change(a) if isinstance(a, np.ndarray) else a
+
+    return replace(call, arguments=tuple(map(changed, call.arguments)))
+
+
+@both_ways
+def test_tf32_is_as_accurate_as_ten_bits_allow(operation: str) -> None:
+    tf32, v3 = (getattr(conv2d_cupy, f"{operation}_{version}") for version in ("tf32", "v3"))
+    for call in large(operation):
+        want = expected(operation, call, np.float32)
+        sizes = expected(operation, with_arrays(call, abs), np.float32)  # of the terms, in all
+        got = in_every_order(tf32, call, np.float32)
+        close_by = make(on_host(v3), call, np.float32)
+        if operation == "conv2d_backward" and call.arguments[2] is not None:  # a sum, no product
+            np.testing.assert_array_equal(got.pop(), close_by.pop())
+        sums = 4 * (call.terms + 8) * float(np.finfo(np.float32).eps)
+        for result, exact, size, single in zip(got, want, sizes, close_by, strict=False):
+            error = abs(result - exact)
+            assert (error <= (TF32 + sums) * size).all()
+            # The tolerance is not blind: version 3 is far closer, and tensor cores do round.
+            assert error.max() > 50 * abs(single - exact).max()
+            assert error.max() > TF32 / 8 * size.max() / np.sqrt(call.terms)
+
+
+def whole(array: NDArray) -> NDArray:
+    """Whole numbers from -3 to 3."""
+    return np.rint(3 * array / max(abs(array).max(), 1e-9))
+
+
+@both_ways
+@given(data=st.data())
+def test_tf32_is_exact_where_nothing_is_rounded(operation: str, data: st.DataObject) -> None:
+    kernel = getattr(conv2d_cupy, f"{operation}_tf32")
+    for call in (data.draw(small(operation)), data.draw(st.sampled_from(large(operation)))):
+        exact = with_arrays(call, whole)
+        results = make(on_host(kernel), exact, np.float32)
+        for got, want in zip(results, expected(operation, exact, np.float32), strict=True):
+            np.testing.assert_array_equal(got, want)

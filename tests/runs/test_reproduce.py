@@ -1,0 +1,180 @@
+"""The quick version of every experiment: it runs, is kept, and finds what it can find so soon."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minireptile import InputError, sine_mlp
+from minireptile.cli import main
+from minireptile.evaluate import Accuracy
+from minireptile.loops import Snapshot
+from minireptile.reproduce import (
+    EXPERIMENTS,
+    ON_CHARACTERS,
+    gradient_combinations,
+    overlap,
+    run,
+    sine,
+    taylor,
+    variance,
+)
+from minireptile.reproduce.outcome import keep
+from tests.small import random_batch, random_phi, tiny_model
+
+# What is certain enough to be seen in seconds; the others' verdicts need their full size.
+CERTAIN = {"k1", "taylor"}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_runs_and_is_kept(name: str, tmp_path: Path) -> None:
+    outcome = run(name, quick=True)
+    assert outcome.holds or name not in CERTAIN, outcome.sentence()
+    paths = keep(name, outcome, tmp_path, quick=True)
+    record = json.loads(paths[0].read_text())
+    assert record["experiment"] == name
+    assert record["quick"] is True
+    assert record["verdict"] in outcome.sentence()
+    assert record["data"]
+    with Image.open(paths[1]) as picture:
+        assert min(picture.size) > 300
+        assert len(picture.convert("RGB").getcolors(2**20)) > 20
+
+
+def test_a_wrong_expansion_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = taylor.coefficients
+
+    def wrong(k: int) -> dict[str, tuple[float, float]]:
+        return {**right(k), "Reptile": (float(k), -0.8 * k * (k - 1) / 2)}
+
+    monkeypatch.setattr(taylor, "coefficients", wrong)
+    assert not run("taylor", quick=True).holds
+
+
+def test_the_expansion_is_exact_for_a_linear_gradient() -> None:
+    """On a quadratic loss nothing is left out of second order but what alpha^2 brings."""
+    rng = np.random.default_rng(0)
+    hessians = [a @ a.T for a in rng.normal(size=(2, 4, 4))]
+    offsets = rng.normal(size=(2, 4))
+    theta = rng.normal(size=(1, 4))
+
+    def g(phi: np.ndarray, i: int) -> np.ndarray:
+        return phi @ hessians[i] - offsets[i]
+
+    def hv(phi: np.ndarray, i: int, v: np.ndarray) -> np.ndarray:
+        return v @ hessians[i]
+
+    alpha = 1e-3
+    found = taylor.updates(g, hv, theta, [0, 1], alpha)
+    first = [g(theta, i) for i in range(2)]
+    np.testing.assert_allclose(found["FOMAML"], first[1] - alpha * first[0] @ hessians[1])
+    exact = found["FOMAML"] - alpha * found["FOMAML"] @ hessians[0]
+    np.testing.assert_allclose(found["MAML"], exact)
+    np.testing.assert_allclose(found["Reptile"], first[0] + found["FOMAML"])
+
+
+def test_relative_variance() -> None:
+    rng = np.random.default_rng(0)
+    sure = np.repeat(rng.normal(size=(1, 3, 5)), 6, axis=0)
+    np.testing.assert_allclose(variance.relative_variance(sure), 0, atol=1e-30)
+    chance = rng.normal(size=(400, 3, 50))
+    np.testing.assert_allclose(variance.relative_variance(chance), 1, atol=0.05)
+
+
+def test_reptiles_update_has_the_least_chance_in_it() -> None:
+    """The half of the claim that seconds can show."""
+    rows = variance.shares(quick=True, backend="numpy", tasks=30)
+    for mark in (0, 30, 300):
+        share = {row["algorithm"]: row["variance"] for row in rows if row["iteration"] == mark}
+        assert share["Reptile"] < 0.2 < min(share["FOMAML"], share["MAML"])
+
+
+def test_unknown_names_and_folders_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no experiment 'magic': choose one of sine, k1"):
+        run("magic", quick=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="choose another --out"):
+        keep("k1", run("k1", quick=True), tmp_path / "file", quick=True)
+
+
+def test_mini_batches_take_every_place_once() -> None:
+    orders = np.array(taylor.shifts(4))
+    assert all(sorted(column) == [0, 1, 2, 3] for column in orders.T)
+    assert taylor.trained(sine_mlp(4), 2).shape == (sine_mlp(4).size,)
+
+
+@pytest.mark.parametrize("name", ON_CHARACTERS)
+def test_on_omniglot_itself(name: str, shared_data: Path) -> None:
+    outcome = run(name, quick=True, data=str(shared_data / "omniglot"))
+    assert outcome.data["characters"] == "Omniglot"
+    assert "Omniglot" in outcome.verdict
+
+
+def test_gradients_are_summed_as_their_names_say() -> None:
+    """Side by side, by the loop of each written out."""
+    model, rng = tiny_model(), np.random.default_rng(0)
+    theta, alpha = random_phi(model, rng, 3), 0.1
+    x, y = random_batch(model, rng, 2, 3, 4)
+    chosen = np.array([[[True], [True], [False]], [[True], [False], [True]]])  # (k, R, 1)
+    found = gradient_combinations.summed(model, theta, x, y, alpha, chosen)
+    for r, of in enumerate(((0, 1), (0,), (1,))):
+        first = model.loss_and_grad(theta[r], x[0, r], y[0, r])[1]
+        second = model.loss_and_grad(theta[r] - alpha * first, x[1, r], y[1, r])[1]
+        np.testing.assert_allclose(found[r], sum((first, second)[i] for i in of), atol=1e-12)
+
+
+def test_a_run_that_ends_too_soon_is_kept_and_told() -> None:
+    def iterations() -> Iterator[Snapshot]:
+        for it in (1, 2):
+            yield Snapshot(it, np.zeros(1), {}, np.zeros((1, 1)))
+        raise InputError("it met negative curvature")
+
+    last, trouble = sine.trained(iterations())
+    assert last.iteration == 2
+    assert trouble == "iteration 2, it met negative curvature"
+
+
+def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "k1", "--quick", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "It holds: after 200 iterations" in said
+    assert f"picture: {tmp_path / 'k1.png'}" in said
+    assert json.loads((tmp_path / "k1.json").read_text())["holds"] is True
+    assert main(["reproduce", "magic"]) == 2
+    assert "there is no experiment 'magic'" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main(["reproduce", "k1", "--quick", "--out", str(tmp_path / "file")]) == 2
+    capsys.readouterr()
+    assert main(["reproduce", "k1", "--data", "x", "--out", str(tmp_path)]) == 2
+    assert "--data is for gradient-combinations and overlap" in capsys.readouterr().err
+    assert main(["reproduce", "overlap", "--data", "nowhere", "--out", str(tmp_path)]) == 2
+    assert "nowhere is not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("shared", "separate", "holds"),
+    [
+        ((0.6, 0.4), (0.5, 0.7), True),
+        ((0.6, 0.58), (0.5, 0.7), False),
+        ((0.6, 0.4), (0.7, 0.5), False),
+    ],
+)
+def test_a_collapse_is_a_fall_beyond_its_intervals(
+    shared: tuple[float, float], separate: tuple[float, float], holds: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Of the tail that shares its examples, and of no other; a rise is none."""
+
+    def made_up(*arguments: object) -> Accuracy:
+        curve, values = arguments[3], arguments[6]
+        low, high = shared if str(curve).startswith("shared") else separate
+        at = low if values == {**overlap.BASE, "inner_batch": 5} else high
+        return Accuracy(at, 0.02, at, 0.02, 5, 0)
+
+    monkeypatch.setattr(overlap, "accuracy", made_up)
+    assert run("overlap", quick=True).holds is holds

@@ -1,0 +1,204 @@
+"""Runs that are stopped, killed, resumed and broken."""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from minireptile.cli import main
+from minireptile.runs import metrics
+from minireptile.runs.run import CHECKPOINT, METRICS
+
+from .run_helpers import arrays, assert_same_run, small_run, start
+
+ITERATIONS = 120
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert main(small_run(ITERATIONS, folder)) == 0
+    return folder
+
+
+def wait_for_lines(folder: Path, lines: int) -> None:
+    """Until the run has written so many lines of metrics."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        path = folder / METRICS
+        if path.exists() and path.read_bytes().count(b"\n") >= lines:
+            return
+        time.sleep(0.001)
+    raise TimeoutError(f"no {lines} lines in {folder}")
+
+
+def without_seconds(folder: Path) -> list[dict]:
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in metrics.read(folder / METRICS)]
+
+
+def test_a_run_folder_holds_what_it_should(uninterrupted: Path) -> None:
+    assert {p.name for p in uninterrupted.iterdir()} == {
+        CHECKPOINT, METRICS, "learning_curve.png", "adaptation.png", "joint.safetensors",
+    }  # fmt: skip
+    assert arrays(uninterrupted).keys() == {"theta", "iteration", "v", "m", "t"}
+    records = metrics.read(uninterrupted / METRICS)
+    assert [r["iteration"] for r in records if "loss" in r] == list(range(1, ITERATIONS + 1))
+    assert [r["iteration"] for r in records if "running" in r] == list(range(20, 121, 20))
+    assert [r["iteration"] for r in records if "test" in r] == [0, ITERATIONS]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_a_random_moment_a_run_resumes_bit_for_bit(
+    uninterrupted: Path, tmp_path: Path, seed: int
+) -> None:
+    folder, rng = tmp_path / "run", random.Random(seed)
+    process = start(small_run(ITERATIONS, folder))
+    for _ in range(3):  # killed three times on its way
+        wait_for_lines(folder, rng.randrange(ITERATIONS - 20))
+        process.kill()
+        process.communicate()
+        process = start(["resume", str(folder)])
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert_same_run(folder, uninterrupted)
+    assert without_seconds(folder) == without_seconds(uninterrupted)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_iteration_saves_and_exits(
+    uninterrupted: Path, tmp_path: Path, signum: signal.Signals
+) -> None:
+    folder = tmp_path / "run"
+    process = start(small_run(ITERATIONS * 100, folder))
+    wait_for_lines(folder, 5)
+    process.send_signal(signum)
+    out, errors = process.communicate()
+    assert process.returncode == 128 + signum
+    assert "Traceback" not in errors
+    stopped = int(arrays(folder)["iteration"])
+    assert f"stopped after iteration {stopped}, and saved" in out
+
+
+def test_stopped_by_a_signal_a_run_resumes_bit_for_bit(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = start(small_run(ITERATIONS, folder))
+    wait_for_lines(folder, 11)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert 11 <= arrays(folder)["iteration"] < ITERATIONS
+    assert main(["resume", str(folder)]) == 0
+    assert_same_run(folder, uninterrupted)
+
+
+def test_resuming_a_complete_run_changes_nothing(
+    uninterrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {p.name: p.read_bytes() for p in uninterrupted.iterdir()}
+    assert main(["resume", str(uninterrupted)]) == 0
+    assert "complete" in capsys.readouterr().out
+    assert {p.name: p.read_bytes() for p in uninterrupted.iterdir()} == before
+
+
+def test_killed_during_the_evaluation_at_the_end_a_run_evaluates_again(tmp_path: Path) -> None:
+    assert main(small_run(5, tmp_path)) == 0
+    whole = (tmp_path / METRICS).read_text()
+    (tmp_path / METRICS).write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    (tmp_path / "learning_curve.png").unlink()
+    assert main(["resume", str(tmp_path)]) == 0
+    assert (tmp_path / METRICS).read_text() == whole
+    assert (tmp_path / "learning_curve.png").exists()
+
+
+def test_a_second_run_never_replaces_the_first_unasked(
+    uninterrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = arrays(uninterrupted)
+    assert main(small_run(5, uninterrupted)) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert arrays(uninterrupted)["iteration"] == before["iteration"]
+
+
+def test_overwrite_starts_anew(tmp_path: Path) -> None:
+    assert main(small_run(5, tmp_path)) == 0
+    assert main([*small_run(3, tmp_path), "--overwrite"]) == 0
+    assert arrays(tmp_path)["iteration"] == 3
+    assert [r["iteration"] for r in metrics.read(tmp_path / METRICS)] == [1, 2, 3, 0, 3]
+
+
+def test_a_full_disk_loses_nothing(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    size = (uninterrupted / CHECKPOINT).stat().st_size
+
+    def no_room() -> None:  # the first checkpoint fits, and then the metrics fill up
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, size + 100))
+
+    process = start([*small_run(100_000, folder), "--eval-every", "1"], preexec_fn=no_room)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "File too large" in errors
+    assert "Traceback" not in errors
+    assert arrays(folder)["iteration"] % 7 == 0
+    assert main(["evaluate", str(folder), "--tasks", "2"]) == 0
+    assert sorted(p.name for p in folder.iterdir()) == [CHECKPOINT, METRICS]
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_old_one(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert main(small_run(7, folder)) == 0
+    before = (folder / CHECKPOINT).read_bytes()
+    limit = len(before) // 2
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    process = start([*small_run(9, folder), "--overwrite"], preexec_fn=no_room)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "cannot write" in errors
+    assert (folder / CHECKPOINT).read_bytes() == before
+    assert not [p for p in folder.iterdir() if p.name.startswith(".")]
+
+
+def test_a_metrics_file_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
+    path = tmp_path / METRICS
+    path.write_text('{"iteration": 1, "loss": 2}\n{"iteration": 2, "lo')
+    assert metrics.read(path) == [{"iteration": 1, "loss": 2}]
+    path.write_text('{"iteration": 1}\nnonsense\n{"iteration": 2}\n')
+    with pytest.raises(metrics.InputError, match="line 2 is not a record"):
+        metrics.read(path)
+
+
+def test_a_diverging_run_says_so_and_keeps_its_last_good_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "sine", "--inner-lr", "1e30", "--iterations", "50", "--out"]
+    assert main([*arguments, str(tmp_path)]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "diverged" in message
+    assert "--inner-lr" in message
+    assert arrays(tmp_path)["iteration"] == 0
+
+
+def test_plot_redraws_the_pictures(uninterrupted: Path) -> None:
+    pictures = [uninterrupted / "learning_curve.png", uninterrupted / "adaptation.png"]
+    before = [p.read_bytes() for p in pictures]
+    for picture in pictures:
+        picture.unlink()
+    assert main(["plot", str(uninterrupted)]) == 0
+    assert [p.read_bytes() for p in pictures] == before
+
+
+def test_evaluate_prints_one_json_object(
+    uninterrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(uninterrupted), "--tasks", "4", "--json", "--seed", "9"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["steps"] == [0, 1, 5]
+    assert (len(result["mse"]), len(result["mse_ci95"])) == (3, 3)
+    assert (result["tasks"], result["seed"]) == (4, 9)
