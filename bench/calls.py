@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import minireptile as mr
 from minireptile.backend import kernels
+from minireptile.engine import Walked
 from minireptile.optim import Optimizer
 
 from .costs import COSTS, Arguments
@@ -85,8 +86,6 @@ class Recorder:
 def calls_of(model: mr.Model, optimizer: Optimizer, T: int, B: int) -> list[Call]:
     """The calls of one inner step on T tasks with mini-batches of B, equal shapes counted once."""
     recorder = Recorder()
-    model = model.on("numpy")
-    model.kernels = recorder
     rng = recorder.rng
     phi = np.repeat(model.init(0)[None], T, axis=0)
     x = rng.standard_normal((T, B, *model.input_shape)).astype(phi.dtype)
@@ -94,11 +93,12 @@ def calls_of(model: mr.Model, optimizer: Optimizer, T: int, B: int) -> list[Call
         y = rng.standard_normal((T, B, model.n_out)).astype(phi.dtype)
     else:
         y = rng.integers(0, model.n_out, (T, B))
-    _, grad = model.loss_and_grad(phi, x, y)
+    _, grad = Walked(model.plan, recorder).gradients(phi, x, y)
     optimizer.step(phi, grad, optimizer.init(phi), recorder)
     # Of a Hessian-vector product, what an inner step does not have.
-    model.kernels = second = Recorder(rng=rng)
-    model.gradients_r(phi, x, y, rng.standard_normal(phi.shape).astype(phi.dtype))
+    second = Recorder(rng=rng)
+    v = rng.standard_normal(phi.shape).astype(phi.dtype)
+    Walked(model.plan, second).products(phi, x, y, v)
     recorder.calls += [call for call in second.calls if call.operation.endswith("_r")]
     counted: dict[tuple, Call] = {}
     for call in recorder.calls:

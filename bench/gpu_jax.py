@@ -65,13 +65,14 @@ def carried(case: Case) -> Built:
 def meta_iteration(case: Case) -> Callable[[Params, Any, Any], Params]:
     """Theta after one, as a function of theta, x (T, k, B, ...) and y (T, k, B, ...)."""
     loss, optimizer = loss_of(case.model), case.optimizer
-    assert isinstance(optimizer, mr.SGD) or optimizer.beta1 == 0
 
     def step(carry: tuple, xy: tuple) -> tuple[tuple, None]:
         phi, v, t = carry
         grad = jax.grad(loss)(phi, *xy)
         if isinstance(optimizer, mr.SGD):
             return (jax.tree.map(lambda p, g: p - optimizer.lr * g, phi, grad), v, t), None
+        assert isinstance(optimizer, mr.Adam)
+        assert optimizer.beta1 == 0
         t, beta2 = t + 1, optimizer.beta2
         rate = optimizer.lr * jnp.sqrt(1 - beta2**t)
         v = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, v, grad)

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from minireptile.backend import fastest
-from minireptile.loops import Snapshot, begin
+from minireptile.delegate import begin
+from minireptile.loops import Snapshot
 from minireptile.runs.checkpoint import save
 from minireptile.runs.experiment import Experiment, build
 from minireptile.runs.presets import PRESETS

@@ -101,7 +101,7 @@ def difference(case: Case, theta: NDArray, wanted: NDArray) -> float:
     if theta.shape != wanted.shape:
         return math.inf
     counted = np.ones(case.model.size, bool)
-    for step, after in zip(case.model.plan, case.model.plan[1:], strict=False):
+    for step, after in zip(case.model.plan.steps, case.model.plan.steps[1:], strict=False):
         if "bias" in step.slots and isinstance(after.layer, mr.BatchNorm):
             counted[step.slots["bias"].start : step.slots["bias"].stop] = False
     apart, moved = (a[counted].astype(float) for a in (theta - wanted, wanted - case.theta))

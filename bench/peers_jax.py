@@ -75,6 +75,7 @@ def meta_iteration(case: Case, one_by_one: bool) -> Callable[[Params, Array, Arr
         grad = jax.grad(loss)(phi, *xy)
         if isinstance(optimizer, mr.SGD):
             return (jax.tree.map(lambda p, g: p - optimizer.lr * g, phi, grad), v, t), None
+        assert isinstance(optimizer, mr.Adam)
         assert optimizer.beta1 == 0
         t, beta2 = t + 1, optimizer.beta2
         rate = optimizer.lr * jnp.sqrt(1 - beta2**t)
@@ -114,7 +115,7 @@ def loss_of(model: mr.Model) -> Callable[[Params, Array, Array], Array]:
 def forward(model: mr.Model, phi: Params, x: Array) -> Array:
     """The network's outputs (B, n_out). Channels are last, as in minireptile; XLA's "SAME" padding
     is TensorFlow's."""
-    for step in model.plan:
+    for step in model.plan.steps:
         layer = step.layer
         p = {key: phi[f"{step.name}.{key}"] for key in step.slots}
         if isinstance(layer, mr.Conv2D):

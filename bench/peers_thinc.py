@@ -65,7 +65,7 @@ def build(case: Case, variant: str = VARIANT, threads: int = 1) -> Built:
 def network(model: mr.Model) -> Any:
     """The model's layers, chained."""
     layers = []
-    for step in model.plan:
+    for step in model.plan.steps:
         if isinstance(step.layer, mr.Dense) and step.layer.bias:
             layers.append(Linear(step.layer.units, step.in_shape[0]))
         elif isinstance(step.layer, mr.Tanh):
@@ -83,7 +83,7 @@ def _tanh(model: Any, x: NDArray, is_train: bool) -> tuple[NDArray, Callable[[ND
 def _arrays(model: mr.Model, theta: NDArray) -> list[dict[str, NDArray]]:
     """The parameters of each Linear: W (n_out, n_in) and b (n_out,)."""
     views = model.unflatten(theta)
-    dense = [step.name for step in model.plan if step.slots]
+    dense = [step.name for step in model.plan.steps if step.slots]
     return [
         {"W": np.ascontiguousarray(views[f"{name}.weight"].T), "b": views[f"{name}.bias"].copy()}
         for name in dense

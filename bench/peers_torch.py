@@ -62,7 +62,7 @@ def build(case: Case, variant: str, threads: int = 1) -> Built:
 def network(model: mr.Model) -> Any:
     """The model's layers as a module; its parameters come in the same order."""
     modules: list[Any] = []
-    for step in model.plan:
+    for step in model.plan.steps:
         layer, shape = step.layer, step.in_shape
         if isinstance(layer, mr.Conv2D):
             modules += _convolution(layer, shape)
@@ -112,7 +112,7 @@ def _arrays(model: mr.Model, theta: NDArray) -> Iterator[tuple[NDArray, tuple[in
     Flatten."""
     image: tuple[int, ...] = ()
     views = model.unflatten(theta)
-    for step in model.plan:
+    for step in model.plan.steps:
         if isinstance(step.layer, mr.Flatten):
             image = step.in_shape
         for key in step.slots:
@@ -194,6 +194,7 @@ def optimizer_of(optimizer: Optimizer, parameters: Tensors, options: dict[str, b
     """PyTorch's own."""
     if isinstance(optimizer, mr.SGD):
         return torch.optim.SGD(parameters, lr=optimizer.lr, **options)
+    assert isinstance(optimizer, mr.Adam)
     betas = optimizer.beta1, optimizer.beta2
     return torch.optim.Adam(parameters, optimizer.lr, betas, optimizer.eps, **options)
 
@@ -230,6 +231,7 @@ def inner_step(
         grad = gradient(phi, x, y)
         if isinstance(optimizer, mr.SGD):
             return {name: p - optimizer.lr * grad[name] for name, p in phi.items()}, state
+        assert isinstance(optimizer, mr.Adam)
         assert optimizer.beta1 == 0
         t, beta2 = state["t"] + 1, optimizer.beta2
         rate = optimizer.lr * torch.sqrt(1 - beta2**t)

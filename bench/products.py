@@ -18,7 +18,7 @@ def products(model: mr.Model, T: int, B: int, seed: int = 0) -> Callable[[], Non
     """A function that computes the products of one inner step on T tasks, B examples each."""
     rng = np.random.default_rng(seed)
     calls = []
-    for step in model.plan:
+    for step in model.plan.steps:
         if "weight" not in step.slots:
             continue
         *taps, n = step.slots["weight"].param.shape
@@ -26,7 +26,7 @@ def products(model: mr.Model, T: int, B: int, seed: int = 0) -> Callable[[], Non
         x, w, y = (rng.random((T, *shape), np.float32) for shape in ((m, k), (k, n), (m, n)))
         calls.append((x, w, y))
         calls.append((x.swapaxes(1, 2), y, np.empty_like(w)))
-        if step is not model.plan[0]:
+        if step is not model.plan.steps[0]:
             calls.append((y, w.swapaxes(1, 2), np.empty_like(x)))
 
     def run() -> None:

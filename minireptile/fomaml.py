@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .loops import Loops, Snapshot, begin, check_finite
+from .delegate import begin, outer_loop
+from .loops import Loops, Snapshot, check_finite
 from .model import Model
 from .optim import Optimizer, hand_out, take_back
 from .reptile import adapt
@@ -22,6 +23,7 @@ from .tasks.base import Tasks
 
 
 # fmt: off
+@outer_loop
 def fomaml(
     model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
 ) -> Iterator[Snapshot]:
@@ -38,7 +40,8 @@ def fomaml(
             before = phi[t].copy()                                         # phi_{k-1}
             tail = adapt(model, phi[t], tail_x[None, t], tail_y[None, t], optimizer, state)
             loss[:, t], update[t] = [*inner, *tail], phi[t] - before       # phi_k - phi_{k-1}
-        theta, outer = loops.step(run, update.mean(0))                     # theta + epsilon update
+        direction, outer = loops.direction(run, update.mean(0))
+        theta = run.theta + loops.epsilon_at(it) * direction               # theta + epsilon update
         state = take_back(lots, run.state, loops.state)
         run = check_finite(Snapshot(it + 1, theta, {**state, **outer}, loss))
         yield run

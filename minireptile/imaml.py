@@ -16,14 +16,16 @@ from inspect import signature
 import numpy as np
 from numpy.typing import NDArray
 
+from .delegate import begin, outer_loop
 from .errors import InputError, require
-from .loops import Loops, Snapshot, begin, check_finite
+from .loops import Loops, Snapshot, check_finite
 from .model import Model
-from .optim import SGD, Optimizer, State, hand_out, take_back
+from .optim import Optimizer, State, hand_out, take_back
 from .tasks.base import Tasks
 
 
 # fmt: off
+@outer_loop
 def imaml(
     model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
 ) -> Iterator[Snapshot]:
@@ -42,7 +44,8 @@ def imaml(
         loss[-1], g = model.loss_and_grad(phi, tail_x, tail_y)             # at phi_{k-1}
         for i in range(T):
             grad[i] = implicit_grad(model, phi[i], x[:, i], y[:, i], g[i], loops)
-        theta, outer = loops.step(run, -optimizer.lr * grad.mean(0))       # theta + epsilon update
+        direction, outer = loops.direction(run, -optimizer.lr * grad.mean(0))
+        theta = run.theta + loops.epsilon_at(it) * direction               # theta + epsilon update
         state = take_back(lots, run.state, loops.state)
         run = check_finite(Snapshot(it + 1, theta, {**state, **outer}, loss))
         yield run
@@ -104,7 +107,7 @@ def check(optimizer: Optimizer, loops: Loops) -> None:
             f"imaml pulls phi towards theta, and a weight_decay_rate of "
             f"{optimizer.weight_decay_rate} towards zero: leave it at 1"
         )
-    bound = 2 * (1 + optimizer.momentum) if isinstance(optimizer, SGD) else np.inf
+    bound = np.inf if optimizer.heavy_ball is None else 2 * (1 + optimizer.heavy_ball)
     if optimizer.lr * loops.prox >= bound:
         raise InputError(
             f"steps of rate {optimizer.lr} overshoot theta when a prox of {loops.prox} pulls "

@@ -12,12 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from .loops import Loops, Snapshot, begin, check_finite
+from .delegate import begin, outer_loop
+from .loops import Loops, Snapshot, check_finite
 from .model import Model
 from .optim import Optimizer
 from .tasks.base import Tasks
 
 
+@outer_loop
 def joint(
     model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
 ) -> Iterator[Snapshot]:

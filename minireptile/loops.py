@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .model import Model
-from .optim import OUTER, POLICIES, SGD, Adam, Optimizer, State
+from .optim import OPTIMIZERS, OUTER, POLICIES, Optimizer, State
 from .rng import Stream, generator
 from .tasks.base import Tasks, minibatches, sample
 from .tasks.images import FewShot, sample_indices
@@ -65,7 +64,7 @@ class Loops:
         iMAML's steps of conjugate gradients, at most.
     cg_tolerance : float
         The relative residual that they must reach; 0: take cg_steps of them and ask no more.
-    outer : SGD, Adam or None
+    outer : Optimizer or None
         What moves theta, with the negative update as a gradient; epsilon scales its step. None:
         theta + epsilon update, as in the paper.
     """
@@ -111,9 +110,9 @@ class Loops:
         if not 0 <= self.cg_tolerance < 1:
             raise InputError(f"cg_tolerance must lie in [0, 1), not {self.cg_tolerance}")
         if isinstance(self.outer, dict):  # from dataclasses.asdict, by way of JSON
-            kind = Adam if "beta1" in self.outer else SGD
-            object.__setattr__(self, "outer", kind(**self.outer))
-        if not isinstance(self.outer, SGD | Adam | None):
+            kinds = (k for k in OPTIMIZERS.values() if {f.name for f in fields(k)} == {*self.outer})
+            object.__setattr__(self, "outer", next(kinds)(**self.outer))
+        if not isinstance(self.outer, Optimizer | None):
             raise InputError(f"outer must be SGD(...), Adam(...) or None, not {self.outer!r}")
 
     def epsilon_at(self, iteration: int) -> float:
@@ -124,19 +123,17 @@ class Loops:
         done = iteration / self.iterations
         return done * self.epsilon_final + (1 - done) * self.epsilon
 
-    def step(self, run: Snapshot, update: NDArray) -> tuple[NDArray, State]:
-        """theta + epsilon update, (P,), and what the outer optimizer keeps, if there is one.
-
-        With one, the update is what its step on the gradient -update adds to theta
+    def direction(self, run: Snapshot, update: NDArray) -> tuple[NDArray, State]:
+        """What epsilon scales, (P,): the update itself, or if there is an outer optimizer, what its
+        step on the gradient -update adds to theta; and what that optimizer keeps
         (kernels/reptile.md, eq. 1 and 7).
         """
-        kept: State = {}
-        if self.outer:
-            kept = {n: array.copy() for n, array in run.state.items() if n.startswith(OUTER)}
-            theta = run.theta * self.outer.weight_decay_rate
-            self.outer.step(theta, -update, {n.removeprefix(OUTER): a for n, a in kept.items()})
-            update = theta - run.theta
-        return run.theta + self.epsilon_at(run.iteration) * update, kept
+        if not self.outer:
+            return update, {}
+        kept = {n: array.copy() for n, array in run.state.items() if n.startswith(OUTER)}
+        theta = run.theta * self.outer.weight_decay_rate
+        self.outer.step(theta, -update, {n.removeprefix(OUTER): a for n, a in kept.items()})
+        return theta - run.theta, kept
 
     def sample(self, tasks: Tasks, iteration: int) -> tuple[NDArray, NDArray]:
         """The mini-batches of an iteration: x (k, T, B, ...), y (k, T, B) or (k, T, B, n_out)."""
@@ -201,14 +198,6 @@ class Snapshot:
     theta: NDArray
     state: State
     loss: NDArray
-
-
-def begin(model: Model, optimizer: Optimizer, loops: Loops) -> Snapshot:
-    """The run before its first iteration."""
-    theta = model.init(loops.seed)
-    outer = loops.outer.init(theta) if loops.outer else {}
-    state = optimizer.init(theta) | {OUTER + name: array for name, array in outer.items()}
-    return Snapshot(0, theta, state, np.empty((0, 0)))
 
 
 def check_finite(run: Snapshot) -> Snapshot:

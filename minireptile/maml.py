@@ -14,21 +14,23 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from .delegate import begin, outer_loop
 from .errors import InputError
-from .loops import Loops, Snapshot, begin, check_finite
+from .loops import Loops, Snapshot, check_finite
 from .model import Model
-from .optim import SGD, Optimizer, State, hand_out, take_back
+from .optim import Optimizer, State, hand_out, take_back
 from .reptile import adapt
 from .tasks.base import Tasks
 
 
 # fmt: off
+@outer_loop
 def maml(
     model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
 ) -> Iterator[Snapshot]:
     """Learn an initialisation; the signature and what is yielded are `reptile`'s. The update is
     -alpha times the mean meta-gradient, so that epsilon means what it does in `fomaml`."""
-    check(optimizer)
+    check(optimizer, loops)
     run = start or begin(model, optimizer, loops)
     k, T = loops.inner_steps, loops.meta_batch
     for it in range(run.iteration, loops.iterations):                      # the outer loop
@@ -39,7 +41,8 @@ def maml(
         for t, state in lots:                                              # all tasks, or each
             inner, tail = (x[:, t], y[:, t]), (tail_x[t], tail_y[t])
             loss[:, t], grad[t] = meta_grad(model, phi[t], *inner, *tail, optimizer, state)
-        theta, outer = loops.step(run, -optimizer.lr * grad.mean(0))       # theta + epsilon update
+        direction, outer = loops.direction(run, -optimizer.lr * grad.mean(0))
+        theta = run.theta + loops.epsilon_at(it) * direction               # theta + epsilon update
         state = take_back(lots, run.state, loops.state)
         run = check_finite(Snapshot(it + 1, theta, {**state, **outer}, loss))
         yield run
@@ -52,7 +55,7 @@ def meta_grad(
     """The losses (k, T) of k - 1 inner steps and of the tail, and the gradient (T, P) of the latter
     by phi (T, P) before the steps (kernels/maml.md, eq. 3 and 4). Updates phi and state in place.
     x (k - 1, T, B, ...), tail_x (T, B', ...)."""
-    alpha, mu, rho = check(optimizer)
+    alpha, mu, rho = optimizer.lr, optimizer.heavy_ball, optimizer.weight_decay_rate
     path = np.empty((len(x), *phi.shape), phi.dtype)                       # all that grows with k
     losses = []
     for j in range(len(x)):                                                # the inner loop
@@ -67,11 +70,10 @@ def meta_grad(
     return np.array([*losses, loss]), a
 
 
-def check(optimizer: Optimizer) -> tuple[float, float, float]:
-    """An optimizer's alpha, mu and rho; `InputError` if its steps are not differentiated here."""
-    if not isinstance(optimizer, SGD):
+def check(optimizer: Optimizer, loops: Loops) -> None:
+    """`InputError` if the optimizer's steps are not differentiated here."""
+    if optimizer.heavy_ball is None:
         raise InputError(
             f"maml differentiates through the steps of SGD, with or without momentum, and not of "
             f"{type(optimizer).__name__}: choose --optimizer sgd, or --algorithm fomaml or imaml"
         )
-    return optimizer.lr, optimizer.momentum, optimizer.weight_decay_rate

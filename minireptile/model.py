@@ -1,86 +1,29 @@
-"""A model: layers over one vector of parameters.
+"""A model: layers over one vector of parameters, and the face of what computes them.
 
-The model walks its layers forward and backward over preallocated arrays. Parameters are views into
-phi, gradients are views into one vector of the same length, so an algorithm sees vectors only.
-The chain rule that `Model.loss_and_grad` follows is derived in kernels/loss_and_grad.md.
+Parameters are views into phi, gradients are views into one vector of the same length, so an
+algorithm sees vectors only. A model checks what it is given, once, and hands it to its engine.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from math import prod
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .backend import kernels
-from .engine.compiled import Compiled, compiled_calls
-from .engine.graph import OnDevice, on_device
+from .engine import Engine, Walked, engine_for, walked
 from .errors import InputError
-from .layers import Layer, Param, Shape, has_r
+from .layers import Layer, Shape, has_r
 from .layers.initialisers import INITIALISERS
+from .plan import LOSSES, REDUCTIONS, make_plan
 from .rng import Stream, generator
 
-LOSSES = ("softmax_cross_entropy", "squared_error")
-REDUCTIONS = ("mean", "sum")
 HVP_METHODS = ("auto", "r", "complex")
 COMPLEX_STEP = 1e-20
-
-
-class Slot(NamedTuple):
-    """Where a parameter lies in theta: theta[start:stop], seen with its shape."""
-
-    start: int
-    stop: int
-    param: Param
-
-
-class Step(NamedTuple):
-    """One layer of the plan: its name, its shapes (without T and B) and its parameters' slots."""
-
-    name: str
-    layer: Layer
-    in_shape: Shape
-    out_shape: Shape
-    slots: dict[str, Slot]
-
-
-class Workspace(NamedTuple):
-    """The arrays of one (T, B, dtype): each layer's output, its gradient, and what it saves; or
-    the tangents of these."""
-
-    y: list[NDArray]
-    dy: list[NDArray]
-    saved: list[dict[str, NDArray]]
-
-
-def make_plan(layers: Sequence[Layer], input_shape: Shape) -> tuple[Step, ...]:
-    """Name the layers, infer the shapes, and lay the parameters out in one vector.
-
-    Raises
-    ------
-    InputError
-        If a layer does not fit its input: names the layer, what it expected and what it got.
-    """
-    plan: list[Step] = []
-    counts: dict[str, int] = {}
-    shape, start = tuple(input_shape), 0
-    for layer in layers:
-        counts[layer.kind] = counts.get(layer.kind, 0) + 1
-        name = f"{layer.kind}{counts[layer.kind]}"
-        try:
-            out_shape = layer.out_shape(shape)
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from None
-        slots = {}
-        for key, param in layer.params(shape).items():
-            slots[key] = Slot(start, start + prod(param.shape), param)
-            start = slots[key].stop
-        plan.append(Step(name, layer, shape, out_shape, slots))
-        shape = out_shape
-    return tuple(plan)
 
 
 class Model:
@@ -137,24 +80,14 @@ class Model:
         self.input_shape = tuple(input_shape)
         self.loss, self.reduction, self.backend, self.tf32 = loss, reduction, backend, tf32
         self.dtype = np.dtype(dtype)
-        self.plan = make_plan(self.layers, self.input_shape)
-        if len(self.plan[-1].out_shape) != 1:
-            raise InputError(
-                f"{self.plan[-1].name}: the last layer must give a row of outputs, "
-                f"not {self.plan[-1].out_shape}: end with Flatten() and Dense(n_out)"
-            )
-        self.n_out = self.plan[-1].out_shape[0]
-        self.size = max(
-            (slot.stop for step in self.plan for slot in step.slots.values()), default=0
-        )
+        self.plan = make_plan(self.layers, self.input_shape, loss, reduction)
+        self.n_out, self.size = self.plan.n_out, self.plan.size
         self.kernels = kernels(backend)
-        self.gpu: OnDevice | None = on_device(self)
-        self.compiled: Compiled | OnDevice | None = self.gpu or compiled_calls(self)
-        self._workspaces: dict[tuple, Workspace] = {}
+        self.engine: Engine = engine_for(self.plan, backend, tf32)
         self._warned = False
 
     def __repr__(self) -> str:
-        rows = [f"  {s.name}: {s.in_shape} -> {s.out_shape}" for s in self.plan]
+        rows = [f"  {s.name}: {s.in_shape} -> {s.out_shape}" for s in self.plan.steps]
         return "\n".join([f"Model of {self.size} parameters, {self.loss}", *rows])
 
     # ------------------------------------------------------------------------------ parameters
@@ -162,7 +95,7 @@ class Model:
     def init(self, seed: int = 0) -> NDArray:
         """Initial parameters, (P,). Layer l depends on (seed, l) alone."""
         theta = np.empty(self.size, self.dtype)
-        for i, step in enumerate(self.plan):
+        for i, step in enumerate(self.plan.steps):
             rng = generator(seed, Stream.INIT, task=i)
             for slot in step.slots.values():
                 start = INITIALISERS[slot.param.init]
@@ -178,9 +111,11 @@ class Model:
         if phi.shape[-1:] != (self.size,):
             raise InputError(f"phi must end in {self.size} parameters, got shape {phi.shape}")
         return {
-            f"{step.name}.{key}": view
-            for step in self.plan
-            for key, view in _views(phi, step.slots).items()
+            f"{step.name}.{key}": phi[..., slot.start : slot.stop].reshape(
+                *phi.shape[:-1], *slot.param.shape
+            )
+            for step in self.plan.steps
+            for key, slot in step.slots.items()
         }
 
     # ------------------------------------------------------------------------- forward, backward
@@ -198,14 +133,8 @@ class Model:
         (T, B, n_out), or (B, n_out)
         """
         single, phi, x = self.checked(phi, x)
-        out = (self.compiled or self).outputs(phi, x)
+        out = self.engine.outputs(phi, x)
         return out[0] if single else out
-
-    def outputs(self, phi: NDArray, x: NDArray) -> NDArray:
-        """`forward` for checked arrays with a task axis, layer by layer."""
-        ws = self._workspace(x.shape[0], x.shape[1], phi.dtype)
-        self._forward(ws, phi, x)
-        return ws.y[-1].copy()
 
     def loss_and_grad(self, phi: NDArray, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
         """The loss of each task on one mini-batch, and its gradient.
@@ -229,23 +158,8 @@ class Model:
         single, phi, x = self.checked(phi, x)
         y = self._array(y)[None] if single else self._array(y)
         y = self.checked_targets(y, x, phi.dtype)
-        loss, grad = (self.compiled or self).gradients(phi, x, y)
+        loss, grad = self.engine.gradients(phi, x, y)
         return (loss[0], grad[0]) if single else (loss, grad)
-
-    def gradients(self, phi: NDArray, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
-        """`loss_and_grad` for checked arrays with a task axis, layer by layer."""
-        T, B = x.shape[:2]
-        ws = self._workspace(T, B, phi.dtype)
-        loss, grad = np.empty(T, phi.dtype), np.empty((T, self.size), phi.dtype)
-
-        self._forward(ws, phi, x)
-        scale = 1 / B if self.reduction == "mean" else 1.0
-        getattr(self.kernels, self.loss)(loss, ws.dy[-1], ws.y[-1], y, scale)
-        for i, step in reversed(list(enumerate(self.plan))):
-            x_i, dx_i = (ws.y[i - 1], ws.dy[i - 1]) if i else (x, None)
-            p, dp = _views(phi, step.slots), _views(grad, step.slots)
-            step.layer.backward(self.kernels, dx_i, dp, ws.dy[i], x_i, ws.y[i], p, ws.saved[i])
-        return loss, grad
 
     def hvp(
         self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray, method: str = "auto"
@@ -282,78 +196,50 @@ class Model:
             raise InputError("v must be real where phi is")
         by_tangents = method != "complex" and self._has_r(method)
         if by_tangents and phi.dtype.kind == "f":
-            return self._hvp_r(phi, x, y, v)
-        there = self.gpu is not None and self.gpu.device.owns(phi)
-        if self.gpu is not None:
-            device = self.gpu.device
-            phi, x, y, v = (device.read(a) if device.owns(a) else a for a in (phi, x, y, v))
+            return self._by_tangents(self.engine, phi, x, y, v)
         # Only NumPy's kernels know complex numbers: those of a complex step, or of a complex phi.
-        reference = self._on_numpy()
-        hv = (reference._hvp_r if by_tangents else reference._hvp_complex)(phi, x, y, v)
-        return self.gpu.device.upload(hv) if self.gpu is not None and there else hv
+        device = self.engine.device
+        there = not isinstance(phi, np.ndarray)
+        if device.name != "host":
+            phi, x, y, v = (device.read(a) if device.owns(a) else a for a in (phi, x, y, v))
+        if by_tangents:
+            hv = self._by_tangents(self._reference, phi, x, y, v)
+        else:
+            hv = self._by_complex_step(phi, x, y, v)
+        return device.upload(hv) if there else hv
 
-    def _hvp_r(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
+    def _by_tangents(self, engine: Engine, phi: Any, x: Any, y: Any, v: Any) -> Any:
         single, phi, x = self.checked(phi, x)
         y = self.checked_targets(self._array(y)[None] if single else self._array(y), x, phi.dtype)
         v = self._array(v, phi.dtype).reshape(phi.shape)
-        hv = (self.compiled or self).gradients_r(phi, x, y, v)
+        hv = engine.products(phi, x, y, v)
+        if hv is NotImplemented:
+            hv = self._walked.products(phi, x, y, v)
         return hv[0] if single else hv
 
-    def _hvp_complex(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
+    def _by_complex_step(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
         if phi.dtype.kind != "f":
             raise InputError(f"the complex step needs a real phi, not {phi.dtype}")
         stepped = phi + 1j * COMPLEX_STEP * np.asarray(v, np.float64)
-        _, grad = self.loss_and_grad(stepped, x, y)
-        return (grad.imag / COMPLEX_STEP).astype(phi.dtype)
+        single, at, x = self.checked(stepped, x)
+        y = self._array(y)[None] if single else self._array(y)
+        _, grad = self._reference.gradients(at, x, self.checked_targets(y, x, at.dtype))
+        hv = (grad.imag / COMPLEX_STEP).astype(phi.dtype)
+        return hv[0] if single else hv
 
-    def gradients_r(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
-        """`hvp` by the R pass for checked arrays with a task axis, layer by layer.
+    @cached_property
+    def _walked(self) -> Walked:
+        """For what the engine declines."""
+        return walked(self.plan, self.backend)
 
-        Tangents start at the first layer with parameters: nothing before it depends on phi.
-        """
-        # As a GPU's kernels called from the host want them: vectors that are nobody's part, int64.
-        phi, v = np.array(phi), np.array(v)
-        y = y.astype(np.int64) if y.dtype.kind in "iu" else y
-        T, B = x.shape[:2]
-        k, scale = self.kernels, 1 / B if self.reduction == "mean" else 1.0
-        ws, rws = (self._workspace(T, B, phi.dtype, r) for r in (False, True))
-        loss, grad, hv = np.empty(T, phi.dtype), np.empty_like(phi), np.empty_like(phi)
-        first = self._first
-        if first == len(self.plan):
-            return hv  # (T, 0)
-        steps = list(enumerate(self.plan))[first:]
-        # Layer i makes xs[i + 1] of xs[i].
-        nothing: list[Any] = [None]
-        xs, dxs = [x, *ws.y], nothing + ws.dy
-        rxs, rdxs = nothing + rws.y, nothing + rws.dy
-        rxs[first] = dxs[first] = rdxs[first] = None
-        views = {
-            i: [_views(vector, step.slots) for vector in (phi, v, grad, hv)] for i, step in steps
-        }
-
-        self._forward(ws, phi, x)
-        for i, step in steps:
-            p, rp, _, _ = views[i]
-            values = xs[i + 1], xs[i], p, ws.saved[i]
-            step.layer.forward_r(k, rxs[i + 1], rxs[i], rp, rws.saved[i], *values)
-        getattr(k, self.loss)(loss, dxs[-1], xs[-1], y, scale)
-        getattr(k, f"{self.loss}_r")(rdxs[-1], rxs[-1], xs[-1], scale)
-        for i, step in reversed(steps):
-            p, rp, dp, rdp = views[i]
-            values = xs[i], xs[i + 1], p, ws.saved[i]
-            tangents = rdxs[i + 1], rxs[i], rxs[i + 1], rp, rws.saved[i]
-            step.layer.backward(k, dxs[i], dp, dxs[i + 1], *values)
-            step.layer.backward_r(k, rdxs[i], rdp, *tangents, dp, dxs[i + 1], *values)
-        return hv
-
-    @property
-    def _first(self) -> int:
-        """The first layer with parameters; the number of layers if there is none."""
-        return next((i for i, step in enumerate(self.plan) if step.slots), len(self.plan))
+    @cached_property
+    def _reference(self) -> Walked:
+        return walked(self.plan, "numpy")
 
     def _has_r(self, method: str) -> bool:
         """Whether there is an R pass; `InputError` if not and it was asked for, or a warning."""
-        lacking = [step.name for step in self.plan[self._first :] if not has_r(step.layer)]
+        steps = self.plan.steps[self.plan.first :]
+        lacking = [step.name for step in steps if not has_r(step.layer)]
         if not lacking:
             return True
         reason = f"{', '.join(lacking)}: no R pass, which is forward_r and backward_r of its own"
@@ -367,9 +253,6 @@ class Model:
             )
         return False
 
-    def _on_numpy(self) -> Model:
-        return self if self.backend == "numpy" else self.on("numpy")
-
     def on(self, backend: str) -> Model:
         """The same model on another backend."""
         tf32 = self.tf32 and backend == "cupy"
@@ -377,26 +260,6 @@ class Model:
         return Model(self.layers, self.input_shape, *options)
 
     # ------------------------------------------------------------------------------------ inside
-
-    def _forward(self, ws: Workspace, phi: NDArray, x: NDArray) -> None:
-        for step, y, saved in zip(self.plan, ws.y, ws.saved, strict=True):
-            step.layer.forward(self.kernels, y, x, _views(phi, step.slots), saved)
-            x = y
-
-    def _workspace(self, T: int, B: int, dtype: np.dtype, r: bool = False) -> Workspace:
-        key = (T, B, dtype, r)
-        if key not in self._workspaces:
-            if len(self._workspaces) == 8:  # training and evaluation take turns with a few shapes
-                self._workspaces.pop(next(iter(self._workspaces)))
-            self._workspaces[key] = Workspace(
-                [np.empty((T, B, *step.out_shape), dtype) for step in self.plan],
-                [np.empty((T, B, *step.out_shape), dtype) for step in self.plan],
-                [
-                    (step.layer.saved_r if r else step.layer.saved)(T, B, step.in_shape, dtype)
-                    for step in self.plan
-                ],
-            )
-        return self._workspaces[key]
 
     def checked(self, phi: NDArray, x: NDArray) -> tuple[bool, NDArray, NDArray]:
         """Whether there was no task axis, and phi (T, P) and x (T, B, ...) with one.
@@ -443,7 +306,7 @@ class Model:
         """An array of the host, contiguous if a type is given; or one of the device, as it is."""
         if not hasattr(values, "__cuda_array_interface__"):
             return np.asarray(values, dtype, order=None if dtype is None else "C")
-        if self.gpu is None or not self.gpu.device.owns(values):
+        if not self.engine.device.owns(values):
             raise InputError(
                 f"an array lies on a GPU, and the {self.backend} backend cannot read it there: "
                 "take it to the host first, with its get() or copy_to_host()"
@@ -467,10 +330,3 @@ class Model:
                 f"labels must lie in [0, {self.n_out}), and these go from {y.min()} to {y.max()}"
             )
         return y if hasattr(y, "__cuda_array_interface__") else np.asarray(y, np.int64)
-
-
-def _views(phi: NDArray, slots: dict[str, Slot]) -> dict[str, NDArray]:
-    return {
-        key: phi[..., slot.start : slot.stop].reshape(*phi.shape[:-1], *slot.param.shape)
-        for key, slot in slots.items()
-    }

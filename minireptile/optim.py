@@ -1,12 +1,14 @@
 """Inner optimizers, and what becomes of their state from one task to the next.
 
-An optimizer is a record of numbers. Its state is explicit: a dictionary of arrays shaped like phi,
-(T, P), or (T,) for step counts, made by `init` and updated in place by `step`.
+An optimizer is a record of numbers, and names the kernel that takes a step with them. Its state is
+explicit: a dictionary of arrays shaped like phi, (T, P), or (T,) for the steps taken, made by
+`init` and updated in place by `step`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +24,60 @@ OUTER = "outer."  # the outer optimizer's arrays lie beside the inner one's unde
 NUMPY = kernels("numpy")
 
 
+class Optimizer:
+    """What every optimizer is; one of your own derives from it.
+
+    Attributes
+    ----------
+    lr, weight_decay_rate : float
+        The inner learning rate, alpha; and what phi is multiplied by before each step's gradient.
+    kernel : str
+        The operation that takes a step: kernel(phi, *slots, grad, *numbers).
+    slots : tuple of str
+        The arrays of its state in the kernel's order; "t" counts steps, others are like phi.
+    """
+
+    lr: float
+    weight_decay_rate: float = 1.0
+    kernel: ClassVar[str] = ""
+    slots: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The kernel's numbers, in its order."""
+        return (self.lr,)
+
+    @property
+    def heavy_ball(self) -> float | None:
+        """mu, if a step is phi - lr velocity with velocity = mu velocity + grad; or None."""
+        return None
+
+    @property
+    def operation(self) -> str:
+        """The kernel that `step` calls; "" if a class has a step of its own, for which nothing
+        compiled can stand in."""
+        return self.kernel if type(self).step is Optimizer.step else ""
+
+    def keeps(self, slot: str) -> bool:
+        """Whether these numbers need a slot: it is None in the kernel's call if not."""
+        return True
+
+    def init(self, phi: NDArray) -> State:
+        """The state before the first step on phi (T, P), or (P,)."""
+        return {
+            slot: np.zeros(phi.shape[:-1], np.int64) if slot == "t" else np.zeros_like(phi)
+            for slot in self.slots
+            if self.keeps(slot)
+        }
+
+    def step(self, phi: NDArray, grad: NDArray, state: State, k: Kernels = NUMPY) -> None:
+        """Update phi (T, P), or (P,), and state in place."""
+        phi, grad, state = _with_task_axis(phi, grad, state)
+        getattr(k, self.kernel)(phi, *(state.get(slot) for slot in self.slots), grad, *self.numbers)
+
+
 @dataclass(frozen=True)
-class SGD:
+class SGD(Optimizer):
     """Stochastic gradient descent (kernels/sgd.md).
 
     Parameters
@@ -43,18 +97,23 @@ class SGD:
     def __post_init__(self) -> None:
         _check(self, {"lr": "positive", "momentum": "fraction", "weight_decay_rate": "rate"})
 
-    def init(self, phi: NDArray) -> State:
-        """The state before the first step on phi."""
-        return {"velocity": np.zeros_like(phi)} if self.momentum else {}
+    kernel = "sgd_step"
+    slots = ("velocity",)
 
-    def step(self, phi: NDArray, grad: NDArray, state: State, k: Kernels = NUMPY) -> None:
-        """Update phi (T, P), or (P,), and state in place."""
-        phi, grad, state = _with_task_axis(phi, grad, state)
-        k.sgd_step(phi, state.get("velocity"), grad, self.lr, self.momentum)
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        return self.lr, self.momentum
+
+    @property
+    def heavy_ball(self) -> float:
+        return self.momentum
+
+    def keeps(self, slot: str) -> bool:
+        return self.momentum > 0
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Optimizer):
     """Adam (kernels/adam.md). The paper's inner optimizer is Adam with beta1 = 0.
 
     Parameters
@@ -77,19 +136,18 @@ class Adam:
         kinds = {"lr": "positive", "beta1": "fraction", "beta2": "fraction", "eps": "positive"}
         _check(self, {**kinds, "weight_decay_rate": "rate"})
 
-    def init(self, phi: NDArray) -> State:
-        """The state before the first step on phi. Without beta1, no first moment is kept."""
-        state = {"v": np.zeros_like(phi), "t": np.zeros(phi.shape[:-1], np.int64)}
-        return {**state, "m": np.zeros_like(phi)} if self.beta1 else state
+    kernel = "adam_step"
+    slots = ("m", "v", "t")
 
-    def step(self, phi: NDArray, grad: NDArray, state: State, k: Kernels = NUMPY) -> None:
-        """Update phi (T, P), or (P,), and state in place."""
-        phi, grad, state = _with_task_axis(phi, grad, state)
-        numbers = self.lr, self.beta1, self.beta2, self.eps
-        k.adam_step(phi, state.get("m"), state["v"], state["t"], grad, *numbers)
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        return self.lr, self.beta1, self.beta2, self.eps
+
+    def keeps(self, slot: str) -> bool:
+        return slot != "m" or self.beta1 > 0
 
 
-Optimizer = SGD | Adam
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
 
 
 def spread(shared: State, tasks: int) -> State:

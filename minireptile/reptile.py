@@ -14,46 +14,43 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine.compiled import MODES
-from .loops import Loops, Snapshot, begin, check_finite
+from .delegate import begin, inner_loop, outer_loop
+from .loops import Loops, Snapshot, check_finite
 from .model import Model
 from .optim import Optimizer, State, hand_out, take_back
 from .tasks.base import Tasks
 
 
 # fmt: off
+@outer_loop
 def reptile(
     model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
 ) -> Iterator[Snapshot]:
     """Learn an initialisation; yields the run after every outer iteration, to be looked at, saved
     or broken off. `start` continues a run bit for bit."""
     run = start or begin(model, optimizer, loops)
-    if model.gpu and type(optimizer) in MODES and loops.outer is None:     # the same, all on a GPU
-        yield from model.gpu.reptile(tasks, optimizer, loops, run)
-        return
     for it in range(run.iteration, loops.iterations):                      # the outer loop
         x, y = loops.sample(tasks, it)                                     # x (k, T, B, ...)
         phi = np.repeat(run.theta[None], loops.meta_batch, axis=0)         # T copies of theta
         loss, state = adapt_tasks(model, phi, x, y, optimizer, run.state, loops.state)
-        theta, outer = loops.step(run, phi.mean(0) - run.theta)            # theta + epsilon update
+        direction, outer = loops.direction(run, phi.mean(0) - run.theta)   # to the adapted weights
+        theta = run.theta + loops.epsilon_at(it) * direction               # by epsilon of the way
         run = check_finite(Snapshot(it + 1, theta, {**state, **outer}, loss))
         yield run
 
 
+@inner_loop
 def adapt(
-    model: Model, phi: NDArray, x: NDArray, y: NDArray, optimizer: Optimizer,
-    state: State | None = None,
+    model: Model, phi: NDArray, x: NDArray, y: NDArray, optimizer: Optimizer, state: State
 ) -> NDArray:
     """Take one gradient step on phi for each mini-batch: x (k, T, B, ...), y (k, T, B). Updates phi
-    (T, P) and state in place; returns the losses (k, T) before each step. All may lack T."""
-    state = optimizer.init(phi) if state is None else state
-    if model.compiled and type(optimizer) in MODES:                        # all of it in one call
-        return model.compiled.adapt(phi, x, y, optimizer, state)
+    (T, P) and state in place; returns the losses (k, T) before each step. All may lack T, and the
+    state may be left out."""
     losses = []
     for x_i, y_i in zip(x, y, strict=True):                                # the inner loop
         phi *= optimizer.weight_decay_rate                                 # 1 unless asked for
         loss, grad = model.loss_and_grad(phi, x_i, y_i)
-        optimizer.step(phi, grad, state, model.kernels)
+        optimizer.step(phi, grad, state, model.kernels)                    # phi - alpha grad, or so
         losses.append(loss)
     return np.array(losses)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minireptile import SGD, Adam, BatchNorm, Conv2D, Dense, Flatten, MaxPool, Model, ReLU, Tanh
+from minireptile.engine import Walked, walked
 from minireptile.optim import Optimizer
 from minireptile.tasks.base import Task
 from minireptile.tasks.images import FewShot, ImageClasses, from_arrays
@@ -35,6 +36,11 @@ def tiny_stacks() -> dict[str, Model]:
         "relu first": Model([ReLU(), Dense(4), Tanh(), Dense(1, False)], (3,), **squared),
         "tanh first": Model([Tanh(), Dense(3), BatchNorm()], (4,), reduction="sum", **common),
     }
+
+
+def by_layers(model: Model) -> Walked:
+    """The walk through the model's layers with its backend's kernels, whatever its engine is."""
+    return walked(model.plan, model.backend)
 
 
 def random_phi(model: Model, rng: np.random.Generator, *tasks: int) -> NDArray:

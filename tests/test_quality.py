@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -58,3 +59,44 @@ def test_the_readmes_library_example_runs() -> None:
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
         str(i) for i in range(100, 1001, 100)
     ]
+
+
+def imports_of(path: Path) -> set[str]:
+    """The package's modules that a module imports, anywhere in it: late, or for types alone."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    name = parts[:-1] if parts[-1] == "__init__" else parts
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = parts[:-1][: len(parts) - node.level] if node.level else ()
+            base = ".".join((*package, *filter(None, [node.module])))
+            found |= {f"{base}.{alias.name}" for alias in node.names} | {base}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)  # import_module
+    return {f for f in found if f.startswith("minireptile.") and f != ".".join(name)}
+
+
+def test_no_circle_of_imports() -> None:
+    paths = sorted((ROOT / "minireptile").glob("**/*.py")) + sorted(
+        (ROOT / "minireptile" / "kernels").glob("*.py")
+    )
+    names = {}
+    for path in paths:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    # What the package's own page brings together, nobody inside imports from there.
+    graph = {name: imports_of(path) & names.keys() for name, path in names.items()}
+    assert "minireptile.engine.walk" in graph["minireptile.engine.walked"], "the test sees nothing"
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join((*way[way.index(name) :], name))
+        if name not in done:
+            for other in sorted(graph[name]):
+                visit(other, (*way, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())

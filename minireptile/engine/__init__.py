@@ -1,1 +1,52 @@
-"""How a plan is computed: layer by layer, in one compiled call, as a graph on a GPU."""
+"""How a plan is computed: layer by layer, in one compiled call, as a graph on a GPU.
+
+`engine_for` chooses; nothing else decides who computes.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from ..backend import device_of, kernels
+from ..layers import Flatten
+from ..plan import Plan, fuse
+from .base import Engine
+from .walked import Walked
+
+__all__ = ["Engine", "Walked", "engine_for", "walked"]
+
+
+def engine_for(plan: Plan, backend: str, tf32: bool = False) -> Engine:
+    """The fastest engine of a backend that knows every layer of the plan; or else the walk, which
+    is said once, with the layers that are the reason.
+
+    Raises
+    ------
+    InputError, MissingPackage
+        If the backend cannot be used here.
+    """
+    device = device_of(backend)
+    if backend == "numpy":
+        return walked(plan, backend)
+    if device:
+        from .graph import KNOWN, Graph
+    else:
+        from .compiled import KNOWN, Compiled
+    strange = [step.name for step in plan.steps if type(step.layer) not in (*KNOWN, Flatten)]
+    if strange:
+        warnings.warn(
+            f"{', '.join(strange)}: the {backend} backend does not know such a layer, so the "
+            "model is walked through layer by layer",
+            stacklevel=4,
+        )
+        return walked(plan, backend)
+    if device:
+        return Graph(fuse(plan), device, device.kernels(tf32))
+    fused = fuse(plan)
+    # Of layers that are all Flatten there is nothing to compile.
+    return walked(plan, backend) if type(fused.steps[0].layer) is Flatten else Compiled(fused)
+
+
+def walked(plan: Plan, backend: str) -> Walked:
+    """The walk with a backend's kernels, for arrays of the host."""
+    return Walked(fuse(plan), kernels(backend))

@@ -14,15 +14,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..loops import Loops
 from ..tasks.images import FewShot, ImageClasses
-
-if TYPE_CHECKING:
-    from ..loops import Loops
 
 MOST_WORKERS = 4
 WORTH = 2000  # iterations: below, starting processes takes longer than it saves
@@ -109,8 +107,6 @@ def _read(process: subprocess.Popen, n: int, shape: tuple[int, ...]) -> Chunk | 
 
 def work() -> None:
     """Be a worker: read the order, write the chunks."""
-    from ..loops import Loops
-
     order = Order(**json.load(sys.stdin))
     images = np.empty((0, 1, 1, 1), np.uint8)  # only their numbers matter
     starts = np.array(order.starts)

@@ -1,31 +1,28 @@
-"""The inner loop as one compiled call: a model's plan as a table, memory for it, and threads.
+"""The inner loop as one compiled call: a plan as a table, memory for it, and threads.
 
-`Compiled.adapt`, `gradients`, `outputs` and `gradients_r` do what `reptile.adapt` and the methods
-of `Model` do layer by layer in Python. They call kernels/adapt_numba.py, and the last
+`Compiled.adapt`, `gradients` and `outputs` call kernels/adapt_numba.py, `products` calls
 kernels/hvp_numba.py.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..kernels import program as p
-from ..layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool, ReLU, Tanh
+from ..layers import BatchNorm, BatchNormReLU, Conv2D, Dense, MaxPool, ReLU, Tanh
 from ..layers.base import pair, window_of
-from ..optim import SGD, Adam, Optimizer, State
+from ..optim import Optimizer, State
+from ..plan import Plan
+from .base import Engine
 from .threads import run, threads
-
-if TYPE_CHECKING:
-    from ..model import Model, Step
 
 COLS_BYTES = 2**19  # a thread's scratch for a convolution: half a second-level cache
 # A mini-batch's parts, where the network is large enough for threads to share them. The number
@@ -36,7 +33,8 @@ WORTH_THREADS = 10**7  # multiply-adds of a whole call: about as long as waking 
 WORTH_BLAS_THREADS = 10**5  # multiply-adds of one forward pass: below, BLAS never takes a second
 HVP_PRODUCTS = 8  # of a layer, in a Hessian-vector product (kernels/loss_and_grad.md)
 DTYPES = np.dtype(np.float32), np.dtype(np.float64)
-MODES: dict[type, int] = {SGD: p.SGD, Adam: p.ADAM}
+MODES = {"sgd_step": p.SGD, "adam_step": p.ADAM}  # of an optimizer, by its kernel
+KNOWN = (Conv2D, Dense, BatchNorm, BatchNormReLU, ReLU, Tanh, MaxPool)
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,8 @@ class Ready(NamedTuple):
     steps: NDArray
 
 
-def program(plan: Sequence[Step], B: int) -> Program | None:
-    """The table of a plan; None where a layer is not one of the library's own."""
+def program(plan: Plan, B: int) -> Program:
+    """The table of a fused plan, whose layers are among `KNOWN`."""
     rows: list[dict[int, int]] = []
     eps: list[float] = []
     size = winners = cols = scratch = work = 0
@@ -91,10 +89,8 @@ def program(plan: Sequence[Step], B: int) -> Program | None:
         return start
 
     at, d_at = -1, -1  # where the last output and its gradient lie
-    for step in plan:
+    for step in plan.steps:
         layer, out = step.layer, prod(step.out_shape)
-        if type(layer) is Flatten:
-            continue
         h, w, c = step.in_shape if len(step.in_shape) == 3 else (1, 1, prod(step.in_shape))
         shape = step.out_shape if len(step.out_shape) == 3 else (1, 1, out)
         row = {p.X: at, p.DX: d_at, p.H: h, p.WIDTH: w, p.C: c}
@@ -102,9 +98,6 @@ def program(plan: Sequence[Step], B: int) -> Program | None:
         row |= {p.W: -1, p.BIAS: -1}
         names = (p.W, p.BIAS)
         row |= {n: slot.start for n, slot in zip(names, step.slots.values(), strict=False)}
-        if type(layer) is ReLU and rows and rows[-1][p.KIND] == p.NORMALISE:
-            rows[-1][p.WITH_RELU] = 1  # the two in one
-            continue
         at, d_at = room(B * out), room(B * out)
         row |= {p.Y: at, p.DY: d_at}
         if type(layer) is Conv2D or type(layer) is MaxPool:
@@ -120,7 +113,8 @@ def program(plan: Sequence[Step], B: int) -> Program | None:
         elif type(layer) is Dense:
             row[p.KIND] = p.DENSE
             work += B * out * c
-        elif type(layer) is BatchNorm:
+        elif isinstance(layer, BatchNorm):
+            row[p.WITH_RELU] = type(layer) is BatchNormReLU
             row[p.SAVED] = room((2 + 4 * B) * c)
             rows.append(row | {p.KIND: p.MOMENTS, p.SYNC_BACK: 1})
             eps.append(layer.eps)
@@ -133,12 +127,8 @@ def program(plan: Sequence[Step], B: int) -> Program | None:
             row[p.KIND] = p.RELU
         elif type(layer) is Tanh:
             row[p.KIND] = p.TANH
-        else:
-            return None
         rows.append(row)
-        eps.append(layer.eps if type(layer) is BatchNorm else 0.0)
-    if not rows:
-        return None
+        eps.append(layer.eps if isinstance(layer, BatchNorm) else 0.0)
     table = np.zeros((len(rows), p.COLUMNS), np.int64)
     for l, row in enumerate(rows):
         table[l, list(row)] = list(row.values())
@@ -164,11 +154,11 @@ def memory(program: Program, threads: int, B: int, P: int, slices: int, dtype: n
     )
 
 
-class Compiled:
-    """A model's compiled calls, with the memory of the last mini-batch sizes it saw."""
+class Compiled(Engine):
+    """A plan's compiled calls, with the memory of the last mini-batch sizes they saw."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         self._programs: dict[int, Program] = {}
         self._memories: dict[tuple, Memory] = {}
         self._readies: dict[tuple, Ready] = {}
@@ -176,41 +166,33 @@ class Compiled:
     def adapt(
         self, phi: NDArray, x: NDArray, y: NDArray, optimizer: Optimizer, state: State
     ) -> NDArray:
-        """`reptile.adapt` in one call; raises as `Model.loss_and_grad` does."""
-        if not len(x):
-            return np.empty((0, *phi.shape[:-1]), phi.dtype)
-        single, phi_t, x, y = self.model.checked_steps(phi, x, y)
-        k, T = x.shape[:2]
-        loss = np.empty((k, T), phi.dtype)
-        if single:
-            state = {name: array[None] for name, array in state.items()}
-        self._call(MODES[type(optimizer)], phi_t, x, y, loss, None, optimizer, state)
-        if not np.shares_memory(phi, phi_t):
-            phi[...] = phi_t.reshape(phi.shape)
-        return loss[:, 0] if single else loss
+        """The inner loop in one call; declined for an optimizer that has not been compiled in."""
+        if optimizer.operation not in MODES:
+            return NotImplemented
+        loss = np.empty(x.shape[:2], phi.dtype)
+        self._call(MODES[optimizer.operation], phi, x, y, loss, None, optimizer, state)
+        return loss
 
     def gradients(self, phi: NDArray, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
-        """`Model.gradients` in one call."""
         loss, grad = np.empty((1, len(phi)), phi.dtype), np.empty_like(phi)
         self._call(p.GRADIENT, _plain(phi), x[None], y[None], loss, grad)
         return loss[0], grad
 
     def outputs(self, phi: NDArray, x: NDArray) -> NDArray:
-        """`Model.outputs` in one call."""
         T, B = x.shape[:2]
-        out = np.empty((T, B * self.model.n_out), phi.dtype)
+        out = np.empty((T, B * self.plan.n_out), phi.dtype)
         self._call(p.FORWARD, _plain(phi), x[None], None, np.empty((1, T), phi.dtype), out)
         return out.reshape(T, B, -1)
 
-    def gradients_r(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
-        """`Model.gradients_r` in one call; layer by layer where the first layer with parameters
-        is a batch normalisation, or where none has any."""
+    def products(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
+        """In one call; declined where the first layer with parameters is a batch normalisation,
+        or where none has any."""
         T, B = x.shape[:2]
         r = self._ready(1, T, B, phi.dtype, HVP_PRODUCTS)
         start = int(np.argmax(r.program.table[:, p.W] >= 0))  # the first stage with parameters
         row = r.program.table[start]
         if row[p.KIND] == p.MOMENTS or row[p.W] < 0:
-            return self.model.gradients_r(phi, x, y, v)
+            return NotImplemented
         if not len(r.memory.rws):
             rows = next(key for key, memory in self._memories.items() if memory is r.memory)
             self._memories[rows] = replace(r.memory, rws=np.zeros_like(r.memory.ws))
@@ -219,7 +201,7 @@ class Compiled:
         m, hv = r.memory, np.empty_like(phi)
         labels, targets = self._targets(r, y[None])
         arguments = (
-            r.program.table, r.program.eps, r.slices, p.TILE, self._scale(B), start,
+            r.program.table, r.program.eps, r.slices, p.TILE, self.plan.scale(B), start,
             _plain(phi), _plain(v),
             _plain(x.reshape(T, B, -1)), labels[0], targets[0], hv,
             m.ws, m.rws, m.winners, m.cols, m.scratch, m.grads, m.examples, m.arrived,
@@ -229,9 +211,7 @@ class Compiled:
 
     def _program(self, B: int) -> Program:
         if B not in self._programs:
-            made = program(self.model.plan, B)
-            assert made is not None
-            self._programs[B] = made
+            self._programs[B] = program(self.plan, B)
         return self._programs[B]
 
     def _ready(self, k: int, T: int, B: int, dtype: np.dtype, products: int = 3) -> Ready:
@@ -250,8 +230,7 @@ class Compiled:
                 if len(self._memories) == 4:  # training and evaluation take turns with a few
                     self._memories.pop(next(iter(self._memories)))
                     self._readies.clear()
-                P = self.model.size
-                self._memories[rows] = memory(program, members, B, P, slices, dtype)
+                self._memories[rows] = memory(program, members, B, self.plan.size, slices, dtype)
             no_labels, no_targets = np.empty((k, T, 0), np.int64), np.empty((k, T, 0, 0), dtype)
             empty, steps = np.empty((T, 0), dtype), np.zeros(T, np.int64)
             self._readies[key] = Ready(
@@ -270,16 +249,13 @@ class Compiled:
         state, m = state or {}, r.memory
         first = state.get("m", state.get("velocity", r.empty))
         arguments = (
-            mode, r.program.table, r.program.eps, r.slices, p.TILE, self._scale(B),
+            mode, r.program.table, r.program.eps, r.slices, p.TILE, self.plan.scale(B),
             phi, _plain(x.reshape(k, T, B, -1)), labels, targets, loss,
             r.empty if out is None else out, _numbers(optimizer),
             first, state.get("v", r.empty), state.get("t", r.steps),
             m.ws, m.winners, m.cols, m.scratch, m.grads, m.examples, m.arrived,
         )  # fmt: skip
         run("adapt_numba", arguments, r.members, r.program.work >= WORTH_BLAS_THREADS)
-
-    def _scale(self, B: int) -> float:
-        return 1 / B if self.model.reduction == "mean" else 1.0
 
     def _targets(self, r: Ready, y: NDArray | None) -> tuple[NDArray, NDArray]:
         """Labels (k, T, B) and targets (k, T, B, n_out), one of them empty."""
@@ -288,13 +264,6 @@ class Compiled:
         if y.dtype.kind == "f":
             return r.no_labels, _plain(y.reshape(*y.shape[:3], -1))
         return _plain(np.asarray(y, np.int64)), r.no_targets
-
-
-def compiled_calls(model: Model) -> Compiled | None:
-    """The model's compiled calls; None on another backend or with a layer they do not know."""
-    if model.backend != "numba" or program(model.plan, 1) is None:
-        return None
-    return Compiled(model)
 
 
 @cache

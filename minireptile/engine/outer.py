@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from ..devices.base import Array, Device
 from ..loops import Loops, Snapshot, check_finite, diverged
-from ..model import Model
 from ..optim import Optimizer, State, spread
+from ..plan import Plan
 from ..tasks.base import Tasks
 from ..tasks.images import FewShot
 from .ahead import chunks
-from .graph import Network, check_memory, inner_loop, targets_of
+from .graph import check_memory, inner_loop, targets_of
+from .walk import Walk
 
 AHEAD_BYTES = 2**22  # indices, or data, that are drawn and uploaded at a time
 AHEAD = 64  # iterations at most
@@ -60,15 +61,15 @@ class Feed:
     """
 
     def __init__(
-        self, device: Device, kernels: Any, model: Model, tasks: Tasks, loops: Loops,
+        self, plan: Plan, device: Device, kernels: Any, tasks: Tasks, loops: Loops,
         dtype: np.dtype,
     ) -> None:  # fmt: skip
         self.device, self.k, self.dtype = device, kernels, dtype
         self.tasks, self.loops = tasks, loops
         k, T, B = loops.inner_steps, loops.meta_batch, loops.inner_batch
         self.by_index = isinstance(tasks, FewShot) and tasks.data.images.dtype == np.uint8
-        shape, kind = targets_of(model, k, T, B, dtype)
-        self.x = device.upload(np.zeros((k, T, B, *model.input_shape), dtype))
+        shape, kind = targets_of(plan, k, T, B, dtype)
+        self.x = device.upload(np.zeros((k, T, B, *plan.input_shape), dtype))
         self.y = device.upload(np.zeros(shape, kind))
         bytes_each = prod(shape) * 12 if self.by_index else prod(self.x.shape) * dtype.itemsize
         self.ahead = max(1, min(AHEAD, AHEAD_BYTES // bytes_each, loops.iterations))
@@ -113,15 +114,15 @@ class OuterLoop:
     """The arrays of a run on the device, and an outer iteration to be replayed."""
 
     def __init__(
-        self, model: Model, device: Device, tasks: Tasks, optimizer: Optimizer, loops: Loops,
-        start: Snapshot,
+        self, plan: Plan, device: Device, kernels: Any, tasks: Tasks, optimizer: Optimizer,
+        loops: Loops, start: Snapshot,
     ) -> None:  # fmt: skip
         self.device, self.optimizer, self.loops = device, optimizer, loops
-        k, T, B, P = loops.inner_steps, loops.meta_batch, loops.inner_batch, model.size
+        k, T, B, P = loops.inner_steps, loops.meta_batch, loops.inner_batch, plan.size
         dtype = start.theta.dtype
-        check_memory(model, device, k, T, B, dtype)
-        self.k = device.kernels(model.tf32)
-        self.feed = Feed(device, self.k, model, tasks, loops, dtype)
+        check_memory(plan, device, k, T, B, dtype)
+        self.k = kernels
+        self.feed = Feed(plan, device, kernels, tasks, loops, dtype)
         parallel = loops.state != "carry"
         rows = T if parallel else 1  # tasks that run side by side
 
@@ -143,7 +144,7 @@ class OuterLoop:
         self.diverged = device.upload(np.full(1, NEVER, np.int32))
         phi, grad = (device.upload(np.zeros((T, P), dtype)) for _ in range(2))
         loss = loss.reshape(k, T)
-        network = Network(model, device, rows, B, dtype)
+        walk = Walk(plan, device, kernels, rows, B, dtype)
         x, y = self.feed.x, self.feed.y
 
         def iteration() -> None:
@@ -152,12 +153,12 @@ class OuterLoop:
             if parallel:
                 self._hand_out()
                 count = loops.state == "mean"
-                inner_loop(network, optimizer, phi, grad, x, y, loss, self.state, count)
+                inner_loop(walk, optimizer, phi, grad, x, y, loss, self.state, count)
             else:  # one task after another, and the state goes with them
                 for t in range(T):
                     one = slice(t, t + 1)
                     inner_loop(
-                        network, optimizer, phi[one], grad[one], [x[i, one] for i in range(k)],
+                        walk, optimizer, phi[one], grad[one], [x[i, one] for i in range(k)],
                         [y[i, one] for i in range(k)], [loss[i, one] for i in range(k)], self.state,
                     )  # fmt: skip
             self.k.merge(theta, phi, self.feed.epsilon, self.feed.clock, self.diverged)
@@ -222,10 +223,16 @@ class OuterLoop:
 
 
 def reptile(
-    model: Model, device: Device, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot
+    plan: Plan,
+    device: Device,
+    kernels: Any,
+    tasks: Tasks,
+    optimizer: Optimizer,
+    loops: Loops,
+    start: Snapshot,
 ) -> Iterator[Snapshot]:
     """Outer iterations from `start` to the end; see `minireptile.reptile.reptile`."""
     if start.iteration < loops.iterations:
         with device.errors():
-            loop = OuterLoop(model, device, tasks, optimizer, loops, start)
+            loop = OuterLoop(plan, device, kernels, tasks, optimizer, loops, start)
         yield from loop.run(start.iteration)

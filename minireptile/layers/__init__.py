@@ -1,13 +1,13 @@
 """The layers: records that know shapes and parameters, and which kernels to call.
 
 A layer holds no state. It answers four questions: the shape it makes of its input, its parameters,
-the arrays its forward kernel leaves for the backward one, and how its kernels are called. The last
-two it may answer again for the tangents of a Hessian-vector product. Shapes here leave out the
-leading (T, B); arrays have them.
+the arrays its forward kernel leaves for the backward one, and how its kernels are called on the
+arrays of a `Stage`. The last two it may answer again for the tangents of a Hessian-vector product.
+Shapes here leave out the leading (T, B); arrays have them.
 """
 
-from .base import Layer, Param, Shape, Views, has_r
-from .batchnorm import BatchNorm
+from .base import Layer, Param, Shape, Stage, has_r
+from .batchnorm import BatchNorm, BatchNormReLU
 from .conv2d import Conv2D
 from .dense import Dense
 from .flatten import Flatten
@@ -17,6 +17,7 @@ from .tanh import Tanh
 
 __all__ = [
     "BatchNorm",
+    "BatchNormReLU",
     "Conv2D",
     "Dense",
     "Flatten",
@@ -25,7 +26,7 @@ __all__ = [
     "Param",
     "ReLU",
     "Shape",
+    "Stage",
     "Tanh",
-    "Views",
     "has_r",
 ]

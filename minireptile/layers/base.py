@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -14,7 +14,6 @@ from ..errors import InputError
 from ..kernels.window import output_size
 
 Shape = tuple[int, ...]
-Views = Mapping[str, NDArray]
 
 
 class Param(NamedTuple):
@@ -24,6 +23,30 @@ class Param(NamedTuple):
     init: str = "zeros"
     fan_in: int = 0
     fan_out: int = 0
+
+
+class Stage(NamedTuple):
+    """The arrays of one layer in one pass; or, under the same names, their tangents.
+
+    Attributes
+    ----------
+    x, y : array (T, B, ...)
+        Input and output.
+    dx, dy : array (T, B, ...)
+        Their gradients. dx is None where nobody wants it.
+    p, dp : dict of arrays (T, ...)
+        Parameters and their gradients by name. A gradient that nobody wants is None.
+    saved : dict of arrays
+        What the forward pass leaves to the backward one, and scratch.
+    """
+
+    x: Any
+    y: Any
+    dx: Any
+    dy: Any
+    p: Mapping[str, Any]
+    dp: Mapping[str, Any]
+    saved: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,41 +70,33 @@ class Layer:
         """Fresh arrays that the forward kernel fills for the backward one, and scratch."""
         return {}
 
-    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
-        """Write y from the input x, the parameters p and the saved arrays s."""
+    def forward(self, k: Kernels, a: Stage) -> None:
+        """Write a.y, and a.saved, from the input a.x and the parameters a.p."""
         raise NotImplementedError
 
-    def backward(
-        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
-        x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        """Write dx (unless None) and the parameters' gradients dp, from dy."""
+    def backward(self, k: Kernels, a: Stage) -> None:
+        """Write a.dx and the parameters' gradients a.dp from a.dy; None is not wanted."""
         raise NotImplementedError
 
-    # A layer may lack what follows: then `Model.hvp` takes the complex step. rz is R{z}, the
-    # derivative of z along a direction of the parameters (Pearlmutter, 1994). The tangents come in
-    # the order of forward and backward, then what these were called with and have written. rx and
-    # rdx are None where no layer before has parameters, for then R{x} = 0; a layer without
-    # parameters is not called there. To add a second term there is k.add, and k.add_gradient for
-    # rdp: a GPU has no other way within a recorded call.
+    # A layer may lack what follows: then `Model.hvp` takes the complex step. r holds R{.}, the
+    # derivatives along the direction r.p of the parameters (Pearlmutter, 1994), under the names
+    # that the stage has. To add a second term there is k.add, and k.add_gradient for r.dp: a GPU
+    # has no other way within a recorded call.
+
+    # What the R pass reads that it may otherwise find to be None: the tangent of the input, where
+    # nothing before depends on phi (zeros then), and the gradients of the parameters.
+    reads_r: ClassVar[tuple[str, ...]] = ("x", "dp")
 
     def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
         """Fresh arrays that `forward_r` fills for `backward_r`, and scratch."""
         return {}
 
-    def forward_r(
-        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
-        y: NDArray, x: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        """Write ry from rx and rp, the direction in the parameters p; rs is `saved_r`."""
+    def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        """Write r.y from r.x and r.p, and r.saved, when `forward` has written a."""
         raise NotImplementedError
 
-    def backward_r(
-        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
-        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
-        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        """Write rdx (unless None) and rdp, the tangents of dx and dp, from rdy."""
+    def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        """Write r.dx and r.dp, the tangents of a.dx and a.dp, from r.dy; after `backward`."""
         raise NotImplementedError
 
 

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..backend import Kernels
 from ..errors import InputError
-from .base import Layer, Param, Shape, Views
+from .base import Layer, Param, Shape, Stage
 
 
 @dataclass(frozen=True)
@@ -37,37 +37,59 @@ class BatchNorm(Layer):
     def saved(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
         return {name: np.empty((T, shape[-1]), dtype) for name in ("mean", "rstd")}
 
-    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
-        k.batchnorm_forward(y, s["mean"], s["rstd"], x, p["gamma"], p["beta"], self.eps)
+    def forward(self, k: Kernels, a: Stage) -> None:
+        s, p = a.saved, a.p
+        k.batchnorm_forward(a.y, s["mean"], s["rstd"], a.x, p["gamma"], p["beta"], self.eps)
 
-    def backward(
-        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
-        x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        dx = np.empty_like(x) if dx is None else dx  # only where nobody before has parameters
-        k.batchnorm_backward(dx, dp["gamma"], dp["beta"], dy, x, s["mean"], s["rstd"], p["gamma"])
+    def backward(self, k: Kernels, a: Stage) -> None:
+        s, dp = a.saved, a.dp
+        written = a.dx, dp["gamma"], dp["beta"]
+        k.batchnorm_backward(*written, a.dy, a.x, s["mean"], s["rstd"], a.p["gamma"])
 
     def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
-        return self.saved(T, B, shape, dtype)
+        return {name: np.empty((T, shape[-1]), dtype) for name in ("mean", "rstd")}
 
-    def forward_r(
-        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
-        y: NDArray, x: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        rx = np.zeros_like(x) if rx is None else rx  # likewise
-        k.batchnorm_forward_r(
-            ry, rs["mean"], rs["rstd"], rx, rp["gamma"], rp["beta"],
-            x, s["mean"], s["rstd"], p["gamma"],
-        )  # fmt: skip
+    def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        written = r.y, r.saved["mean"], r.saved["rstd"]
+        given = a.x, a.saved["mean"], a.saved["rstd"], a.p["gamma"]
+        k.batchnorm_forward_r(*written, r.x, r.p["gamma"], r.p["beta"], *given)
 
-    def backward_r(
-        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
-        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
-        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        rx = np.zeros_like(x) if rx is None else rx
-        rdx = np.empty_like(x) if rdx is None else rdx
-        k.batchnorm_backward_r(
-            rdx, rdp["gamma"], rdp["beta"], rdy, rx, rs["mean"], rs["rstd"], rp["gamma"],
-            dp["gamma"], dp["beta"], dy, x, s["mean"], s["rstd"], p["gamma"],
-        )  # fmt: skip
+    def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        written = r.dx, r.dp["gamma"], r.dp["beta"]
+        tangents = r.dy, r.x, r.saved["mean"], r.saved["rstd"], r.p["gamma"]
+        given = a.dy, a.x, a.saved["mean"], a.saved["rstd"], a.p["gamma"]
+        k.batchnorm_backward_r(*written, *tangents, a.dp["gamma"], a.dp["beta"], *given)
+
+
+@dataclass(frozen=True)
+class BatchNormReLU(BatchNorm):
+    """Batch normalisation with a ReLU behind it, in one pass: `plan.fuse` makes it of the two.
+
+    The ReLU's derivative is 1 where y > 0, so that z, the output of the normalisation, is not kept
+    (kernels/batchnorm.md).
+    """
+
+    def forward(self, k: Kernels, a: Stage) -> None:
+        s, p = a.saved, a.p
+        k.batchnorm_relu_forward(a.y, s["mean"], s["rstd"], a.x, p["gamma"], p["beta"], self.eps)
+
+    def backward(self, k: Kernels, a: Stage) -> None:
+        s, dp = a.saved, a.dp
+        written = a.dx, dp["gamma"], dp["beta"]
+        given = a.x, s["mean"], s["rstd"], a.p["gamma"]
+        k.batchnorm_relu_backward(*written, a.dy, a.y, *given)
+
+    def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
+        images = {name: np.empty((T, B, *shape), dtype) for name in ("rz", "dz")}
+        return super().saved_r(T, B, shape, dtype) | images
+
+    def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        rz = r.saved["rz"]
+        super().forward_r(k, a, r._replace(y=rz))
+        k.relu_backward(r.y, rz, a.y)
+
+    def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        dz, rdz = r.saved["dz"], r.saved["rz"]
+        k.relu_backward(dz, a.dy, a.y)
+        k.relu_backward(rdz, r.dy, a.y)
+        super().backward_r(k, a._replace(dy=dz), r._replace(dy=rdz))

@@ -13,7 +13,7 @@ from .base import (
     Layer,
     Param,
     Shape,
-    Views,
+    Stage,
     bias_of,
     check_choice,
     check_positive,
@@ -85,37 +85,32 @@ class Conv2D(Layer):
         _, _, pad = window_of(self, x.shape[2:], self.kernel_size, self.stride, self.padding)
         return pair(self.stride), pad
 
-    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
-        k.conv2d_forward(y, s["cols"], x, p["weight"], p.get("bias"), *self._geometry(x))
+    def forward(self, k: Kernels, a: Stage) -> None:
+        w, b = a.p["weight"], a.p.get("bias")
+        k.conv2d_forward(a.y, a.saved["cols"], a.x, w, b, *self._geometry(a.x))
 
-    def backward(
-        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
-        x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        dw, db = dp["weight"], dp.get("bias")
-        k.conv2d_backward(dx, dw, db, s["cols"], dy, x, p["weight"], *self._geometry(x))
+    def backward(self, k: Kernels, a: Stage) -> None:
+        dw, db, cols = a.dp["weight"], a.dp.get("bias"), a.saved["cols"]
+        k.conv2d_backward(a.dx, dw, db, cols, a.dy, a.x, a.p["weight"], *self._geometry(a.x))
+
+    reads_r = ()
 
     def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
         return second_products(self, T, B, shape, dtype)
 
-    def forward_r(
-        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
-        y: NDArray, x: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        at, cols = self._geometry(x), s["cols"]
-        k.conv2d_forward(ry, cols, x, rp["weight"], rp.get("bias"), *at)
-        if rx is not None:
-            k.conv2d_forward(rs["y"], cols, rx, p["weight"], None, *at)
-            k.add(ry, rs["y"])
+    def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        at, cols = self._geometry(a.x), a.saved["cols"]
+        k.conv2d_forward(r.y, cols, a.x, r.p["weight"], r.p.get("bias"), *at)
+        if r.x is not None:
+            k.conv2d_forward(r.saved["y"], cols, r.x, a.p["weight"], None, *at)
+            k.add(r.y, r.saved["y"])
 
-    def backward_r(
-        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
-        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
-        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        at, cols, rdw = self._geometry(x), s["cols"], rdp["weight"]
-        k.conv2d_backward(rdx, rdw, rdp.get("bias"), cols, rdy, x, p["weight"], *at)
-        if rx is not None and rdx is not None:
-            k.conv2d_backward(rs["x"], rs["weight"], None, cols, dy, rx, rp["weight"], *at)
-            k.add_gradient(rdw, rs["weight"])
-            k.add(rdx, rs["x"])
+    def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        at, cols, rdw = self._geometry(a.x), a.saved["cols"], r.dp["weight"]
+        k.conv2d_backward(r.dx, rdw, r.dp.get("bias"), cols, r.dy, a.x, a.p["weight"], *at)
+        if r.x is not None:
+            dx, dw = r.saved["x"] if r.dx is not None else None, r.saved["weight"]
+            k.conv2d_backward(dx, dw, None, cols, a.dy, r.x, r.p["weight"], *at)
+            k.add_gradient(rdw, dw)
+            if r.dx is not None:
+                k.add(r.dx, dx)

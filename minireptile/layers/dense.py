@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..backend import Kernels
 from ..errors import InputError
-from .base import Layer, Param, Shape, Views, bias_of, check_choice, check_positive, second_products
+from .base import Layer, Param, Shape, Stage, bias_of, check_choice, check_positive, second_products
 from .initialisers import INITIALISERS
 
 
@@ -46,35 +46,29 @@ class Dense(Layer):
         weight = Param((shape[0], self.units), self.init, *fans)
         return {"weight": weight, **bias_of(self.bias, self.units, self.bias_init, *fans)}
 
-    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
-        k.dense_forward(y, x, p["weight"], p.get("bias"))
+    def forward(self, k: Kernels, a: Stage) -> None:
+        k.dense_forward(a.y, a.x, a.p["weight"], a.p.get("bias"))
 
-    def backward(
-        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
-        x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        k.dense_backward(dx, dp["weight"], dp.get("bias"), dy, x, p["weight"])
+    def backward(self, k: Kernels, a: Stage) -> None:
+        k.dense_backward(a.dx, a.dp["weight"], a.dp.get("bias"), a.dy, a.x, a.p["weight"])
+
+    reads_r = ()
 
     def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
         return second_products(self, T, B, shape, dtype)
 
-    def forward_r(
-        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
-        y: NDArray, x: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        k.dense_forward(ry, x, rp["weight"], rp.get("bias"))
-        if rx is not None:
-            k.dense_forward(rs["y"], rx, p["weight"], None)
-            k.add(ry, rs["y"])
+    def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        k.dense_forward(r.y, a.x, r.p["weight"], r.p.get("bias"))
+        if r.x is not None:
+            k.dense_forward(r.saved["y"], r.x, a.p["weight"], None)
+            k.add(r.y, r.saved["y"])
 
-    def backward_r(
-        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
-        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
-        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        rdw = rdp["weight"]
-        k.dense_backward(rdx, rdw, rdp.get("bias"), rdy, x, p["weight"])
-        if rx is not None and rdx is not None:
-            k.dense_backward(rs["x"], rs["weight"], None, dy, rx, rp["weight"])
-            k.add_gradient(rdw, rs["weight"])
-            k.add(rdx, rs["x"])
+    def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        rdw = r.dp["weight"]
+        k.dense_backward(r.dx, rdw, r.dp.get("bias"), r.dy, a.x, a.p["weight"])
+        if r.x is not None:
+            dx, dw = r.saved["x"] if r.dx is not None else None, r.saved["weight"]
+            k.dense_backward(dx, dw, None, a.dy, r.x, r.p["weight"])
+            k.add_gradient(rdw, dw)
+            if r.dx is not None:
+                k.add(r.dx, dx)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from numpy.typing import NDArray
-
 from ..backend import Kernels
-from .base import Layer, Shape, Views
+from .base import Layer, Shape, Stage
 
 
 @dataclass(frozen=True)
@@ -18,27 +16,16 @@ class Flatten(Layer):
     def out_shape(self, shape: Shape) -> Shape:
         return (prod(shape),)
 
-    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
-        y[...] = x.reshape(y.shape)
+    def forward(self, k: Kernels, a: Stage) -> None:
+        a.y[...] = a.x.reshape(a.y.shape)
 
-    def backward(
-        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
-        x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        if dx is not None:
-            dx[...] = dy.reshape(dx.shape)
+    def backward(self, k: Kernels, a: Stage) -> None:
+        if a.dx is not None:
+            a.dx[...] = a.dy.reshape(a.dx.shape)
 
-    def forward_r(
-        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
-        y: NDArray, x: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        assert rx is not None
-        ry[...] = rx.reshape(ry.shape)
+    def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        r.y[...] = r.x.reshape(r.y.shape)
 
-    def backward_r(
-        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
-        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
-        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        assert rdx is not None
-        rdx[...] = rdy.reshape(rdx.shape)
+    def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        if r.dx is not None:
+            r.dx[...] = r.dy.reshape(r.dx.shape)

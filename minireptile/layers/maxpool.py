@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..backend import Kernels
-from .base import Layer, Shape, Views, check_choice, check_positive, pair, window_of
+from .base import Layer, Shape, Stage, check_choice, check_positive, pair, window_of
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,14 @@ class MaxPool(Layer):
         _, _, pad = window_of(self, x.shape[2:], self.size, self.stride, self.padding)
         return pair(self.size), pair(self.stride), pad
 
-    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
-        k.maxpool_forward(y, s["winner"], x, *self._geometry(x))
+    def forward(self, k: Kernels, a: Stage) -> None:
+        k.maxpool_forward(a.y, a.saved["winner"], a.x, *self._geometry(a.x))
 
-    def backward(
-        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
-        x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        if dx is not None:
-            k.maxpool_backward(dx, dy, s["winner"], *self._geometry(x))
+    def backward(self, k: Kernels, a: Stage) -> None:
+        k.maxpool_backward(a.dx, a.dy, a.saved["winner"], *self._geometry(a.x))
 
-    def forward_r(
-        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
-        y: NDArray, x: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        k.maxpool_forward_r(ry, rx, s["winner"], *self._geometry(x))
+    def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        k.maxpool_forward_r(r.y, r.x, a.saved["winner"], *self._geometry(a.x))
 
-    def backward_r(
-        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
-        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
-        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        k.maxpool_backward(rdx, rdy, s["winner"], *self._geometry(x))
+    def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        k.maxpool_backward(r.dx, r.dy, a.saved["winner"], *self._geometry(a.x))

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from numpy.typing import NDArray
-
 from ..backend import Kernels
-from .base import Layer, Views
+from .base import Layer, Stage
 
 
 @dataclass(frozen=True)
 class Tanh(Layer):
     """The hyperbolic tangent (kernels/tanh.md)."""
 
-    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
-        k.tanh_forward(y, x)
+    def forward(self, k: Kernels, a: Stage) -> None:
+        k.tanh_forward(a.y, a.x)
 
-    def backward(
-        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
-        x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        if dx is not None:
-            k.tanh_backward(dx, dy, y)
+    def backward(self, k: Kernels, a: Stage) -> None:
+        k.tanh_backward(a.dx, a.dy, a.y)
 
-    def forward_r(
-        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
-        y: NDArray, x: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        k.tanh_backward(ry, rx, y)
+    def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        k.tanh_backward(r.y, r.x, a.y)
 
-    def backward_r(
-        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
-        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
-        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        k.tanh_backward_r(rdx, rdy, ry, dy, y)
+    def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        k.tanh_backward_r(r.dx, r.dy, r.y, a.dy, a.y)

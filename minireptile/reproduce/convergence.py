@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..delegate import begin
 from ..errors import InputError
 from ..evaluate import Protocol, evaluate_regression
 from ..fomaml import fomaml
-from ..loops import Loops, Snapshot, begin
+from ..loops import Loops, Snapshot
 from ..maml import maml
 from ..model import Model
 from ..optim import SGD

@@ -96,7 +96,7 @@ def build(settings: Settings, training: bool = True) -> Experiment:
         else Adam(s.inner_lr, s.beta1, weight_decay_rate=s.weight_decay_rate)
     )
     if s.algorithm == "maml":
-        check_maml(optimizer)
+        check_maml(optimizer, loops)
     if s.algorithm == "imaml":
         check_imaml(optimizer, loops)
     train, watched, test, note = _tasks(s, training)
@@ -104,9 +104,8 @@ def build(settings: Settings, training: bool = True) -> Experiment:
     experiment = Experiment(s, model, optimizer, loops, train, watched, test, note)
     if training:
         _check_memory(s, model)
-        if model.gpu:
-            sizes = s.inner_steps, s.meta_batch, s.inner_batch
-            model.gpu.check_memory(*sizes, second=s.algorithm == "maml")
+        sizes = s.inner_steps, s.meta_batch, s.inner_batch
+        model.engine.check_memory(*sizes, model.dtype, second=s.algorithm == "maml")
         if s.algorithm in ("reptile", "joint"):
             loops.sample(train, 0)
         else:

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from ..backend import announce_compilation
+from ..delegate import begin
 from ..errors import InputError, require
 from ..evaluate import Accuracy, Regression
 from ..files import write_atomically
-from ..loops import Snapshot, begin
+from ..loops import Snapshot
 from . import checkpoint, metrics
 from .experiment import Experiment, build
 from .settings import Settings

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..backend import kernels
 from ..errors import InputError, require
-from ..layers import Layer
+from ..layers import Layer, Stage
 from .numeric import Arrays
 
 
@@ -172,21 +172,21 @@ def _of_layer(layer: Layer, x: NDArray, name: str | None, seed: int, backend: st
     k = kernels(backend)
     p = {n: rng.standard_normal((T, *param.shape)) for n, param in layer.params(shape).items()}
 
-    def run(arrays: Arrays) -> tuple[NDArray, dict[str, NDArray], Arrays, NDArray]:
+    def run(arrays: Arrays) -> Stage:
         dtype = np.result_type(*arrays.values())
         cast = {n: a.astype(dtype) for n, a in arrays.items()}
         x_now = cast.pop("x")
         y = np.full((T, B, *layer.out_shape(shape)), np.nan, dtype)
         saved = layer.saved(T, B, shape, dtype)
         here = k if dtype.kind == "f" else kernels("numpy")  # complex numbers are the reference's
-        layer.forward(here, y, x_now, cast, saved)
-        return y, saved, cast, x_now
+        stage = Stage(x_now, y, None, None, cast, {}, saved)
+        layer.forward(here, stage)
+        return stage
 
     def backward(dy: NDArray, arrays: Arrays) -> dict[str, Any]:
-        y, saved, cast, x_now = run(arrays)
-        dx = np.full_like(x_now, np.nan)
-        dp = {n: np.full_like(a, np.nan) for n, a in cast.items()}
-        layer.backward(k, dx, dp, dy, x_now, y, cast, saved)
+        a = run(arrays)
+        dx, dp = (np.full_like(a.x, np.nan), {n: np.full_like(p, np.nan) for n, p in a.p.items()})
+        layer.backward(k, a._replace(dx=dx, dp=dp, dy=dy))
         return {"x": dx, **dp}
 
-    return Subject(name or repr(layer), {"x": x, **p}, lambda arrays: run(arrays)[0], backward)
+    return Subject(name or repr(layer), {"x": x, **p}, lambda arrays: run(arrays).y, backward)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from minireptile import SGD, Adam, Loops, Snapshot, fomaml, imaml, joint, maml, reptile
-from minireptile.loops import begin
+from minireptile.delegate import begin
 from minireptile.optim import Optimizer
 from tests.small import assert_same_state, tiny_model, tiny_tasks
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from minireptile import SGD, Adam, Dense, InputError, Loops, Model, Snapshot, adapt, joint, reptile
-from minireptile.loops import begin, check_finite
+from minireptile.delegate import begin
+from minireptile.loops import check_finite
 from minireptile.optim import POLICIES, Optimizer
 from minireptile.reptile import adapt_tasks
 from minireptile.tasks.base import Tasks

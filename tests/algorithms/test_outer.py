@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from minireptile import SGD, Adam, Loops, joint, reptile
-from minireptile.loops import begin
+from minireptile.delegate import begin
 from minireptile.optim import POLICIES, Optimizer, spread
 from tests.small import relative, tiny_model
 
@@ -77,14 +77,18 @@ def test_joint_training_needs_no_outer_optimizer() -> None:
     assert plain.theta.tobytes() == outer.theta.tobytes()
 
 
-def test_a_gpu_takes_over_only_without_an_outer_optimizer() -> None:
+@pytest.mark.parametrize("algorithm", [reptile, joint])
+def test_an_engine_may_take_the_outer_loop_over(algorithm: Any) -> None:
+    """It is asked first, with all that the loop was given."""
     model: Any = tiny_model()
-    model.gpu = SimpleNamespace(reptile=lambda *arguments: iter([arguments]))
+    model.engine = SimpleNamespace(outer=lambda *arguments: iter([arguments]))
     inner, loops = SGD(0.1), small_loops()
     given = TASKS, inner, loops, begin(model, inner, loops)
-    there: Any = next(reptile(model, *given))
+    name, *there = next(algorithm(model, *given))
+    assert name == algorithm.__name__
     assert all(one is two for one, two in zip(there, given, strict=True))
-    assert next(reptile(model, TASKS, SGD(0.1), small_loops(outer=SGD(1.0)))).iteration == 1
+    *_, start = next(algorithm(model, TASKS, inner, loops))
+    np.testing.assert_array_equal(start.theta, given[3].theta)
 
 
 @with_outer

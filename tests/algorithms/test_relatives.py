@@ -21,7 +21,7 @@ from minireptile import (
     maml,
     sine_mlp,
 )
-from minireptile.loops import begin
+from minireptile.delegate import begin
 from minireptile.optim import POLICIES, Optimizer
 from minireptile.tasks.base import Tasks
 from minireptile.tasks.sine import Sine

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from minireptile import BatchNorm, Conv2D, Dense, Flatten, InputError, MaxPool, ReLU, Tanh
 from minireptile import testing as checks
 from minireptile.backend import Kernels, kernels
-from minireptile.layers import Layer, Views
+from minireptile.layers import Layer, Stage
 from minireptile.model import LOSSES
 from minireptile.testing.strategies import few, layers, seeds
 
@@ -50,11 +50,12 @@ def test_the_first_layer_needs_no_dx(
     y = np.full((T, B, *layer.out_shape(shape)), np.nan)
     dy = rng.standard_normal(y.shape)
     saved = layer.saved(T, B, shape, np.float64)
-    layer.forward(K, y, x, p, saved)
+    stage = Stage(x, y, None, dy, p, {}, saved)
+    layer.forward(K, stage)
     found = []
     for dx in (np.full_like(x, np.nan), None):
         dp = {name: np.full_like(array, np.nan) for name, array in p.items()}
-        layer.backward(K, dx, dp, dy, x, y, p, saved)
+        layer.backward(K, stage._replace(dx=dx, dp=dp))
         found.append(dp)
     for name, gradient in found[0].items():
         assert np.isfinite(gradient).all()
@@ -77,13 +78,9 @@ class SlightlyWrong(Tanh):
 
     factor: float = 1 + 1e-9
 
-    def backward(
-        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
-        x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        assert dx is not None
-        super().backward(k, dx, dp, dy, x, y, p, s)
-        dx.flat[np.argmax(abs(dx))] *= self.factor
+    def backward(self, k: Kernels, a: Stage) -> None:
+        super().backward(k, a)
+        a.dx.flat[np.argmax(abs(a.dx))] *= self.factor
 
 
 @pytest.mark.parametrize("factor", [1 + 1e-9, np.nan])

@@ -42,18 +42,19 @@ every_stack = pytest.mark.parametrize("name", STACKS)
 def test_sizes_of_the_papers_networks() -> None:
     assert omniglot_cnn(5).size == 113_221
     assert sine_mlp().size == 4_353
-    assert [s.out_shape for s in omniglot_cnn(5).plan if s.layer == ReLU()] == [
+    assert [s.out_shape for s in omniglot_cnn(5).plan.steps if s.layer == ReLU()] == [
         (14, 14, 64), (7, 7, 64), (4, 4, 64), (2, 2, 64),
     ]  # fmt: skip
     mini = miniimagenet_cnn(5)
-    assert [s.out_shape for s in mini.plan if s.layer == MaxPool(2)] == [
+    assert [s.out_shape for s in mini.plan.steps if s.layer == MaxPool(2)] == [
         (42, 42, 32), (21, 21, 32), (11, 11, 32), (6, 6, 32),
     ]  # fmt: skip
-    assert mini.plan[-1].in_shape == (1152,)
+    assert mini.plan.steps[-1].in_shape == (1152,)
     convolutions = sum(9 * c * 32 + 32 for c in (3, 32, 32, 32))
     assert mini.size == convolutions + 4 * 2 * 32 + 1152 * 5 + 5
     assert omniglot_cnn(20).size == 113_221 + 15 * 257
-    assert (omniglot_cnn(20).n_out, omniglot_cnn(5, filters=8).plan[-1].in_shape) == (20, (32,))
+    assert omniglot_cnn(20).n_out == 20
+    assert omniglot_cnn(5, filters=8).plan.steps[-1].in_shape == (32,)
 
 
 def test_names_and_shapes() -> None:

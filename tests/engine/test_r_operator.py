@@ -28,7 +28,7 @@ from minireptile import (
     sine_mlp,
 )  # fmt: skip
 from minireptile.backend import Kernels, kernels, why_not
-from minireptile.layers import Layer, Views, has_r
+from minireptile.layers import Layer, Stage, has_r
 from minireptile.testing import check_hvp
 from minireptile.testing.layers import examples
 from minireptile.testing.strategies import few, seeds
@@ -189,15 +189,16 @@ def stepped(arrays: Any, tangents: Any) -> Any:
     return arrays + 1j * H * tangents
 
 
-def both_passes(layer: Layer, dtype: Any, x: NDArray, dy: NDArray, p: Any) -> tuple:
-    """y, the saved arrays, dx and dp."""
+def both_passes(layer: Layer, dtype: Any, x: NDArray, dy: NDArray, p: Any) -> Stage:
+    """Forward and backward."""
     k = kernels("numpy")
     s = layer.saved(x.shape[0], x.shape[1], x.shape[2:], dtype)
     y, dx = np.empty(dy.shape, dtype), np.empty(x.shape, dtype)
     dp = {name: np.empty(a.shape, dtype) for name, a in p.items()}
-    layer.forward(k, y, x, p, s)
-    layer.backward(k, dx, dp, dy, x, y, p, s)
-    return y, s, dx, dp
+    a = Stage(x, y, dx, dy, p, dp, s)
+    layer.forward(k, a)
+    layer.backward(k, a)
+    return a
 
 
 LAYERS = [pytest.param(layer, shape, id=repr(layer)) for layer, shape in examples()]
@@ -218,18 +219,19 @@ def test_tangents_of_each_layer(
     for first in (False, True) if params else (False,):
         rx = 0 * rx if first else rx
         steps = stepped(x, rx), stepped(dy, rdy), stepped(p, rp)
-        y_step, _, dx_step, dp_step = both_passes(layer, complex, *steps)
-        y, s, _, dp = both_passes(layer, float, x, dy, p)
+        step = both_passes(layer, complex, *steps)
+        a = both_passes(layer, float, x, dy, p)
         rs = layer.saved_r(T, B, shape, np.float64)
-        ry, rdx = np.full(y.shape, np.nan), np.full(x.shape, np.nan)
+        ry, rdx = np.full(dy.shape, np.nan), np.full(x.shape, np.nan)
         rdp = {name: np.full(a.shape, np.nan) for name, a in p.items()}
-        given_rx, given_rdx = (None, None) if first else (rx, rdx)
-        layer.forward_r(k, ry, given_rx, rp, rs, y, x, p, s)
-        layer.backward_r(k, given_rdx, rdp, rdy, given_rx, ry, rp, rs, dp, dy, x, y, p, s)
+        given_rx = None if first and "x" not in layer.reads_r else rx
+        r = Stage(given_rx, ry, None if first else rdx, rdy, rp, rdp, rs)
+        layer.forward_r(k, a, r)
+        layer.backward_r(k, a, r)
         # Where batch norm divides by rstd^3, rounding is larger by that than the numbers are.
-        found = [(ry, y_step), *((rdp[name], dp_step[name]) for name in p)]
-        for tangent, step in found if first else [*found, (rdx, dx_step)]:
-            assert relative(tangent, step.imag / H) < 1e-10
+        found = [(ry, step.y), *((rdp[name], step.dp[name]) for name in p)]
+        for tangent, stepped_ in found if first else [*found, (rdx, step.dx)]:
+            assert relative(tangent, stepped_.imag / H) < 1e-10
         assert first == np.isnan(rdx).all()
 
 
@@ -260,63 +262,41 @@ def test_every_layer_has_an_r_pass() -> None:
 class Square(Layer):
     """x^2, without an R pass."""
 
-    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
-        np.multiply(x, x, out=y)
+    def forward(self, k: Kernels, a: Stage) -> None:
+        np.multiply(a.x, a.x, out=a.y)
 
-    def backward(
-        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
-        x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        if dx is not None:
-            np.multiply(2 * x, dy, out=dx)
+    def backward(self, k: Kernels, a: Stage) -> None:
+        np.multiply(2 * a.x, a.dy, out=a.dx)
 
 
 @dataclass(frozen=True)
 class SquareR(Square):
     """x^2, with one."""
 
-    def forward_r(
-        self, k: Kernels, ry: NDArray, rx: NDArray | None, rp: Views, rs: Views,
-        y: NDArray, x: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        assert rx is not None
-        ry[...] = 2 * x * rx
+    def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        r.y[...] = 2 * a.x * r.x
 
-    def backward_r(
-        self, k: Kernels, rdx: NDArray | None, rdp: Views, rdy: NDArray,
-        rx: NDArray | None, ry: NDArray, rp: Views, rs: Views,
-        dp: Views, dy: NDArray, x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        assert rdx is not None
-        assert rx is not None
-        rdx[...] = 2 * (x * rdy + rx * dy)
+    def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        r.dx[...] = 2 * (a.x * r.dy + r.x * a.dy)
 
 
 @dataclass(frozen=True)
 class HalfTanh(Tanh):
     """Another function than the one whose R pass it inherits."""
 
-    def forward(self, k: Kernels, y: NDArray, x: NDArray, p: Views, s: Views) -> None:
-        np.tanh(x / 2, out=y)
+    def forward(self, k: Kernels, a: Stage) -> None:
+        np.tanh(a.x / 2, out=a.y)
 
-    def backward(
-        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
-        x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        if dx is not None:
-            dx[...] = dy * (1 - y**2) / 2
+    def backward(self, k: Kernels, a: Stage) -> None:
+        a.dx[...] = a.dy * (1 - a.y**2) / 2
 
 
 @dataclass(frozen=True)
 class OwnBackward(Tanh):
     """A gradient of its own, and so a Hessian of its own."""
 
-    def backward(
-        self, k: Kernels, dx: NDArray | None, dp: Views, dy: NDArray,
-        x: NDArray, y: NDArray, p: Views, s: Views,
-    ) -> None:  # fmt: skip
-        if dx is not None:
-            dx[...] = dy
+    def backward(self, k: Kernels, a: Stage) -> None:
+        a.dx[...] = a.dy
 
 
 @dataclass(frozen=True)

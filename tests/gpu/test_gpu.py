@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from minireptile import SGD, Adam, InputError, Loops, Snapshot, adapt, omniglot_cnn, reptile
 from minireptile.backend import DEVICES, device_of, why_not
+from minireptile.engine.graph import Graph
 from minireptile.evaluate import Protocol, evaluate
 from minireptile.optim import Optimizer
 from minireptile.tasks.base import Tasks
 from minireptile.tasks.sine import Sine
 from tests.engine.inner_loops import OPTIMIZERS, STACKS, Problem, check_same, problem
-from tests.small import tiny_model, tiny_tasks
+from tests.small import by_layers, tiny_model, tiny_tasks
 
 # The simulator of Numba's CUDA has tests of its own.
 GPU = tuple(name for name in DEVICES if not why_not(name) and "simul" not in device_of(name).name)  # type: ignore[union-attr]
@@ -88,7 +89,7 @@ def test_hessian_vector_product(backend: str, name: str) -> None:
     calls = calls_of(backend, name)
     for T in (3, 2, 3):
         phi, x, y, v = second(name, "float64", T)
-        got, want = calls.gradients_r(phi, x, y, v), STACKS[name].gradients_r(phi, x, y, v)
+        got, want = calls.products(phi, x, y, v), by_layers(STACKS[name]).products(phi, x, y, v)
         assert (got.shape, got.dtype) == (want.shape, want.dtype)
         np.testing.assert_allclose(got, want, 0, 1e-10 * np.max(np.abs(want)))
 
@@ -100,7 +101,7 @@ def test_a_hessian_vector_product_has_the_same_bits_twice(
     backend: str, name: str, dtype: str
 ) -> None:
     one, other, arrays = calls_of(backend, name), calls_of(backend, name), second(name, dtype, 3)
-    first, again, anew = (calls.gradients_r(*arrays) for calls in (one, one, other))
+    first, again, anew = (calls.products(*arrays) for calls in (one, one, other))
     assert first.dtype == dtype
     assert bits(first) == bits(again) == bits(anew)
 
@@ -110,17 +111,15 @@ def test_a_hessian_vector_product_has_the_same_bits_twice(
 def test_a_hessian_vector_product_stays_on_the_gpu(name: str) -> None:
     cupy: Any = pytest.importorskip("cupy")
     arrays = second(name, "float64", 3)
-    got: Any = calls_of("cupy", name).gradients_r(*map(cupy.asarray, arrays))
-    want = STACKS[name].gradients_r(*arrays)
+    got: Any = calls_of("cupy", name).products(*map(cupy.asarray, arrays))
+    want = by_layers(STACKS[name]).products(*arrays)
     assert isinstance(got, cupy.ndarray)
     np.testing.assert_allclose(got.get(), want, 0, 1e-10 * np.max(np.abs(want)))
 
 
 def calls_of(backend: str, name: str) -> Any:
     """The recorded calls of a model of its own."""
-    calls = STACKS[name].on(backend).gpu
-    assert calls
-    return calls
+    return STACKS[name].on(backend).engine
 
 
 def second(name: str, dtype: str, T: int) -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -292,10 +291,10 @@ def test_a_run_that_diverges_says_so(backend: str) -> None:
 @each_backend
 def test_too_many_tasks_for_the_memory_is_one_sentence(backend: str) -> None:
     model = omniglot_cnn(5).on(backend)
-    assert model.gpu
+    assert isinstance(model.engine, Graph)
     phi = np.zeros((9, model.size), np.float32)
     x, y = np.zeros((1, 9, 5, 28, 28, 1), np.float32), np.zeros((1, 9, 5), np.int64)
-    with _shrunk(model.gpu.device), pytest.raises(InputError, match="lower --meta-batch to"):
+    with _shrunk(model.engine.device), pytest.raises(InputError, match="lower --meta-batch to"):
         adapt(model, phi, x, y, SGD(0.1))
 
 

@@ -13,7 +13,7 @@ from minireptile import BatchNorm, Conv2D, Dense, Flatten, InputError, MaxPool, 
 from minireptile.engine.graph import bytes_per_task
 from minireptile.kernels import launch_cupy
 from tests.engine.inner_loops import STACKS as INNER_LOOPS
-from tests.small import random_batch, random_phi, relative
+from tests.small import by_layers, random_batch, random_phi, relative
 
 from .cuda_on_cpu import Engine
 from .cuda_on_cpu_build import COMPILER, SUPPORTED
@@ -53,9 +53,7 @@ def problem(model: Model, seed: int = 0, T: int = 3, B: int = 4) -> list[NDArray
 
 def there(model: Model) -> Any:
     """The model's calls on the GPU."""
-    calls = model.on("cupy").gpu
-    assert calls
-    return calls
+    return model.on("cupy").engine
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -66,9 +64,9 @@ def test_the_product_is_that_of_numpy(name: str, device: StandIn) -> None:
     before = device.captured
     for seed in (0, 1, 0):
         arrays = problem(model, seed)
-        got = calls.gradients_r(*arrays)
+        got = calls.products(*arrays)
         assert not device.owns(got)
-        assert relative(got, model.gradients_r(*arrays)) < 1e-12
+        assert relative(got, by_layers(model).products(*arrays)) < 1e-12
     assert device.captured == before + 1
 
 
@@ -77,8 +75,9 @@ def test_the_product_is_that_of_numpy(name: str, device: StandIn) -> None:
 def test_in_single_precision(name: str) -> None:
     model = STACKS[name]
     phi, x, y, v = (a.astype(np.float32) if a.dtype.kind == "f" else a for a in problem(model))
-    want = model.gradients_r(*(np.float64(a) if a.dtype.kind == "f" else a for a in (phi, x, y, v)))
-    got = there(model).gradients_r(phi, x, y, v)
+    exact = (np.float64(a) if a.dtype.kind == "f" else a for a in (phi, x, y, v))
+    want = by_layers(model).products(*exact)
+    got = there(model).products(phi, x, y, v)
     assert got.dtype == np.float32
     assert relative(got, want) < 1e-4
 
@@ -86,9 +85,9 @@ def test_in_single_precision(name: str) -> None:
 def test_arrays_of_the_gpu_stay_there(device: StandIn) -> None:
     for name in ("strided", "sine"):
         arrays = problem(STACKS[name])
-        got = there(STACKS[name]).gradients_r(*map(on_gpu, arrays))
+        got = there(STACKS[name]).products(*map(on_gpu, arrays))
         assert device.owns(got)
-        assert relative(np.array(got), STACKS[name].gradients_r(*arrays)) < 1e-12
+        assert relative(np.array(got), by_layers(STACKS[name]).products(*arrays)) < 1e-12
 
 
 @pytest.mark.usefixtures("device")
@@ -97,8 +96,9 @@ def test_gradients_and_outputs_are_recorded_beside_it() -> None:
     calls = there(model)
     for seed in (0, 1):
         phi, x, y, v = problem(model, seed)
-        got = calls.gradients_r(phi, x, y, v), calls.gradients(phi, x, y)[1], calls.outputs(phi, x)
-        want = model.gradients_r(phi, x, y, v), model.gradients(phi, x, y)[1], model.outputs(phi, x)
+        got = calls.products(phi, x, y, v), calls.gradients(phi, x, y)[1], calls.outputs(phi, x)
+        walk = by_layers(model)
+        want = walk.products(phi, x, y, v), walk.gradients(phi, x, y)[1], walk.outputs(phi, x)
         for g, w in zip(got, want, strict=True):
             assert relative(g, w) < 1e-12
 
@@ -107,8 +107,8 @@ def test_gradients_and_outputs_are_recorded_beside_it() -> None:
 def test_without_parameters_there_is_an_empty_product() -> None:
     model = Model([ReLU()], (3,), dtype="float64")
     arrays = problem(model)
-    assert there(model).gradients_r(*arrays).shape == (3, 0)
-    assert there(model).gradients_r(*map(on_gpu, arrays)).shape == (3, 0)
+    assert there(model).products(*arrays).shape == (3, 0)
+    assert there(model).products(*map(on_gpu, arrays)).shape == (3, 0)
 
 
 @pytest.mark.usefixtures("device")
@@ -119,11 +119,11 @@ def test_no_more_products_than_tangents_need() -> None:
     layers = [ReLU(), Dense(4), Tanh(), Dense(3), Tanh(), Dense(2)]
     model = Model(layers, (5,), dtype="float64")
     calls, arrays = there(model), problem(model)
-    calls.gradients_r(*arrays)  # recorded
+    calls.products(*arrays)  # recorded
     engine = launch_cupy.engine
     assert isinstance(engine, Engine)
     before = engine.launches.copy()
-    calls.gradients_r(*arrays)
+    calls.products(*arrays)
     made = engine.launches - before
     assert [made[f"dense_{name}_v3"] for name in ("forward", "dx", "dw")] == [3 + 5, 2 + 4, 5]
 
@@ -132,16 +132,16 @@ def test_too_many_tasks_for_the_tangents(device: StandIn, monkeypatch: pytest.Mo
     """Where a gradient still fits."""
     model = STACKS["omniglot"]
     calls, (phi, x, y, v) = there(model), problem(model, T=9)
-    monkeypatch.setattr(device, "free", 9 * bytes_per_task(model, 1, 4, np.float64))
+    monkeypatch.setattr(device, "free", 9 * bytes_per_task(model.plan, 1, 4, np.float64))
     calls.gradients(phi, x, y)
-    calls.check_memory(1, 9, 4)
+    calls.check_memory(1, 9, 4, np.float64)
     with pytest.raises(InputError, match="lower --meta-batch"):  # before a run by MAML starts
-        calls.check_memory(1, 9, 4, second=True)
+        calls.check_memory(1, 9, 4, np.float64, second=True)
     with pytest.raises(InputError, match=r"lower --meta-batch to \d or less") as error:
-        calls.gradients_r(phi, x, y, v)
+        calls.products(phi, x, y, v)
     fits = int(str(error.value).split(" or less")[0].rsplit(" ", 1)[1])
     assert 1 < fits < 9
-    calls.gradients_r(*(a[:fits] for a in (phi, x, y, v)))
+    calls.products(*(a[:fits] for a in (phi, x, y, v)))
 
 
 @pytest.mark.usefixtures("device")

@@ -5,13 +5,14 @@ The 6 rows need one more, behind; the 5 columns one more on either side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minireptile import Conv2D
 from minireptile.backend import Kernels
+from minireptile.layers import Stage
 from minireptile.testing import check_adjoint, check_gradients
 
 from .record import Check, Mistake
@@ -237,12 +238,9 @@ def check_flatten(backward: Callable[..., NDArray]) -> Check:
 class FirstTasksWeights(Conv2D):
     """Goes back through task 0's weights in every task."""
 
-    def backward(
-        self, k: Kernels, dx: NDArray | None, dp: Mapping[str, NDArray], dy: NDArray,
-        x: NDArray, y: NDArray, p: Mapping[str, NDArray], s: Mapping[str, NDArray],
-    ) -> None:  # fmt: skip
-        w = np.broadcast_to(p["weight"][:1], p["weight"].shape).copy()
-        super().backward(k, dx, dp, dy, x, y, {**p, "weight": w}, s)
+    def backward(self, k: Kernels, a: Stage) -> None:
+        w = np.broadcast_to(a.p["weight"][:1], a.p["weight"].shape).copy()
+        super().backward(k, a._replace(p={**a.p, "weight": w}))
 
 
 def check_layer(layer: Conv2D) -> Check:

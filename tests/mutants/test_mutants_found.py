@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from minireptile import SGD, Adam, Loops, adapt, fomaml, imaml, joint, reptile
 from minireptile.backend import kernels
+from minireptile.delegate import begin
+from minireptile.engine import Walked
 from minireptile.kernels.conv2d_numpy import _blocks
-from minireptile.loops import begin
 from minireptile.tasks.base import Tasks
 from tests.small import OPTIMIZERS, random_batch, random_phi, tiny_model, tiny_tasks
 
@@ -98,19 +99,23 @@ def test_carried_tasks_give_their_losses_side_by_side(tasks: int) -> None:
 def test_a_compiled_inner_loop_is_given_all_that_adapt_is() -> None:
     """Whatever compiles it; unless it does not know the optimizer."""
 
-    class OwnSGD(SGD):
-        pass
-
     model, rng = tiny_model(), np.random.default_rng(0)
     walked, phi = tiny_model(), random_phi(model, rng)
     x, y = random_batch(model, rng, 2, 4)
-    compiled: Any = SimpleNamespace(adapt=lambda *arguments: arguments, gradients=walked.gradients)
-    model.compiled = compiled
-    given: Any = phi, x, y, SGD(0.1), {}
-    got: Any = adapt(model, *given)
-    assert all(one is two for one, two in zip(got, given, strict=True))
-    losses = adapt(model, phi.copy(), x, y, OwnSGD(0.1), {})
-    np.testing.assert_array_equal(losses, adapt(walked, phi, x, y, SGD(0.1), {}))
+    sgd, seen = SGD(0.1), []
+
+    class Declines(Walked):
+        def adapt(self, *arguments: Any) -> Any:
+            seen.append(arguments)
+            return NotImplemented
+
+    model.engine = Declines(model.plan, model.kernels)
+    losses = adapt(model, phi.copy(), x, y, sgd, {})
+    np.testing.assert_array_equal(losses, adapt(walked, phi.copy(), x, y, sgd, {}))
+    (got,) = seen
+    for one, two in zip(got[:3], (phi[None], x[:, None], y[:, None]), strict=True):
+        assert one.shape == two.shape
+    assert got[3:] == (sgd, {})
 
 
 @pytest.mark.parametrize("counts", [(2, 3), (3, 2)])

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 import minireptile as mr
 from minireptile.cli import main
-from minireptile.loops import begin
+from minireptile.delegate import begin
 from minireptile.runs import checkpoint
 from minireptile.runs.run import CHECKPOINT
 from minireptile.runs.settings import Settings, from_json

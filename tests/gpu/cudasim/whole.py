@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 
 import minireptile as mr
+from minireptile.engine.graph import Graph
 from minireptile.loops import Loops
 from minireptile.optim import Optimizer
 from tests.gpu.cudasim import strict
-from tests.small import OPTIMIZERS, Corners, random_batch, random_phi, tiny_stacks, tiny_tasks
+from tests.small import (
+    OPTIMIZERS,
+    Corners,
+    by_layers,
+    random_batch,
+    random_phi,
+    tiny_stacks,
+    tiny_tasks,
+)
 
 strict.install()
 STACKS = tiny_stacks()
@@ -25,7 +34,7 @@ def test_gradients_and_outputs(name: str) -> None:
     model, rng = STACKS[name], np.random.default_rng(0)
     phi, (x, y) = random_phi(model, rng, 2), random_batch(model, rng, 2, 3)
     device = model.on("numba-cuda")
-    assert device.gpu, "layer by layer, it would be the host's loop"
+    assert isinstance(device.engine, Graph), "layer by layer, it would be the host's loop"
     for _ in range(2):  # the launches made, and made again
         for got, expected in zip(
             (*device.loss_and_grad(phi, x, y), device.forward(phi, x)),
@@ -38,12 +47,11 @@ def test_gradients_and_outputs(name: str) -> None:
 @pytest.mark.parametrize("name", ["strided", "pooled", "relu first", "batchnorm first"])
 def test_hessian_vector_product(name: str) -> None:
     model, rng = STACKS[name], np.random.default_rng(0)
-    device = model.on("numba-cuda").gpu
-    assert device
+    device = model.on("numba-cuda").engine
     for _ in range(2):  # the launches made, and made again for other numbers
         phi, v = random_phi(model, rng, 2), random_phi(model, rng, 2)
         x, y = random_batch(model, rng, 2, 3)
-        got, expected = (m.gradients_r(phi, x, y, v) for m in (device, model))
+        got, expected = (m.products(phi, x, y, v) for m in (device, by_layers(model)))
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * np.max(abs(expected)))
 
 
