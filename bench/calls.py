@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 import minireptile as mr
 from minireptile.backend import kernels
 from minireptile.engine import Walked
+from minireptile.kernels.operations import OPERATIONS, Arguments
 from minireptile.optim import Optimizer
 
-from .costs import COSTS, Arguments
 from .measure import close
 
 Kernel = Callable[..., None]
@@ -45,6 +45,16 @@ class Call:
     times: int = 1
 
     @property
+    def flops(self) -> int:
+        """Floating-point operations of the call."""
+        return OPERATIONS[self.operation].flops(self.arguments)
+
+    @property
+    def traffic(self) -> int:
+        """Bytes that it must move."""
+        return OPERATIONS[self.operation].traffic(self.arguments)
+
+    @property
     def shapes(self) -> str:
         """The example's shape, and the output's where it differs: "28x28x1->14x14x64"."""
         lead = 1 if "phi" in self.arguments else 2  # without (T, B), and without T
@@ -65,7 +75,7 @@ class Recorder:
 
     def __getattr__(self, operation: str) -> Kernel:
         kernel = getattr(kernels("numpy"), operation)
-        if operation not in COSTS:  # add, which is no operation of its own
+        if operation not in OPERATIONS:  # add, which is no operation of its own
             return kernel
         names = list(inspect.signature(kernel).parameters)
 
@@ -144,7 +154,7 @@ def _outputs(call: Call, kernel: Kernel) -> dict[str, NDArray]:
     before = {
         name: call.arguments[name].copy() for name in _updated(call.operation, call.arguments)
     }
-    written = [n for n in COSTS[call.operation].written if call.arguments[n] is not None]
+    written = [n for n in OPERATIONS[call.operation].written if call.arguments[n] is not None]
     for name in written:
         array = call.arguments[name]
         array[...] = np.nan if array.dtype.kind == "f" else -1
@@ -156,4 +166,4 @@ def _outputs(call: Call, kernel: Kernel) -> dict[str, NDArray]:
 
 
 def _updated(operation: str, arguments: Arguments) -> Iterator[str]:
-    return (n for n in COSTS[operation].updated if arguments[n] is not None)
+    return (n for n in OPERATIONS[operation].updated if arguments[n] is not None)

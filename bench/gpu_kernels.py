@@ -20,11 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minireptile import backend
-from minireptile.backend import OPERATIONS
 from minireptile.devices.base import through
+from minireptile.kernels.operations import OPERATIONS
 
 from .calls import Call, Kernel, _outputs, calls_of, check, refresh
-from .costs import COSTS, flops, traffic
 from .gpu_card import Ceilings, ceilings
 from .gpu_clock import cupy, gpu_turns, per_call, synchronize
 from .gpu_part import Context, sentence
@@ -64,7 +63,7 @@ def measure(
 ) -> Iterator[Row]:  # fmt: skip
     """Rows of one call; a version with wrong numbers has a row that says so."""
     refresh(call)
-    moved, work = traffic(call.operation, call.arguments), flops(call.operation, call.arguments)
+    moved, work = call.traffic, call.flops
     count = sets(moved, cache)
     graphs: dict[str, tuple[Callable[[], object], int]] = {}
     about: dict[str, Row] = {}
@@ -124,8 +123,7 @@ def sets(moved: int, cache: int) -> int:
 
 def ladder(operation: str, name: str, device: Any) -> dict[str, tuple[Kernel, bool]]:
     """The versions of an operation on a device: v1, v2, ..., tf32, and whether it is in use."""
-    module_name = next(m for m, operations in OPERATIONS.items() if operation in operations)
-    module = import_module(f"minireptile.kernels.{module_name}_{SUFFIX[name]}")
+    module = import_module(f"minireptile.kernels.{OPERATIONS[operation].module}_{SUFFIX[name]}")
     namespace = device.kernels()
     found = {
         match[1]: attribute
@@ -204,7 +202,7 @@ def uploaded(call: Call, device: Any) -> list[Any]:
 
 def libraries(call: Call, count: int) -> dict[str, tuple[Callable[[], object], int]]:
     """The call by PyTorch's libraries, with and without TF32, captured likewise."""
-    if find_spec("torch") is None or call.operation not in COSTS:
+    if find_spec("torch") is None or call.operation not in OPERATIONS:
         return {}
     from . import gpu_library as library
 

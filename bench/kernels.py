@@ -16,12 +16,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 import minireptile as mr
-from minireptile.backend import OPERATIONS, kernels, versions
+from minireptile.backend import kernels, versions
 from minireptile.errors import InputError
+from minireptile.kernels.operations import MODULES, OPERATIONS
 from minireptile.optim import Optimizer
 
 from .calls import Call, Kernel, calls_of, check
-from .costs import flops, traffic
 from .machine import Limits, blas_threads, limits, usable
 from .measure import in_turns
 from .results import Row, timed
@@ -119,10 +119,9 @@ def run(rounds: int, quick: bool, number: int | None = None, only: str = "") -> 
 
 def chosen(only: str) -> set[str]:
     """The operations that a name stands for."""
-    every = {operation for operations in OPERATIONS.values() for operation in operations}
-    found = set(OPERATIONS.get(only, ())) or ({only} & every if only else every)
+    found = set(MODULES.get(only, ())) or ({only} & {*OPERATIONS} if only else {*OPERATIONS})
     if not found:
-        choices = ", ".join([*OPERATIONS, *sorted(every)])
+        choices = ", ".join([*MODULES, *sorted(OPERATIONS)])
         raise InputError(f"there is no operation {only!r}: choose one of {choices}")
     return found
 
@@ -146,7 +145,7 @@ def measure(call: Call, place: Row, rounds: int, limit: Limits, least: float) ->
         if kernel is getattr(kernels(backend), operation)
     }
     numpy = timings[next(v for v in in_use if ladder[v][0] == "numpy")]
-    work, moved = flops(operation, call.arguments), traffic(operation, call.arguments)
+    work, moved = call.flops, call.traffic
     rows = []
     for variant, timing in timings.items():
         backend, version, _ = ladder[variant]

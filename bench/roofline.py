@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minireptile.backend import OPERATIONS
+from minireptile.kernels.operations import MODULES, OPERATIONS
 from minireptile.runs.plot import save_figure
 
 from .plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
@@ -24,10 +24,11 @@ def draw_roofline(rows: list[Row], path: Path, where: str) -> Path:
         f"Kernels against the machine's limits, threads: {roof['threads']}\n{where}",
         5.2 * len(groups), 5.8, ncols=len(groups), sharex=True, sharey=True,
     )  # fmt: skip
-    modules = [m for m in OPERATIONS if any(r["operation"] in OPERATIONS[m] for r in calls)]
+    here = {OPERATIONS[row["operation"]].module for row in calls}
+    modules = [module for module in MODULES if module in here]
     for ax, group in zip(axes[0], groups, strict=True):
         for row in (row for row in calls if row["group"] == group):
-            module = next(m for m in modules if row["operation"] in OPERATIONS[m])
+            module = OPERATIONS[row["operation"]].module
             forward = not row["operation"].endswith("backward")
             color = f"C{modules.index(module)}"
             ax.plot(

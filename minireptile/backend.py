@@ -1,7 +1,8 @@
 """Backends: where the kernels come from.
 
-A kernel module is ``kernels/NAME_BACKEND.py``. A function ``OPERATION`` in it is the version in
-use, and ``OPERATION_v1``, ``OPERATION_v2``, ... are the rungs of its ladder, in order.
+Which operations there are, ``kernels/operations.py`` says. A kernel module is
+``kernels/MODULE_BACKEND.py``. A function ``OPERATION`` in it is the version in use, and
+``OPERATION_v1``, ``OPERATION_v2``, ... are the rungs of its ladder, in order.
 """
 
 from __future__ import annotations
@@ -19,28 +20,13 @@ from numpy.typing import NDArray
 from .devices import numba_setup
 from .devices.base import Device, through
 from .errors import InputError, MissingPackage
+from .kernels.operations import OPERATIONS
 
 Kernels = Any  # a namespace with one function for every operation
 
 BACKENDS = ("numpy", "numba", "cupy", "numba-cuda")
 BY_SPEED = ("numpy", "numba", "cupy")  # numba-cuda is there to be read
 DEVICES = {"cupy": "devices.cupy", "numba-cuda": "devices.numba_cuda"}  # which compute on a GPU
-
-# Which module holds which operations; the same for every backend.
-OPERATIONS: dict[str, tuple[str, ...]] = {
-    "conv2d": ("conv2d_forward", "conv2d_backward"),
-    "dense": ("dense_forward", "dense_backward"),
-    "batchnorm": (
-        "batchnorm_forward", "batchnorm_backward", "batchnorm_forward_r", "batchnorm_backward_r",
-    ),
-    "relu": ("relu_forward", "relu_backward"),
-    "tanh": ("tanh_forward", "tanh_backward", "tanh_backward_r"),
-    "maxpool": ("maxpool_forward", "maxpool_backward", "maxpool_forward_r"),
-    "softmax_cross_entropy": ("softmax_cross_entropy", "softmax_cross_entropy_r"),
-    "squared_error": ("squared_error", "squared_error_r"),
-    "sgd": ("sgd_step",),
-    "adam": ("adam_step",),
-}  # fmt: skip
 
 
 def kernels(backend: str = "numpy") -> Kernels:
@@ -58,8 +44,7 @@ def kernels(backend: str = "numpy") -> Kernels:
 
 @cache
 def _kernels(backend: str, device: Device | None) -> Kernels:
-    names = [operation for operations in OPERATIONS.values() for operation in operations]
-    found = {name: _kernel(name, backend) for name in names}
+    found = {name: _kernel(name, backend) for name in OPERATIONS}
     return SimpleNamespace(**found, add=_add, add_gradient=_add)
 
 
@@ -134,7 +119,7 @@ def _kernel(name: str, backend: str) -> Callable[..., None]:
 
 def _module(operation: str, backend: str) -> Any:
     """The module of an operation's kernels."""
-    name = next(name for name, operations in OPERATIONS.items() if operation in operations)
+    name = OPERATIONS[operation].module
     if backend == "numba":
         numba_setup.prepare()
         with numba_setup.caching():

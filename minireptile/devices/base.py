@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..kernels.operations import MODULES
+
 Array = Any  # an array on a device
 
 
@@ -107,11 +109,9 @@ def through(device: Device, kernel: Callable[..., None]) -> Callable[..., None]:
 
 
 def kernels_of(kind: str) -> SimpleNamespace:
-    """Every function of the modules kernels/NAME_`kind`.py, for arrays on the device."""
-    from ..backend import OPERATIONS
-
+    """Every function of the modules kernels/MODULE_`kind`.py, for arrays on the device."""
     functions: dict[str, Any] = {}
-    for name in (*OPERATIONS, "sums", "reptile"):
+    for name in (*MODULES, "sums", "reptile"):
         module = import_module(f"minireptile.kernels.{name}_{kind}")
         functions |= {
             key: value

@@ -13,34 +13,32 @@ import pytest
 import bench.kernels
 import bench.measure
 import minireptile as mr
-from bench import calls, costs, inner_loop, machine, results, runs
+from bench import calls, inner_loop, machine, results, runs
 from bench.__main__ import main
 from bench.child import ask
 from bench.measure import Mismatch
 from bench.products import products
 from bench.settings import OMNIGLOT, SINE, Setting
-from minireptile.backend import OPERATIONS, kernels, versions
+from minireptile.backend import kernels, versions
 from minireptile.errors import InputError
-
-ALL_OPERATIONS = {name for names in OPERATIONS.values() for name in names}
-
-
-def test_every_operation_has_a_cost_and_a_case() -> None:
-    assert set(costs.COSTS) == ALL_OPERATIONS
-    assert {call.operation for call, _ in bench.kernels.cases(quick=True)} == ALL_OPERATIONS
+from minireptile.kernels.operations import OPERATIONS
 
 
-def test_costs_name_arguments_of_the_kernels() -> None:
+def test_every_operation_has_a_case() -> None:
+    assert {call.operation for call, _ in bench.kernels.cases(quick=True)} == {*OPERATIONS}
+
+
+def test_operations_name_arguments_of_the_kernels() -> None:
     for call, _ in bench.kernels.cases(quick=True):
-        cost = costs.COSTS[call.operation]
-        assert {*cost.written, *cost.updated} <= set(call.arguments)
-        assert costs.flops(call.operation, call.arguments) > 0
+        operation = OPERATIONS[call.operation]
+        assert {*operation.written, *operation.updated} <= set(call.arguments)
+        assert call.flops > 0
 
 
 def test_flops_of_the_omniglot_convolutions() -> None:
     """2 T B H_out W_out kh kw C_in C_out, with T = 5 and B = 10."""
     found = {
-        call.shapes: costs.flops(call.operation, call.arguments)
+        call.shapes: call.flops
         for call in calls.calls_of(mr.omniglot_cnn(5), mr.SGD(0.1), 5, 10)
         if call.operation == "conv2d_forward"
     }
@@ -54,7 +52,7 @@ def test_flops_of_the_omniglot_convolutions() -> None:
 
 def test_the_first_convolution_goes_back_to_its_weights_alone() -> None:
     found = {
-        call.shapes: costs.flops(call.operation, call.arguments)
+        call.shapes: call.flops
         for call in calls.calls_of(mr.omniglot_cnn(5, 8), mr.SGD(0.1), 2, 3)
         if call.operation == "conv2d_backward"
     }
@@ -65,10 +63,10 @@ def test_the_first_convolution_goes_back_to_its_weights_alone() -> None:
 def test_traffic_is_every_input_and_output_once() -> None:
     x, w, b, y = np.zeros((2, 3, 4)), np.zeros((2, 4, 5)), np.zeros((2, 5)), np.zeros((2, 3, 5))
     arguments = {"y": y, "x": x, "w": w, "b": b}
-    assert costs.traffic("dense_forward", arguments) == 8 * (24 + 40 + 10 + 30)
+    assert OPERATIONS["dense_forward"].traffic(arguments) == 8 * (24 + 40 + 10 + 30)
     phi, grad = np.zeros((2, 7), np.float32), np.zeros((2, 7), np.float32)
     step = {"phi": phi, "velocity": None, "grad": grad, "lr": 0.1, "momentum": 0.0}
-    assert costs.traffic("sgd_step", step) == 4 * 14 * 3  # phi is read and written
+    assert OPERATIONS["sgd_step"].traffic(step) == 4 * 14 * 3  # phi is read and written
 
 
 def test_equal_calls_are_counted() -> None:
@@ -99,7 +97,7 @@ def test_products_are_those_of_the_network(monkeypatch: pytest.MonkeyPatch) -> N
     products(model, 2, 3)()
     monkeypatch.undo()
     work = [
-        costs.flops(call.operation, call.arguments) * call.times
+        call.flops * call.times
         for call in calls.calls_of(model, mr.SGD(0.1), 2, 3)
         if call.operation.startswith(("conv2d", "dense"))
     ]
@@ -139,12 +137,11 @@ def test_kernels_have_a_row_for_every_backend_and_version() -> None:
             )
 
 
-@pytest.mark.parametrize("operation", sorted(ALL_OPERATIONS))
+@pytest.mark.parametrize("operation", sorted(OPERATIONS))
 def test_a_wrong_kernel_is_found_before_it_is_timed(operation: str) -> None:
     call = next(c for c, _ in bench.kernels.cases(quick=True) if c.operation == operation)
     right = getattr(kernels("numpy"), operation)
-    cost = costs.COSTS[operation]
-    outputs = [*cost.written, *cost.updated]
+    outputs = [*OPERATIONS[operation].written, *OPERATIONS[operation].updated]
     names = list(call.arguments)
     calls.check(call, {"right": right}, right)
     for output in outputs:

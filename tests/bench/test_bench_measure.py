@@ -11,10 +11,7 @@ import pytest
 import bench.kernels
 import bench.measure
 from bench.measure import Mismatch, close, in_turns
-from minireptile.backend import OPERATIONS
 from minireptile.errors import InputError
-
-ALL_OPERATIONS = {name for names in OPERATIONS.values() for name in names}
 
 
 class Clock:

@@ -12,10 +12,7 @@ import pytest
 from bench import machine, results
 from bench.__main__ import main
 from bench.compare import compare
-from minireptile.backend import OPERATIONS
 from minireptile.errors import InputError
-
-ALL_OPERATIONS = {name for names in OPERATIONS.values() for name in names}
 
 
 def row(case: str, seconds: float, spread: float = 0.0, variant: str = "v1") -> results.Row:

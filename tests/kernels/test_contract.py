@@ -25,7 +25,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from minireptile.backend import BACKENDS, OPERATIONS, kernels, versions, why_not
+from minireptile.backend import BACKENDS, kernels, versions, why_not
+from minireptile.kernels.operations import OPERATIONS
 from minireptile.testing.strategies import few, geometries, seeds
 
 USABLE = tuple(backend for backend in BACKENDS if not why_not(backend))
@@ -433,8 +434,7 @@ CALLS: dict[str, st.SearchStrategy[Call]] = {
 EVERY = [
     pytest.param(operation, kernel, id=f"{operation}-{backend}-{version}")
     for backend in USABLE
-    for operations in OPERATIONS.values()
-    for operation in operations
+    for operation in OPERATIONS
     for version, kernel in versions(operation, backend).items()
 ]
 
@@ -446,7 +446,7 @@ both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 def test_every_operation_is_covered() -> None:
-    assert set(CALLS) == {name for operations in OPERATIONS.values() for name in operations}
+    assert set(CALLS) == set(OPERATIONS)
 
 
 @pytest.mark.parametrize("backend", USABLE)

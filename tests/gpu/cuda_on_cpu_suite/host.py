@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from minireptile import backend
-from minireptile.backend import OPERATIONS
 from minireptile.devices.base import through
 from minireptile.kernels import launch_cupy
+from minireptile.kernels.operations import OPERATIONS
 from tests.gpu.cuda_on_cpu import Array, Device, Engine
 from tests.gpu.cuda_on_cpu_build import Changes
 from tests.kernels.test_contract import Call, Scratch, make
@@ -49,8 +49,7 @@ FUSED = {
 def ladder(operation: str) -> dict[str, Kernel]:
     """Every version of an operation but those of lower precision, by name."""
     plain = FUSED[operation][0] if operation in FUSED else operation
-    name = next(name for name, operations in OPERATIONS.items() if plain in operations)
-    module = import_module(f"minireptile.kernels.{name}_cupy")
+    module = import_module(f"minireptile.kernels.{OPERATIONS[plain].module}_cupy")
     found = {n: getattr(module, n) for n in dir(module) if re.fullmatch(rf"{operation}_v\d+", n)}
     return found or {operation: getattr(module, operation)}
 

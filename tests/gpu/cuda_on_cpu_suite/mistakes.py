@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minireptile.backend import OPERATIONS
 from minireptile.kernels import launch_cupy
+from minireptile.kernels.operations import MODULES
 from tests.gpu.cuda_on_cpu import Divergence
 from tests.gpu.cuda_on_cpu_build import Change, Changes
 from tests.kernels.test_contract import close, make
@@ -107,7 +107,7 @@ OTHERS = {
 
 def operations(change: Change) -> tuple[str, ...]:
     """Operations that a mistake in a file shows in."""
-    return USERS.get(change.file) or OPERATIONS[change.file.partition(".")[0]]
+    return USERS.get(change.file) or MODULES[change.file.partition(".")[0]]
 
 
 def found(change: Change, dtype: type = np.float32) -> str:

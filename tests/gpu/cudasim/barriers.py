@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minireptile.backend import OPERATIONS
+from minireptile.kernels.operations import MODULES
 from tests.gpu.cudasim import strict
 from tests.gpu.cudasim.calls import LARGE
 from tests.gpu.cudasim.contract import DEVICE, check
@@ -21,11 +21,11 @@ from tests.kernels.test_contract import Call
 
 BARRIER = "cuda.syncthreads()"
 # Modules with kernels, and whose operations are to find a barrier missing there.
-MODULES = {**{name: (name,) for name in OPERATIONS}, "jit": ("squared_error", "batchnorm")}
+USERS = {**{name: (name,) for name in MODULES}, "jit": ("squared_error", "batchnorm")}
 
 
 def barriers() -> Iterator[Any]:
-    for name, users in MODULES.items():
+    for name, users in USERS.items():
         for attribute, kernel in vars(import_module(f"minireptile.kernels.{name}_cuda")).items():
             function = getattr(kernel, "fn", None)
             if function is not None and function.__module__.endswith(f".{name}_cuda"):
@@ -47,8 +47,8 @@ def comes_out_wrong(users: tuple[str, ...]) -> bool:
     calls = [
         (operation, on_host(kernel, DEVICE))
         for name in users
-        for operation in OPERATIONS[name]
-        for kernel in ladder(name, operation).values()
+        for operation in MODULES[name]
+        for kernel in ladder(operation).values()
     ]
     for operation, kernel in reversed(calls):
         for arguments in LARGE[operation]:

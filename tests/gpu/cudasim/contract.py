@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from minireptile.backend import OPERATIONS, versions
+from minireptile.backend import versions
 from minireptile.devices.numba_cuda import device, why_not
+from minireptile.kernels.operations import OPERATIONS
 from tests.gpu.cudasim import strict
 from tests.gpu.cudasim.calls import LARGE
 from tests.gpu.cudasim.host import ladder, on_host
@@ -26,9 +27,8 @@ DEVICE = device()
 
 EVERY = [
     pytest.param(operation, on_host(kernel, DEVICE), id=version)
-    for name, operations in OPERATIONS.items()
-    for operation in operations
-    for version, kernel in ladder(name, operation).items()
+    for operation in OPERATIONS
+    for version, kernel in ladder(operation).items()
 ]
 PRODUCTS = [p for p in EVERY if str(p.id).startswith(("conv2d_backward", "dense_backward"))]
 every_version = pytest.mark.parametrize(("operation", "kernel"), EVERY)

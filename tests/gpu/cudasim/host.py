@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minireptile.kernels.operations import OPERATIONS
+
 
 def on_host(kernel: Callable[..., None], device: Any) -> Callable[..., None]:
     """The kernel for NumPy arrays: copies in, the call, copies out.
@@ -51,8 +53,8 @@ def address(a: NDArray) -> int:
     return a.__array_interface__["data"][0]
 
 
-def ladder(name: str, operation: str) -> dict[str, Callable[..., None]]:
-    """Every version of an operation in kernels/NAME_cuda.py, as backend.versions() lists them."""
-    module = import_module(f"minireptile.kernels.{name}_cuda")
+def ladder(operation: str) -> dict[str, Callable[..., None]]:
+    """Every version of an operation in kernels/MODULE_cuda.py, as backend.versions() lists them."""
+    module = import_module(f"minireptile.kernels.{OPERATIONS[operation].module}_cuda")
     found = {v: f for v, f in vars(module).items() if re.fullmatch(rf"{operation}_v\d+", v)}
     return found or {operation: getattr(module, operation)}

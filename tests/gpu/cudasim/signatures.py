@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minireptile.backend import OPERATIONS
+from minireptile.kernels.operations import MODULES, OPERATIONS
 from tests.gpu.cudasim.calls import ACTIVE, LARGE
 from tests.gpu.cudasim.host import ladder
 from tests.kernels.test_contract import Call, make
 
-MODULES = (*OPERATIONS, "sums", "reptile")
+WITH_KERNELS = (*MODULES, "sums", "reptile")
 Signature = tuple[Any, ...]
 
 
@@ -29,12 +29,11 @@ def signatures(dtype: type) -> dict[tuple[Any, Signature], str]:
     """Every kernel and its arguments' types, each with a name to print."""
     found: dict[tuple[Any, Signature], str] = {}
     with recording(found):
-        for name, operations in OPERATIONS.items():
-            for operation in operations:
-                for kernel in ladder(name, operation).values():
-                    for arguments in LARGE[operation]:
-                        with pytest.raises(Recorded):
-                            make(_stopping(kernel), Call(arguments, 0, 0), dtype)
+        for operation in OPERATIONS:
+            for kernel in ladder(operation).values():
+                for arguments in LARGE[operation]:
+                    with pytest.raises(Recorded):
+                        make(_stopping(kernel), Call(arguments, 0, 0), dtype)
         for name, function, arguments in others(dtype):
             getattr(import_module(f"minireptile.kernels.{name}_cuda"), function)(*arguments)
     return found
@@ -59,7 +58,7 @@ def recording(found: dict[tuple[Any, Signature], str]) -> Iterator[None]:
         found[kernel, tuple(kind(a) for a in arguments)] = name
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("jit", *MODULES):
+        for name in ("jit", *WITH_KERNELS):
             module = import_module(f"minireptile.kernels.{name}_cuda")
             patch.setattr(module, "launch", launch, raising=False)
         yield
