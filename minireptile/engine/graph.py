@@ -7,7 +7,6 @@ met, and replayed from then on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,46 +19,12 @@ from ..optim import Optimizer, State
 from ..plan import Plan
 from ..tasks.base import Tasks
 from .base import Engine
+from .launches import check_memory, inner_loop, takes, targets_of
+from .outer import reptile
 from .walk import Walk
 
 KNOWN = (Conv2D, Dense, BatchNorm, BatchNormReLU, ReLU, Tanh, MaxPool)
 KEPT = 8  # recorded calls of different sizes; training and evaluation take turns with a few
-
-
-def step(
-    k: Any, optimizer: Optimizer, phi: Array, grad: Array, state: dict[str, Array], ahead: int
-) -> None:
-    """Launch an optimizer's step on phi (T, P), so many steps `ahead` of its t, if it has one:
-    t stays as it is until all are launched (`count_steps`)."""
-    kept = [state.get(name) for name in optimizer.slots]
-    more = (ahead,) if "t" in state else ()
-    getattr(k, _launched(optimizer))(phi, *kept, grad, *optimizer.numbers, *more)
-
-
-def takes(kernels: Any, optimizer: Optimizer) -> bool:
-    """Whether the device has the optimizer's kernel."""
-    return bool(optimizer.operation) and hasattr(kernels, _launched(optimizer))
-
-
-def _launched(optimizer: Optimizer) -> str:
-    """adam_step counts on the host, adam_ahead does not."""
-    counts = "t" in optimizer.slots
-    return optimizer.operation.replace("_step", "_ahead") if counts else optimizer.operation
-
-
-def inner_loop(
-    walk: Walk, optimizer: Optimizer, phi: Array, grad: Array, x: Array, y: Array,
-    loss: Array, state: dict[str, Array], count: bool = True,
-) -> None:  # fmt: skip
-    """Launch the inner loop of `reptile.adapt`: x (k, T, B, ...), y (k, T, ...), loss (k, T)."""
-    k, p, dp = walk.k, walk.views(phi), walk.views(grad)
-    for i in range(len(x)):
-        if optimizer.weight_decay_rate != 1:
-            k.decay(phi, optimizer.weight_decay_rate)
-        walk.gradients(loss[i], p, dp, x[i], y[i])
-        step(k, optimizer, phi, grad, state, i + 1)
-    if count and "t" in state:
-        k.count_steps(state["t"], len(x), phi.dtype)
 
 
 class Recorded(NamedTuple):
@@ -136,8 +101,6 @@ class Graph(Engine):
         """Reptile's outer iterations as one graph each (outer.py)."""
         if algorithm != "reptile" or loops.outer or not takes(self.kernels, optimizer):
             return NotImplemented
-        from .outer import reptile
-
         return reptile(self.plan, self.device, self.kernels, tasks, optimizer, loops, start)
 
     # ------------------------------------------------------------------------------------ inside
@@ -205,33 +168,3 @@ class Graph(Engine):
                 inner_loop(walk, optimizer, phi, grad, x, y, loss, state)
 
         return Recorded(phi, v, x, y, loss, out, state, device.capture(call))
-
-
-def targets_of(plan: Plan, k: int, T: int, B: int, dtype: Any) -> tuple[tuple[int, ...], Any]:
-    """Shape and type of the targets of k mini-batches."""
-    if plan.loss == "squared_error":
-        return (k, T, B, plan.n_out), dtype
-    return (k, T, B), np.int64
-
-
-def bytes_per_task(plan: Plan, k: int, B: int, dtype: Any, second: bool = False) -> int:
-    """What a call needs on the device for each task, at most; `second`: with the tangents."""
-    data = k * B * (prod(plan.input_shape) + plan.n_out + 1)
-    network = sum(2 * B * prod(s.out_shape) for s in plan.steps) + B * prod(plan.input_shape)
-    vectors = 4
-    if second:  # the tangents of the same, and a layer's second products: ry, rdx and rdw once more
-        network += sum(B * (3 * prod(s.out_shape) + prod(s.in_shape)) for s in plan.steps)
-        vectors = 6
-    return int((data + network + vectors * plan.size) * np.dtype(dtype).itemsize)
-
-
-def check_memory(
-    plan: Plan, device: Device, k: int, T: int, B: int, dtype: Any, second: bool = False
-) -> None:
-    """`InputError` if the tasks do not fit into the device's memory, with how many would."""
-    each, free = bytes_per_task(plan, k, B, dtype, second), device.free_memory()
-    if T * each > free:
-        raise InputError(
-            f"{T} tasks at once need about {T * each / 2**30:.1f} GiB on the GPU, and "
-            f"{free / 2**30:.1f} are free: lower --meta-batch to {free // each} or less"
-        )

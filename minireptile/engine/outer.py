@@ -22,7 +22,7 @@ from ..plan import Plan
 from ..tasks.base import Tasks
 from ..tasks.images import FewShot
 from .ahead import chunks
-from .graph import check_memory, inner_loop, targets_of
+from .launches import check_memory, inner_loop, targets_of
 from .walk import Walk
 
 AHEAD_BYTES = 2**22  # indices, or data, that are drawn and uploaded at a time

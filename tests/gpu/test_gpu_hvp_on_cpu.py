@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from minireptile import BatchNorm, Conv2D, Dense, Flatten, InputError, MaxPool, Model, ReLU, Tanh
-from minireptile.engine.graph import bytes_per_task
+from minireptile.engine.launches import bytes_per_task
 from minireptile.kernels import launch_cupy
 from tests.engine.inner_loops import STACKS as INNER_LOOPS
 from tests.small import by_layers, random_batch, random_phi, relative
