@@ -9,11 +9,12 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import counts, flag, settle, shown, whole
 from .errors import InputError
 from .model import Model
 from .optim import Optimizer, State, spread
 from .reptile import adapt
-from .rng import Stream, generator
+from .rng import SEEDS, Stream, generator
 from .tasks.base import Tasks, minibatches
 
 CHUNK_FLOATS = 2**25  # mini-batches of at most 128 MiB are held at a time
@@ -54,11 +55,16 @@ class Protocol:
     iteration: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("tasks", "shot", "query", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"evaluation {name} must be at least 1, not {getattr(self, name)}")
-        if not self.marks or min(self.marks) < 0 or list(self.marks) != sorted(set(self.marks)):
-            raise InputError(f"evaluation steps must be rising and not negative, not {self.marks}")
+        settle(self, whole, "tasks", "shot", "query", "batch")
+        settle(self, counts, "marks", least=0, such_as="(1, 5, 50)")
+        settle(self, flag, "replacement")
+        settle(self, whole, "seed", "iteration", least=0, most=SEEDS)
+        settle(self, whole, "stream", least=0, most=max(Stream))
+        object.__setattr__(self, "stream", Stream(self.stream))
+        if not self.marks or list(self.marks) != sorted(set(self.marks)):
+            raise InputError(
+                f"Protocol: marks must be some numbers of steps, rising, not {shown(self.marks)}"
+            )
 
 
 @dataclass(frozen=True)

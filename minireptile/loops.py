@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import choice, flag, number, settle, shown, whole
 from .errors import InputError
 from .optim import OPTIMIZERS, OUTER, POLICIES, Optimizer, State
-from .rng import Stream, generator
+from .rng import SEEDS, Stream, generator
 from .tasks.base import Tasks, minibatches, sample
 from .tasks.images import FewShot, sample_indices
 
@@ -87,33 +88,30 @@ class Loops:
     outer: Optimizer | None = None
 
     def __post_init__(self) -> None:
-        if self.iterations < 0:
-            raise InputError(f"iterations must not be negative, and is {self.iterations}")
         counts = "meta_batch", "inner_steps", "inner_batch", "train_shots", "tail_shots", "cg_steps"
-        for name in counts:
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("epsilon", "epsilon_final"):
-            if not np.isfinite(getattr(self, name)):
-                raise InputError(f"{name} must be a finite number, not {getattr(self, name)}")
-        if self.state not in POLICIES:
-            raise InputError(f"state must be one of {', '.join(POLICIES)}, not {self.state!r}")
-        if self.tail not in TAILS:
-            raise InputError(f"tail must be one of {', '.join(TAILS)}, not {self.tail!r}")
+        settle(self, whole, "iterations", least=0)
+        settle(self, whole, *counts)
+        settle(self, whole, "seed", least=0, most=SEEDS)
+        settle(self, number, "epsilon", "epsilon_final")
+        settle(self, number, "prox", kind="positive")
+        settle(self, number, "cg_tolerance", kind="fraction")
+        settle(self, flag, "replacement")
+        settle(self, choice, "state", choices=POLICIES)
+        settle(self, choice, "tail", choices=TAILS)
         if self.tail == "separate" and self.tail_shots >= self.train_shots:
             raise InputError(
                 f"a separate tail of {self.tail_shots} examples a class leaves none of "
                 f"{self.train_shots} to adapt on: lower tail_shots or raise train_shots"
             )
-        if not 0 < self.prox < np.inf:
-            raise InputError(f"prox, iMAML's lambda, must be positive, not {self.prox}")
-        if not 0 <= self.cg_tolerance < 1:
-            raise InputError(f"cg_tolerance must lie in [0, 1), not {self.cg_tolerance}")
-        if isinstance(self.outer, dict):  # from dataclasses.asdict, by way of JSON
-            kinds = (k for k in OPTIMIZERS.values() if {f.name for f in fields(k)} == {*self.outer})
-            object.__setattr__(self, "outer", next(kinds)(**self.outer))
+        outer = self.outer
+        if isinstance(outer, dict):  # from dataclasses.asdict, by way of JSON
+            for kind in OPTIMIZERS.values():
+                if {f.name for f in fields(kind)} == {*outer}:  # type: ignore[arg-type]
+                    object.__setattr__(self, "outer", kind(**outer))
         if not isinstance(self.outer, Optimizer | None):
-            raise InputError(f"outer must be SGD(...), Adam(...) or None, not {self.outer!r}")
+            raise InputError(
+                f"Loops: outer must be SGD(...), Adam(...) or None, not {shown(outer)}"
+            )
 
     def epsilon_at(self, iteration: int) -> float:
         """The outer step size of an iteration (kernels/reptile.md, eq. 2).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .checks import whole
 from .layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool, ReLU, Tanh
 from .model import Model
 
@@ -24,6 +25,7 @@ def omniglot_cnn(
     **model
         Passed on to `Model`: reduction, backend, dtype.
     """
+    way, filters = whole(way, "omniglot_cnn: way"), whole(filters, "omniglot_cnn: filters")
     block: list[Layer] = [Conv2D(filters, 3, stride=2), BatchNorm(), ReLU()]
     return Model([*block * 4, Flatten(), Dense(way)], input_shape, **model)
 
@@ -36,6 +38,7 @@ def miniimagenet_cnn(
     84 -> 42 -> 21 -> 11 -> 6, so 1,152 features; "same" padding everywhere.
     Source: supervised_reptile/models.py:40-44.
     """
+    way, filters = whole(way, "miniimagenet_cnn: way"), whole(filters, "miniimagenet_cnn: filters")
     block: list[Layer] = [Conv2D(filters, 3), BatchNorm(), MaxPool(2), ReLU()]
     return Model([*block * 4, Flatten(), Dense(way)], input_shape, **model)
 
@@ -46,6 +49,7 @@ def sine_mlp(hidden: int = 64, **model: Any) -> Model:
     It starts as PyTorch starts it, as the code behind that experiment did: with zero biases every
     function it could begin from would be odd.
     """
+    hidden = whole(hidden, "sine_mlp: hidden")
 
     def dense(units: int) -> Dense:
         return Dense(units, init="fan_in_uniform", bias_init="fan_in_uniform")

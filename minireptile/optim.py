@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backend import Kernels, kernels
-from .errors import InputError
+from .checks import number, settle
 
 State = dict[str, NDArray]
 
@@ -191,13 +191,5 @@ def _with_task_axis(phi: NDArray, grad: NDArray, state: State) -> tuple[NDArray,
 
 
 def _check(optimizer: object, kinds: dict[str, str]) -> None:
-    tests = {
-        "positive": (lambda x: 0 < x < np.inf, "be positive"),
-        "fraction": (lambda x: 0 <= x < 1, "lie in [0, 1)"),
-        "rate": (lambda x: 0 < x <= 1, "lie in (0, 1]"),
-    }
     for name, kind in kinds.items():
-        test, words = tests[kind]
-        value = getattr(optimizer, name)
-        if not test(value):
-            raise InputError(f"{type(optimizer).__name__}: {name} must {words}, not {value}")
+        settle(optimizer, number, name, kind=kind)

@@ -13,7 +13,10 @@ from enum import IntEnum
 
 import numpy as np
 
+from .checks import shown, whole
 from .errors import InputError
+
+SEEDS = 2**64 - 1  # the largest seed
 
 
 class Stream(IntEnum):
@@ -43,12 +46,25 @@ def generator(seed: int, stream: Stream, iteration: int = 0, task: int = 0) -> n
     Raises
     ------
     InputError
-        If the seed is negative or does not fit 64 bits.
+        If one of them is no whole number, is negative or does not fit 64 bits.
     """
-    if not 0 <= seed < 2**64:
-        raise InputError(f"the seed must be between 0 and 2**64 - 1, not {seed}")
+    seed = whole(seed, "the seed", 0, SEEDS)
+    stream = whole(stream, "the stream", 0, max(Stream))  # type: ignore[assignment]
+    iteration, task = (
+        whole(n, what, 0, SEEDS) for n, what in ((iteration, "the iteration"), (task, "the task"))
+    )
     # Philox counts up in the first word: 2**64 blocks of four numbers before a task meets the next.
     # Given lists, NumPy would make floats of words from 2**63 on.
-    key = np.array([seed, int(stream)], np.uint64)
+    key = np.array([seed, stream], np.uint64)
     counter = np.array([0, task, iteration, 0], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def drawing(rng: np.random.Generator, where: str) -> np.random.Generator:
+    """`rng` itself; `InputError` if it is no generator."""
+    if not isinstance(rng, np.random.Generator):
+        raise InputError(
+            f"{where}: rng must be a numpy.random.Generator, as numpy.random.default_rng(0) is, "
+            f"not {shown(rng)}"
+        )
+    return rng

@@ -1,4 +1,4 @@
-"""What every layer is, and what several share: parameters, windows, checks of arguments."""
+"""What every layer is, and what several share: parameters and windows."""
 
 from __future__ import annotations
 
@@ -148,22 +148,3 @@ def window_of(
             'use padding="same" or a smaller window'
         )
     return rows, columns, (top, left)
-
-
-def check_positive(layer: Layer, *names: str, pairs: bool = True) -> None:
-    for name in names:
-        value = getattr(layer, name)
-        numbers = value if pairs and isinstance(value, tuple) and len(value) == 2 else (value,)
-        if not all(isinstance(n, int) and n > 0 for n in numbers):
-            raise InputError(
-                f"{type(layer).__name__}: {name} must be a positive whole number"
-                f"{' or a pair of them' if pairs else ''}, not {value!r}"
-            )
-
-
-def check_choice(layer: Layer, name: str, choices: tuple[str, ...]) -> None:
-    value = getattr(layer, name)
-    if value not in choices:
-        raise InputError(
-            f"{type(layer).__name__}: {name} must be one of {', '.join(choices)}, not {value!r}"
-        )

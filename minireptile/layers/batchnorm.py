@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..backend import Kernels
-from ..errors import InputError
+from ..checks import number, settle
 from .base import Layer, Param, Shape, Stage
 
 
@@ -28,8 +28,7 @@ class BatchNorm(Layer):
     eps: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not self.eps > 0:
-            raise InputError(f"BatchNorm: eps must be positive, not {self.eps}")
+        settle(self, number, "eps", kind="positive")
 
     def params(self, shape: Shape) -> dict[str, Param]:
         return {"gamma": Param((shape[-1],), "ones"), "beta": Param((shape[-1],))}

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..backend import Kernels
+from ..checks import choice, count_or_pair, flag, settle, whole
 from .base import (
     Layer,
     Param,
     Shape,
     Stage,
     bias_of,
-    check_choice,
-    check_positive,
     pair,
     second_products,
     window_of,
@@ -53,11 +52,11 @@ class Conv2D(Layer):
     bias_init: str = "zeros"
 
     def __post_init__(self) -> None:
-        check_positive(self, "filters", pairs=False)
-        check_positive(self, "kernel_size", "stride")
-        check_choice(self, "padding", ("same", "valid"))
-        check_choice(self, "init", tuple(INITIALISERS))
-        check_choice(self, "bias_init", tuple(INITIALISERS))
+        settle(self, whole, "filters")
+        settle(self, count_or_pair, "kernel_size", "stride")
+        settle(self, choice, "padding", choices=("same", "valid"))
+        settle(self, flag, "bias")
+        settle(self, choice, "init", "bias_init", choices=tuple(INITIALISERS))
 
     @property
     def kind(self) -> str:

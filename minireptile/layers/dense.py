@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from numpy.typing import DTypeLike, NDArray
 
 from ..backend import Kernels
+from ..checks import choice, flag, settle, whole
 from ..errors import InputError
-from .base import Layer, Param, Shape, Stage, bias_of, check_choice, check_positive, second_products
+from .base import Layer, Param, Shape, Stage, bias_of, second_products
 from .initialisers import INITIALISERS
 
 
@@ -32,9 +33,9 @@ class Dense(Layer):
     bias_init: str = "zeros"
 
     def __post_init__(self) -> None:
-        check_positive(self, "units", pairs=False)
-        check_choice(self, "init", tuple(INITIALISERS))
-        check_choice(self, "bias_init", tuple(INITIALISERS))
+        settle(self, whole, "units")
+        settle(self, flag, "bias")
+        settle(self, choice, "init", "bias_init", choices=tuple(INITIALISERS))
 
     def out_shape(self, shape: Shape) -> Shape:
         if len(shape) != 1:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..backend import Kernels
-from .base import Layer, Shape, Stage, check_choice, check_positive, pair, window_of
+from ..checks import choice, count_or_pair, settle
+from .base import Layer, Shape, Stage, pair, window_of
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class MaxPool(Layer):
     def __post_init__(self) -> None:
         if self.stride is None:
             object.__setattr__(self, "stride", self.size)
-        check_positive(self, "size", "stride")
-        check_choice(self, "padding", ("same", "valid"))
+        settle(self, count_or_pair, "size", "stride")
+        settle(self, choice, "padding", choices=("same", "valid"))
 
     def out_shape(self, shape: Shape) -> Shape:
         rows, columns, _ = window_of(self, shape, self.size, self.stride, self.padding)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import array, shown, whole
 from ..errors import InputError
-from ..rng import Stream, generator
+from ..rng import Stream, drawing, generator
 from .base import Task, minibatches
 
 
@@ -53,6 +54,16 @@ class Splits:
     note: str = ""
 
 
+def image_classes(data: ImageClasses, what: str) -> ImageClasses:
+    """`data` itself; `InputError` if it is anything else."""
+    if not isinstance(data, ImageClasses):
+        raise InputError(
+            f"{what} must be image classes, as from_arrays(images, labels) makes them, "
+            f"not {shown(data)}"
+        )
+    return data
+
+
 def from_arrays(
     images: NDArray, labels: Sequence[int] | NDArray, names: Sequence[str] | None = None
 ) -> ImageClasses:
@@ -72,11 +83,10 @@ def from_arrays(
     InputError
         If shapes disagree, or values are NaN or outside the range.
     """
-    images = np.asarray(images)
-    labels = np.asarray(labels)
+    images, labels = array(images, "images"), array(labels, "labels")
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4 or len(images) == 0:
+    if images.ndim != 4 or images.size == 0:
         raise InputError(f"images must have shape (N, H, W) or (N, H, W, C), not {images.shape}")
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise InputError(
@@ -103,25 +113,35 @@ def from_arrays(
     values, counts = np.unique(labels, return_counts=True)
     if names is None:
         names = [str(value) for value in values]
+    if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
+        raise InputError(f"names must be a list with a name for each class, not {shown(names)}")
     if len(names) != len(values):
         raise InputError(f"{len(names)} names for {len(values)} classes: give one for each")
     return ImageClasses(
         np.ascontiguousarray(pixels[order]),
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        tuple(names),
+        tuple(map(str, names)),
         scale,
     )
 
 
 def take_classes(data: ImageClasses, classes: Sequence[int] | NDArray) -> ImageClasses:
     """The given classes of `data`, in the given order."""
-    if len(classes) == 0:
+    data = image_classes(data, "take_classes: data")
+    chosen = array(classes, "take_classes: classes")
+    if chosen.size == 0:
         raise InputError("no classes are left to take: a split must have some")
-    runs = [np.arange(data.starts[c], data.starts[c + 1]) for c in classes]
+    fit = chosen.ndim == 1 and chosen.dtype.kind in "iu"
+    if not fit or chosen.min() < 0 or chosen.max() >= len(data):
+        raise InputError(
+            f"take_classes: classes must be a list of whole numbers from 0 to {len(data) - 1}, "
+            f"not {shown(classes)}"
+        )
+    runs = [np.arange(data.starts[c], data.starts[c + 1]) for c in chosen]
     return ImageClasses(
         data.images[np.concatenate(runs)],
         np.cumsum([0] + [len(run) for run in runs], dtype=np.int64),
-        tuple(data.names[c] for c in classes),
+        tuple(data.names[c] for c in chosen),
         data.scale,
     )
 
@@ -150,8 +170,7 @@ class FewShot:
     """N-way classification tasks: each picks `way` classes and numbers them 0 to way - 1."""
 
     def __init__(self, data: ImageClasses, way: int) -> None:
-        if way < 2:
-            raise InputError(f"way must be at least 2, not {way}")
+        data, way = image_classes(data, "FewShot: data"), whole(way, "FewShot: way", 2)
         if len(data) < way:
             raise InputError(
                 f"{way}-way tasks need {way} classes, and this split has {len(data)}: "
@@ -173,7 +192,8 @@ class FewShot:
 
     def draw(self, rng: np.random.Generator, shot: int, query: int) -> Task:
         """Draw a task: `shot` support and `query` query images of each class, never the same."""
-        picks = self.pick(rng, shot + query)
+        rng, shot = drawing(rng, "FewShot.draw"), whole(shot, "FewShot.draw: shot", 0)
+        picks = self.pick(rng, shot + whole(query, "FewShot.draw: query", 0))
         labels = np.repeat(np.arange(self.n_out)[:, None], shot + query, axis=1)
 
         def gather(columns: slice) -> tuple[NDArray, NDArray]:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..checks import whole
 from ..errors import InputError
+from ..rng import drawing
 from .base import Task
 
 POINTS = 50
@@ -20,11 +22,13 @@ class Sine:
     support set is `shot` of them in random order; the query set, if any, is the whole grid.
     """
 
-    input_shape: tuple[int, ...] = (1,)
-    n_out: int = 1
+    input_shape = (1,)
+    n_out = 1
 
     def draw(self, rng: np.random.Generator, shot: int, query: int = 0) -> Task:
         """Draw a task with `shot` support points; any `query` above 0 asks for the grid."""
+        rng, shot = drawing(rng, "Sine.draw"), whole(shot, "Sine.draw: shot", 0)
+        query = whole(query, "Sine.draw: query", 0)
         if not 1 <= shot <= POINTS:
             raise InputError(f"a sine task has {POINTS} points: shots must be 1 to {POINTS}")
         amplitude, phase = rng.uniform(0.1, 5.0), rng.uniform(0, 2 * np.pi)

@@ -281,14 +281,14 @@ def test_the_protocol_decides_the_tasks(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"tasks": 0}, "evaluation tasks must be at least 1, not 0"),
-        ({"shot": 0}, "evaluation shot must be at least 1"),
-        ({"query": 0}, "evaluation query must be at least 1"),
-        ({"batch": -1}, "evaluation batch must be at least 1, not -1"),
-        ({"marks": ()}, r"rising and not negative, not \(\)"),
-        ({"marks": (-1, 2)}, "rising and not negative"),
-        ({"marks": (2, 1)}, "rising and not negative"),
-        ({"marks": (1, 1)}, "rising and not negative"),
+        ({"tasks": 0}, "Protocol: tasks must be at least 1, not 0"),
+        ({"shot": 0}, "Protocol: shot must be at least 1"),
+        ({"query": 0}, "Protocol: query must be at least 1"),
+        ({"batch": -1}, "Protocol: batch must be at least 1, not -1"),
+        ({"marks": ()}, r"some numbers of steps, rising, not \(\)"),
+        ({"marks": (-1, 2)}, "whole numbers, none negative"),
+        ({"marks": (2, 1)}, "rising, not"),
+        ({"marks": (1, 1)}, "rising, not"),
     ],
 )
 def test_protocols_that_cannot_be(changes: dict[str, Any], words: str) -> None:

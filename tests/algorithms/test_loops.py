@@ -301,7 +301,7 @@ def test_divergence_names_the_iteration() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"iterations": -1}, "iterations must not be negative, and is -1"),
+        ({"iterations": -1}, "Loops: iterations must be at least 0, not -1"),
         ({"meta_batch": 0}, "meta_batch must be at least 1, not 0"),
         ({"inner_steps": 0}, "inner_steps must be at least 1"),
         ({"inner_batch": 0}, "inner_batch must be at least 1"),

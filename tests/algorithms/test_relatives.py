@@ -163,7 +163,7 @@ def test_divergence_is_reported(algorithm: Any) -> None:
         ({"tail": "own"}, "tail must be one of shared, separate, not 'own'"),
         ({"tail_shots": 0}, "tail_shots must be at least 1, not 0"),
         ({"tail": "separate", "tail_shots": 4}, "of 4 examples a class leaves none of 4 to adapt"),
-        ({"prox": 0.0}, "prox, iMAML's lambda, must be positive, not 0.0"),
+        ({"prox": 0.0}, "Loops: prox must be positive, not 0.0"),
         ({"prox": -1.0}, "must be positive, not -1.0"),
         ({"prox": float("nan")}, "must be positive, not nan"),
         ({"prox": float("inf")}, "must be positive, not inf"),

@@ -131,7 +131,7 @@ def test_a_pool_without_a_stride_does_not_overlap() -> None:
 @pytest.mark.parametrize(
     ("kind", "arguments", "words"),
     [
-        (Conv2D, {"filters": 0, "kernel_size": 3}, "filters must be a positive whole number"),
+        (Conv2D, {"filters": 0, "kernel_size": 3}, "Conv2D: filters must be at least 1, not 0"),
         (Conv2D, {"filters": 2, "kernel_size": (3, 0)}, r"kernel_size .* not \(3, 0\)"),
         (Conv2D, {"filters": 2, "kernel_size": 2.5}, "kernel_size .* not 2.5"),
         (Conv2D, {"filters": 2, "kernel_size": (3, 3, 3)}, "kernel_size"),

@@ -246,7 +246,7 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["train", "sine", "--tail", "none", *out], "invalid choice: 'none'"),
         (["train", "sine", "--tail", "separate", "--tail-shots", "50", *out], "leaves none of 50"),
         (["train", "sine", "--tail-shots", "0", *out], "tail_shots must be at least 1"),
-        (["train", "sine", "--prox", "0", *out], "prox, iMAML's lambda, must be positive"),
+        (["train", "sine", "--prox", "0", *out], "prox must be positive"),
         (["train", "sine", "--cg-steps", "0", *out], "cg_steps must be at least 1"),
         (["train", "sine", "--cg-tolerance", "2", *out], "cg_tolerance must lie in"),
         ([*maml, "--optimizer", "adam"], "of SGD, with or without momentum, and not of Adam"),
