@@ -17,6 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .checks import shown
 from .devices import numba_setup
 from .devices.base import Device, through
 from .errors import InputError, MissingPackage
@@ -37,9 +38,16 @@ def kernels(backend: str = "numpy") -> Kernels:
     InputError, MissingPackage
         If there is no such backend, or it cannot be used here.
     """
-    if backend not in BACKENDS:
-        raise InputError(f"there is no backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    check_backend(backend)
     return _kernels(backend, device_of(backend))  # type: ignore[arg-type]
+
+
+def check_backend(backend: str) -> None:
+    """`InputError` if there is none of that name."""
+    if not isinstance(backend, str) or backend not in BACKENDS:
+        raise InputError(
+            f"there is no backend {shown(backend)}: choose one of {', '.join(BACKENDS)}"
+        )
 
 
 @cache

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import counts, flag, settle, shown, whole
+from .doors import check_parts, check_state, parameters
 from .errors import InputError
 from .model import Model
-from .optim import Optimizer, State, spread
+from .optim import OUTER, Optimizer, State, spread
 from .reptile import adapt
 from .rng import SEEDS, Stream, generator
 from .tasks.base import Tasks, minibatches
@@ -133,6 +134,7 @@ def adapt_unseen(
         The adapted parameters; changed in place afterwards.
     batch : Batch
     """
+    theta = _check(model, theta, state, tasks, optimizer, protocol)
     steps = protocol.marks[-1]
     floats = max(steps, 1) * protocol.batch * prod(tasks.input_shape)
     chunk = min(max(CHUNK_FLOATS // floats, 1), 32)
@@ -145,6 +147,35 @@ def adapt_unseen(
             adapt(model, phi, batch.x[done:mark], batch.y[done:mark], optimizer, states)
             done = mark
             yield mark, phi, batch
+
+
+def _check(
+    model: Model, theta: NDArray, state: State, tasks: Tasks, optimizer: Optimizer,
+    protocol: Protocol,
+) -> NDArray:  # fmt: skip
+    """theta (P,) as an array; `InputError` if it or another argument is something else."""
+    check_parts(model, tasks, optimizer)
+    if not isinstance(protocol, Protocol):
+        raise InputError(f"protocol must be Protocol(...), not {shown(protocol)}")
+    theta = parameters(theta, model.size, what="theta")
+    if theta.ndim != 1:
+        raise InputError(f"theta must be ({model.size},), one for all tasks, got {theta.shape}")
+    if isinstance(state, dict):  # as of a `Snapshot`, or none
+        state = {name: a for name, a in state.items() if not str(name).startswith(OUTER)}
+    if state or not isinstance(state, dict):
+        check_state(optimizer, state, theta, writeable=False)
+    return theta
+
+
+def _check_queries(outputs: NDArray, y: NDArray, classes: bool) -> None:
+    """`InputError` if the tasks have targets where labels are counted, or labels for targets."""
+    if y.shape != outputs.shape[: 2 if classes else 3]:
+        name, kind, other = (
+            ("evaluate", "labels (T, m)", "evaluate_regression")
+            if classes
+            else ("evaluate_regression", f"targets {outputs.shape}", "evaluate")
+        )
+        raise InputError(f"{name} is for tasks with {kind}, and these have {y.shape}: use {other}")
 
 
 def draw(tasks: Tasks, protocol: Protocol, indices: range) -> Batch:
@@ -196,6 +227,7 @@ def evaluate(
             for query in batch.query_x.swapaxes(0, 1)
         ]
         together = model.forward(phi, batch.query_x)
+        _check_queries(together, batch.query_y, classes=True)
         for correct, logits in ((plain, np.stack(alone, axis=1)), (transductive, together)):
             correct.append((logits.argmax(-1) == batch.query_y).mean(1))
         report(len(phi))
@@ -214,7 +246,9 @@ def evaluate_regression(
     """Mean squared error of an initialisation at each of ``protocol.marks``; as `evaluate`."""
     errors: dict[int, list[NDArray]] = {mark: [] for mark in protocol.marks}
     for mark, phi, batch in adapt_unseen(model, theta, state, tasks, optimizer, protocol):
-        residual = model.forward(phi, batch.query_x) - batch.query_y
+        out = model.forward(phi, batch.query_x)
+        _check_queries(out, batch.query_y, classes=False)
+        residual = out - batch.query_y
         errors[mark].append((residual**2).mean((1, 2)))
         if mark == protocol.marks[-1]:
             report(len(phi))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import choice, flag, number, settle, shown, whole
+from .doors import check_parts, check_snapshot
 from .errors import InputError
 from .optim import OPTIMIZERS, OUTER, POLICIES, Optimizer, State
 from .rng import SEEDS, Stream, generator
@@ -211,3 +212,14 @@ def diverged(iteration: int) -> InputError:
         f"the run diverged: a loss or parameter became NaN or infinite in iteration "
         f"{iteration}; lower --inner-lr or --epsilon"
     )
+
+
+def check_run(
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
+) -> None:  # fmt: skip
+    """`InputError` if one of the arguments of `reptile` and its relatives is something else."""
+    check_parts(model, tasks, optimizer)
+    if not isinstance(loops, Loops):
+        raise InputError(f"loops must be Loops(...), not {shown(loops)}")
+    if start is not None:
+        check_snapshot(start, model.size, optimizer, loops)

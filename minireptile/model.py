@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .backend import kernels
+from .doors import Place, checked_architecture, read
 from .engine import Engine, Walked, engine_for, walked
 from .errors import InputError
 from .layers import Layer, Shape, has_r
@@ -66,20 +67,10 @@ class Model:
         dtype: DTypeLike = "float32",
         tf32: bool = False,
     ) -> None:
-        if not layers:
-            raise InputError("a model needs at least one layer")
-        if loss not in LOSSES:
-            raise InputError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
-        if reduction not in REDUCTIONS:
-            raise InputError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {reduction!r}")
-        if np.dtype(dtype) not in (np.dtype("float32"), np.dtype("float64")):
-            raise InputError(f"dtype must be float32 or float64, not {dtype}")
-        if tf32 and (backend != "cupy" or np.dtype(dtype) != np.dtype("float32")):
-            raise InputError("tf32 is for the cupy backend in float32: leave it out")
-        self.layers = tuple(layers)
-        self.input_shape = tuple(input_shape)
+        self.layers, self.input_shape, self.dtype = checked_architecture(
+            layers, input_shape, loss, reduction, backend, dtype, tf32
+        )
         self.loss, self.reduction, self.backend, self.tf32 = loss, reduction, backend, tf32
-        self.dtype = np.dtype(dtype)
         self.plan = make_plan(self.layers, self.input_shape, loss, reduction)
         self.n_out, self.size = self.plan.n_out, self.plan.size
         self.kernels = kernels(backend)
@@ -108,6 +99,7 @@ class Model:
 
         Given (T, P), each view has the task axis first.
         """
+        phi = read(phi, "phi", "bifc", Place(self.backend, self.gpu.device if self.gpu else None))
         if phi.shape[-1:] != (self.size,):
             raise InputError(f"phi must end in {self.size} parameters, got shape {phi.shape}")
         return {

@@ -14,7 +14,7 @@ from minireptile import BatchNorm, Conv2D, Dense, Flatten, InputError, MaxPool, 
 from minireptile import testing as checks
 from minireptile.backend import Kernels, kernels
 from minireptile.layers import Layer, Stage
-from minireptile.model import LOSSES
+from minireptile.plan import LOSSES
 from minireptile.testing.strategies import few, layers, seeds
 
 K = kernels("numpy")

@@ -335,7 +335,7 @@ def test_the_complex_step_of_single_precision_is_computed_in_double() -> None:
         (lambda: Model([], (3,)), "at least one layer"),
         (lambda: Model([Dense(2)], (3,), loss="hinge"), "loss must be one of softmax_cross"),
         (lambda: Model([Dense(2)], (3,), reduction="max"), "reduction must be one of mean, sum"),
-        (lambda: Model([Dense(2)], (3,), dtype="float16"), "float32 or float64, not float16"),
+        (lambda: Model([Dense(2)], (3,), dtype="float16"), "float32 or float64, not 'float16'"),
         (lambda: Model([Dense(2)], (3,), backend="abacus"), "no backend 'abacus'"),
         (lambda: Model([Conv2D(2, 3)], (6, 6, 1)), r"conv1: .* not \(6, 6, 2\): end with Flatten"),
         (
