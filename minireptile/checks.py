@@ -24,7 +24,7 @@ REALS: dict[str, tuple[Callable[[float], bool], str]] = {
     "fraction": (lambda x: 0 <= x < 1, "lie in [0, 1)"),
     "rate": (lambda x: 0 < x <= 1, "lie in (0, 1]"),
 }
-KINDS = {"b": "booleans", "i": "integers", "f": "floating-point numbers", "c": "complex numbers"}
+KINDS = {"i": "integers", "f": "floating-point numbers", "c": "complex numbers", "b": "booleans"}
 
 
 def settle(record: object, check: Callable[..., Any], *names: str, **limits: Any) -> None:
@@ -71,8 +71,7 @@ def count_or_pair(value: Any, what: str) -> int | tuple[int, int]:
 
 def number(value: Any, what: str, kind: str = "finite") -> float:
     """A finite real number of one of the kinds in `REALS`."""
-    real = isinstance(value, int | float | np.integer | np.floating)
-    if not real or isinstance(value, bool):
+    if not (_is_whole(value) or isinstance(value, float | np.floating)):
         raise InputError(f"{what} must be a number, not {shown(value)}")
     try:
         x = float(value)
@@ -112,7 +111,7 @@ def array(value: Any, what: str, kinds: str = "bif") -> NDArray:
             f"{what} must be an array of numbers, all rows of one length, not {shown(value)}"
         ) from None
     if found.dtype.kind.replace("u", "i") not in kinds:
-        expected = " or ".join(KINDS[kind] for kind in kinds)
+        expected = "numbers" if len(kinds) > 2 else " or ".join(KINDS[kind] for kind in kinds)
         got = found.dtype if isinstance(value, np.ndarray | list | tuple) else shown(value)
         raise InputError(f"{what} must hold {expected}, not {got}")
     return found if found.dtype.isnative else found.astype(found.dtype.newbyteorder("="))

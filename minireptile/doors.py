@@ -71,7 +71,7 @@ def _dtype(value: Any) -> np.dtype:
         found = np.dtype(value) if isinstance(value, str | type | np.dtype) else None
     except (TypeError, ValueError, SyntaxError):
         found = None
-    if found not in DTYPES:
+    if found is None or found not in DTYPES:  # NumPy calls None equal to float64
         raise InputError(f"Model: dtype must be float32 or float64, not {shown(value)}")
     return found
 

@@ -1,0 +1,639 @@
+"""Wrong arguments for every public callable: the calls, what is put into them, what must become
+of it. `child` makes the calls that compute on two backends, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+import minireptile as mr
+from minireptile.checks import shown
+from minireptile.optim import State
+from minireptile.rng import Stream, generator
+from minireptile.tasks.images import FewShot, from_arrays, take_classes
+from minireptile.tasks.sine import Sine
+from tests import conftest  # noqa: F401  Hypothesis's profile, in a child too
+
+BACKENDS = ("numpy", "numba")
+Legit = Callable[[Any], bool | None]  # whether a value must be taken; None: it may be
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """Something to put in the place of a right argument. `legit` overrules the argument's own."""
+
+    label: str
+    make: Callable[[Any], Any] = field(repr=False)  # of the right argument
+    legit: bool | str | None = "as the argument says"
+
+
+@dataclass(frozen=True)
+class Door:
+    """A public callable: a right call on a backend, and what each argument may be instead.
+
+    A place such as "state/v" is an entry of a dictionary, or a field of a record, in an argument.
+    """
+
+    call: Callable[..., Any]
+    right: Callable[[str], dict[str, Any]]
+    places: dict[str, tuple[Legit, tuple[Wrong, ...]]]
+    drawn: bool = True  # whether Hypothesis adds values of its own
+
+    def cases(self) -> list[tuple[str, Wrong]]:
+        return [(place, wrong) for place, (_, pool) in self.places.items() for wrong in pool]
+
+    def strategy(self) -> st.SearchStrategy[tuple[str, Wrong]]:
+        return st.tuples(st.sampled_from(sorted(self.places)), ANYTHING)
+
+    def outcome(self, backend: str, place: str, wrong: Wrong) -> str:
+        """ "taken", "refused: SENTENCE" or, of any other exception, "died of ..."."""
+        arguments = self.right(backend)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            _put(arguments, place, wrong.make)
+            try:
+                self.call(**arguments)
+            except (mr.InputError, mr.MissingPackage) as error:
+                return f"refused: {error}"
+            except Exception as error:
+                return f"died of {type(error).__name__}: {error}"
+        return "taken"
+
+    def check(self, outcome: str, place: str, wrong: Wrong) -> None:
+        """Assert that it was right to take or to refuse it, and said in one sentence."""
+        legit, value = wrong.legit, self.value(place, wrong)
+        if isinstance(legit, str):
+            legit = self.places[place][0](value)
+        case = f"{place} = {wrong.label} ({shown(value)}): {outcome}"
+        assert not outcome.startswith("died"), case
+        if outcome.startswith("refused"):
+            assert legit is not True, case
+            assert "\n" not in outcome, case
+            assert 20 < len(outcome) < 400, case
+        else:
+            assert legit is not False, case
+
+    def value(self, place: str, wrong: Wrong) -> Any:
+        arguments = self.right("numpy")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _put(arguments, place, wrong.make)
+
+
+def _put(arguments: dict[str, Any], place: str, make: Callable[[Any], Any]) -> Any:
+    """Replace what is at a place, in copies of the records on the way; returns the new value."""
+    first, *rest = place.split("/")
+
+    def put(inside: Any, names: list[str]) -> tuple[Any, Any]:
+        if not names:
+            value = make(inside)
+            return value, value
+        old = inside[names[0]] if isinstance(inside, dict) else getattr(inside, names[0])
+        new, value = put(old, names[1:])
+        if isinstance(inside, dict):
+            return {**inside, names[0]: new}, value
+        return replace(inside, **{names[0]: new}), value
+
+    arguments[first], value = put(arguments[first], rest)
+    return value
+
+
+# --------------------------------------------------------------------------------- wrong values
+
+
+class Odd:
+    """A stranger that even a sentence finds it hard to name."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no name\nto be shown")
+
+
+VALUES: dict[str, Any] = {
+    "None": None, "a string": "0.1", "a long string": "so\n" * 99, "bytes": b"1", "a class": mr.SGD,
+    "True": True, "False": False, "NaN": np.nan, "inf": np.inf, "-inf": -np.inf, "-1": -1, "0": 0,
+    "1": 1, "2": 2, "10.5": 10.5, "2.0": 2.0, "0.5": 0.5, "2**70": 2**70, "10**400": 10**400,
+    "10**5000": 10**5000, "1j": 1j, "[]": [], "()": (), "{}": {}, "a dictionary": {"lr": 0.1},
+    "ragged": [[1], [1, 2]], "a pair": (2, 2), "a list": [1, 2], "not rising": [2, 1],
+    "three": (2, 2, 2), "a pair with 0": (2, 0), "a pair of floats": (2.0, 2.5),
+    "an array": np.arange(3.0), "a range": range(1, 3), "int64": np.int64(2), "uint8": np.uint8(2),
+    "float32": np.float32(0.5), "float64": np.float64(0.5), "bool_": np.bool_(True),
+    "0-d": np.array(2), "a function": len, "an iterator": iter(()), "a stranger": Odd(),
+    "a record": mr.SGD(0.1), "a layer": mr.Tanh(), "a time": np.timedelta64(3),
+}  # fmt: skip
+POOL = tuple(Wrong(label, lambda _, value=value: value) for label, value in VALUES.items())
+
+
+def frozen(a: NDArray) -> NDArray:
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+def gaps(a: NDArray) -> NDArray:
+    return np.repeat(a[..., None], 2, -1)[..., 0]
+
+
+# Arrays made of the right one: may they be read as floats, as labels, as floats in place?
+DAMAGES: dict[str, tuple[Callable[[NDArray], Any], tuple[bool | None, bool | None, bool]]] = {
+    "as a list": (lambda a: a.tolist(), (True, True, False)),
+    "read-only": (frozen, (True, True, False)),
+    "with gaps": (gaps, (True, True, True)),
+    "big-endian": (lambda a: a.astype(a.dtype.newbyteorder(">")), (True, True, False)),
+    "float16": (lambda a: a.astype(np.float16), (True, False, False)),
+    "int16": (lambda a: a.astype(np.int16), (True, True, False)),
+    "uint64": (lambda a: a.astype(int).astype(np.uint64), (True, None, False)),
+    "booleans": (lambda a: a.astype(bool), (True, False, False)),
+    "complex": (lambda a: a.astype(complex), (False, False, False)),
+    "objects": (lambda a: a.astype(object), (False, False, False)),
+    "strings": (lambda a: a.astype(str), (False, False, False)),
+    "times": (lambda a: a.astype("m8[s]"), (False, False, False)),
+    "records": (lambda a: np.zeros(a.shape, "f8,f8"), (False, False, False)),
+    "masked": (lambda a: np.ma.masked_array(a, a == a.flat[0]), (False, False, False)),
+    "NaN": (lambda a: np.full(a.shape, np.nan), (True, False, True)),
+    "ragged rows": (lambda a: [*a.tolist(), [[[1.0]]]], (False, False, False)),
+    "another axis in front": (lambda a: a[None], (False, False, False)),
+    "another axis behind": (lambda a: a[..., None].copy(), (False, False, False)),
+    "no axis": (lambda a: a.ravel()[0], (False, False, False)),
+    "in a row": (lambda a: np.tile(a, 2).ravel(), (False, False, False)),
+    "empty": (lambda a: a[:0], (False, False, False)),
+    "longer rows": (lambda a: np.concatenate([a, a], -1), (False, False, False)),
+    "shorter rows": (lambda a: a[..., 1:].copy(), (False, False, False)),
+}
+NEVER = tuple(
+    replace(wrong, legit=False) for wrong in POOL
+    if wrong.label not in ("an array", "a list", "not rising", "a pair", "three", "a range", "0-d")
+)  # fmt: skip
+UNKNOWN: Legit = lambda value: None  # noqa: E731
+
+
+def arrays(role: int, **other: bool | None) -> tuple[Legit, tuple[Wrong, ...]]:
+    """What may stand for an array to be read as floats (0), as labels (1), or to be changed (2)."""
+    damaged = [
+        Wrong(label, make, other.get(label.replace(" ", "_").replace("-", "_"), legit[role]))
+        for label, (make, legit) in DAMAGES.items()
+    ]
+    return UNKNOWN, (*damaged, *NEVER)
+
+
+READ, LABELS, PLACE = (partial(arrays, role) for role in range(3))
+STATE = partial(arrays, 2, with_gaps=False)
+COUNT = partial(STATE, NaN=False)
+KEPT = partial(STATE, read_only=True)  # a snapshot's, of which copies are made
+KEPT_COUNT = partial(KEPT, NaN=False, with_gaps=None, shorter_rows=None)
+NAMES = (
+    Wrong("without v", lambda s: {k: a for k, a in s.items() if k != "v"}, False),
+    Wrong("without t", lambda s: {k: a for k, a in s.items() if k != "t"}, False),
+    Wrong("with another", lambda s: {**s, "w": s["v"]}, False),
+    Wrong("with a number for a name", lambda s: {**s, 3: s["v"]}, False),
+    Wrong("of a single task", lambda s: {k: a[..., 0, :] if k in "vm" else a for k, a in
+                                         s.items()}, False),
+    Wrong("of SGD", lambda s: {"velocity": s["v"]}, False),
+)  # fmt: skip
+# Hypothesis's own: numbers, names and arrays that are too small to fit anywhere.
+ANYTHING = st.one_of(
+    st.floats(), st.integers(max_value=-1), st.integers(min_value=2**64), st.text(max_size=3),
+    st.complex_numbers(), st.binary(max_size=2), st.lists(st.integers(-3, -1), max_size=2),
+    hnp.arrays(
+        hnp.scalar_dtypes(),
+        hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=3),
+    ),
+).map(lambda value: Wrong(f"drawn: {value!r}", lambda _: value))  # fmt: skip
+
+
+# ----------------------------------------------------------------------------- what is legitimate
+
+
+def is_whole(v: Any) -> bool:
+    return type(v) is int or type(v).__name__ in ("int64", "uint8", "Stream")
+
+
+def count(least: int = 1, most: int = 2**31 - 1) -> tuple[Legit, tuple[Wrong, ...]]:
+    return lambda v: is_whole(v) and least <= v <= most, POOL
+
+
+def real(fits: Callable[[float], bool] = lambda x: True) -> tuple[Legit, tuple[Wrong, ...]]:
+    def legit(v: Any) -> bool:
+        if not is_whole(v) and not isinstance(v, float | np.floating):
+            return False
+        return -(10**308) < (v if is_whole(v) else float(v)) < 10**308 and fits(float(v))
+
+    return legit, POOL
+
+
+def among(*names: Any) -> tuple[Legit, tuple[Wrong, ...]]:
+    return lambda v: any(v is name or (type(v) is str and v == name) for name in names), POOL
+
+
+def counts(least: int, more: Callable[[list[int]], bool]) -> tuple[Legit, tuple[Wrong, ...]]:
+    def legit(v: Any) -> bool:
+        fine = type(v) in (tuple, list, range) and all(is_whole(n) and n >= least for n in v)
+        return fine and more(list(v))
+
+    return legit, POOL
+
+
+def one_or_two(v: Any) -> bool:
+    one = is_whole(v) and 0 < v < 2**31
+    return one or (type(v) in (tuple, list) and len(v) == 2 and all(map(one_or_two, v)))
+
+
+def only(*legit: Any) -> tuple[Legit, tuple[Wrong, ...]]:
+    """Nothing of the pool but these."""
+    return lambda v: any(v is right or (type(v) is type(right) and v == right) for right in
+                         legit), POOL  # fmt: skip
+
+
+FLAG = (lambda v: type(v) in (bool, np.bool_), POOL)
+PAIR = (one_or_two, POOL)
+POSITIVE, FRACTION = real(lambda x: x > 0), real(lambda x: 0 <= x < 1)
+RATE = real(lambda x: 0 < x <= 1)
+SEED = count(0, 2**64 - 1)
+INIT = among("glorot_uniform", "he_normal", "fan_in_uniform", "zeros", "ones")
+OPTIMIZER = only(VALUES["a record"])
+IN_SHAPE = counts(1, lambda v: len(v) == 1)
+
+
+def rising(v: list[int]) -> bool:
+    return bool(v) and v == sorted(set(v))
+
+
+# ------------------------------------------------------------------------------------ right calls
+
+
+def with_backend(**arguments: Any) -> Callable[[str], dict[str, Any]]:
+    return lambda backend: dict(arguments)
+
+
+def images() -> tuple[NDArray, NDArray]:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (12, 2, 1), np.uint8), np.repeat(np.arange(3), 4)
+
+
+CLASSES = from_arrays(*images())
+IMAGES = tuple(
+    Wrong(label, make, None if label in ("booleans", "float16", "int16", "uint64", "empty")
+          else "as the argument says")
+    for label, (make, _) in DAMAGES.items()
+)  # fmt: skip
+
+LOOPS = {
+    "iterations": count(0), "meta_batch": count(), "inner_steps": count(), "inner_batch": count(),
+    "train_shots": count(), "tail_shots": count(), "cg_steps": count(), "epsilon": real(),
+    "epsilon_final": real(), "prox": POSITIVE, "cg_tolerance": FRACTION, "replacement": FLAG,
+    "state": among("carry", "mean", "fresh"), "tail": among("shared", "separate"), "seed": SEED,
+    "outer": (
+        lambda v: v is None or isinstance(v, mr.SGD) or v == {"lr": 0.1}, POOL
+    ),
+}  # fmt: skip
+PROTOCOL = {
+    "tasks": count(), "shot": count(), "query": count(), "batch": count(), "seed": SEED,
+    "marks": counts(0, rising), "replacement": FLAG, "iteration": SEED,
+    "stream": count(0, max(Stream)),
+}  # fmt: skip
+
+
+def a_model(**arguments: Any) -> mr.Model:
+    return mr.Model(**arguments)
+
+
+CONSTRUCTORS = {
+    "Dense": Door(mr.Dense, with_backend(units=2, bias=True, init="zeros", bias_init="zeros"), {
+        "units": count(), "bias": FLAG, "init": INIT, "bias_init": INIT,
+    }),
+    "Conv2D": Door(
+        mr.Conv2D,
+        with_backend(filters=2, kernel_size=3, stride=1, padding="same", bias=True, init="zeros",
+                     bias_init="zeros"),
+        {
+            "filters": count(), "kernel_size": PAIR, "stride": PAIR, "bias": FLAG,
+            "padding": among("same", "valid"), "init": INIT, "bias_init": INIT,
+        },
+    ),
+    "MaxPool": Door(mr.MaxPool, with_backend(size=2, stride=2, padding="same"), {
+        "size": PAIR, "stride": (lambda v: v is None or one_or_two(v), POOL),
+        "padding": among("same", "valid"),
+    }),
+    "BatchNorm": Door(mr.BatchNorm, with_backend(eps=0.1), {"eps": POSITIVE}),
+    "SGD": Door(mr.SGD, with_backend(lr=0.1, momentum=0.0, weight_decay_rate=1.0), {
+        "lr": POSITIVE, "momentum": FRACTION, "weight_decay_rate": RATE,
+    }),
+    "Adam": Door(
+        mr.Adam, with_backend(lr=0.1, beta1=0.0, beta2=0.9, eps=0.1, weight_decay_rate=1.0),
+        {
+            "lr": POSITIVE, "beta1": FRACTION, "beta2": FRACTION, "eps": POSITIVE,
+            "weight_decay_rate": RATE,
+        },
+    ),
+    "Loops": Door(mr.Loops, with_backend(**{n: getattr(mr.Loops(1), n) for n in LOOPS}), LOOPS),
+    "Protocol": Door(
+        mr.Protocol, with_backend(**{n: getattr(mr.Protocol(1, 1), n) for n in PROTOCOL}), PROTOCOL
+    ),
+    "Model": Door(
+        a_model,
+        with_backend(
+            layers=[mr.Dense(1)], input_shape=(2,), loss="squared_error", reduction="mean",
+            backend="numpy", dtype="float32", tf32=False,
+        ),
+        {
+            "layers": (lambda v: False, (
+                *POOL,
+                Wrong("a class in it", lambda _: [mr.Tanh, mr.Dense(1)]),
+                Wrong("a string in it", lambda _: [mr.Dense(1), "dense"]),
+                Wrong("a model", lambda _: mr.Model([mr.Dense(1)], (2,))),
+                Wrong("a layer that does not fit", lambda _: [mr.Conv2D(1, 2), mr.Dense(1)]),
+            )),
+            "input_shape": IN_SHAPE, "loss": among("softmax_cross_entropy", "squared_error"),
+            "reduction": among("mean", "sum"),
+            "backend": (lambda v: False, (*POOL, Wrong("abacus", lambda _: "abacus"))),
+            "dtype": (lambda v: False, (
+                *POOL,
+                *(Wrong(str(d), lambda _, d=d: d, False) for d in ("float16", ">f4", "f4,f4", int)),
+                *(Wrong(str(d), lambda _, d=d: d, True) for d in ("f4", np.float64, float)),
+            )),
+            "tf32": (lambda v: type(v) in (bool, np.bool_) and not v, POOL),
+        },
+    ),
+    "omniglot_cnn": Door(
+        mr.omniglot_cnn, with_backend(way=2, filters=1, input_shape=(2, 2, 1)),
+        {
+            "way": count(), "filters": count(),
+            "input_shape": counts(1, lambda v: len(v) == 3),
+        },
+    ),
+    "miniimagenet_cnn": Door(
+        mr.miniimagenet_cnn, with_backend(way=2, filters=1, input_shape=(2, 2, 1)),
+        {
+            "way": count(), "filters": count(),
+            "input_shape": counts(1, lambda v: len(v) == 3),
+        },
+    ),
+    "sine_mlp": Door(mr.sine_mlp, with_backend(hidden=2), {"hidden": count()}),
+    "Model.init": Door(
+        mr.Model([mr.Dense(1)], (1,)).init, with_backend(seed=0), {"seed": SEED},
+    ),
+    "Model.on": Door(mr.Model([mr.Dense(1)], (1,)).on, with_backend(backend="numpy"), {
+        "backend": (lambda v: False, POOL),
+    }),
+    "generator": Door(
+        generator, with_backend(seed=0, stream=Stream.TEST, iteration=0, task=0),
+        {"seed": SEED, "stream": count(0, max(Stream)), "iteration": SEED, "task": SEED},
+    ),
+    "FewShot": Door(FewShot, with_backend(data=CLASSES, way=2), {
+        "data": (lambda v: False, (*POOL, Wrong("the images", lambda _: images()[0]))),
+        "way": count(2, 3),
+    }),
+    "FewShot.draw": Door(
+        FewShot(CLASSES, 2).draw,
+        lambda backend: {"rng": np.random.default_rng(0), "shot": 1, "query": 1},
+        {"rng": (lambda v: False, POOL), "shot": count(0, 3), "query": count(0, 3)},
+    ),
+    "Sine.draw": Door(
+        Sine().draw, lambda backend: {"rng": np.random.default_rng(0), "shot": 1, "query": 1},
+        {"rng": (lambda v: False, POOL), "shot": count(1, 50), "query": count(0)},
+    ),
+    "from_arrays": Door(
+        from_arrays,
+        lambda backend: dict(zip(("images", "labels", "names"), (*images(), list("abc")),
+                                 strict=True)),
+        {
+            "images": (UNKNOWN, (*IMAGES, *NEVER)), "labels": LABELS(longer_rows=False),
+            "names": (
+                lambda v: v is None or (type(v).__name__ in ("ndarray", "tuple") and np.shape(v) == (3,)),
+                tuple(w for w in POOL if w.label not in ("an iterator",)),
+            ),
+        },
+    ),
+    "take_classes": Door(take_classes, with_backend(data=CLASSES, classes=np.array([0, 1])), {
+        "data": (lambda v: False, POOL), "classes": counts(0, lambda v: v != [] and max(v) < 3),
+    }),
+}  # fmt: skip
+
+# ------------------------------------------------------------------------ calls that compute
+
+ADAM = mr.Adam(0.01, 0.5)
+SMALL = {"meta_batch": 2, "inner_steps": 2, "inner_batch": 2, "train_shots": 2}
+
+
+@cache
+def model(backend: str, classes: bool = False) -> mr.Model:
+    if classes:
+        layers: list[mr.layers.Layer] = [mr.Flatten(), mr.Dense(2), mr.Tanh(), mr.Dense(2)]
+        return mr.Model(layers, (2, 1, 1), backend=backend, dtype="float64")
+    layers = [mr.Dense(2), mr.Tanh(), mr.Dense(1)]
+    return mr.Model(layers, (1,), "squared_error", backend=backend, dtype="float64")
+
+
+def numbers(*shape: int) -> NDArray:
+    return np.random.default_rng(shape).standard_normal(shape)
+
+
+def batch(*lead: int) -> dict[str, Any]:
+    """phi, x and y of two tasks, or of one and without a task axis."""
+    T = lead[-2:-1] if len(lead) > 1 else ()
+    return {"phi": numbers(*T, 7), "x": numbers(*lead, 1), "y": numbers(*lead, 1)}
+
+
+def used(optimizer: Any, phi: NDArray) -> State:
+    return {name: a + 1 for name, a in optimizer.init(phi).items()}
+
+
+def inner(backend: str, single: bool = False) -> dict[str, Any]:
+    b = batch(3, 2) if single else batch(3, 2, 2)
+    if single:
+        b["phi"] = numbers(7)
+    return {"model": model(backend), **b, "optimizer": ADAM, "state": used(ADAM, b["phi"])}
+
+
+def outer(optimizer: Any, backend: str, **loops: Any) -> dict[str, Any]:
+    theta = model("numpy").init(0)
+    start = mr.Snapshot(1, theta, used(optimizer, theta), np.empty((0, 0)))
+    chosen = mr.Loops(2, **{**SMALL, **loops})
+    return {"model": model(backend), "tasks": Sine(), "optimizer": optimizer, "loops": chosen,
+            "start": start}  # fmt: skip
+
+
+def first(algorithm: Callable[..., Iterator[mr.Snapshot]]) -> Callable[..., Any]:
+    def call(**arguments: Any) -> Any:
+        return list(algorithm(**arguments))
+
+    return call
+
+
+def evaluation(backend: str, classes: bool) -> dict[str, Any]:
+    theta = model("numpy", classes).init(0)
+    tasks = FewShot(CLASSES, 2) if classes else Sine()
+    protocol = mr.Protocol(2, 1, 1, (1, 2), 2)
+    arguments = model(backend, classes), theta, used(ADAM, theta), tasks, ADAM, protocol
+    names = "model", "theta", "state", "tasks", "optimizer", "protocol"
+    return dict(zip(names, arguments, strict=True))
+
+
+ONLY_THE_RIGHT_ONE = (lambda v: False, POOL)
+OPTIMIZERS = (lambda v: None if isinstance(v, mr.SGD) else False, POOL)
+TASKS = (lambda v: False, (*POOL, Wrong("the images", lambda _: CLASSES)))
+IN_LOOPS = {
+    "model": ONLY_THE_RIGHT_ONE, "tasks": TASKS, "optimizer": OPTIMIZERS,
+    "loops": ONLY_THE_RIGHT_ONE, "start": (lambda v: v is None, POOL),
+    "start/iteration": count(0, 2), "start/theta": KEPT(),
+}  # fmt: skip
+OF_ADAM = {
+    "start/state": (lambda v: False, (*POOL, *NAMES[:4], NAMES[5])),
+    "start/state/v": KEPT(), "start/state/m": KEPT(), "start/state/t": KEPT_COUNT(),
+}  # fmt: skip
+OF_SGD = {
+    "start/state": (lambda v: False, POOL), "start/state/velocity": KEPT(),
+}  # fmt: skip
+IN_EVALUATION = {
+    "model": ONLY_THE_RIGHT_ONE, "theta": READ(), "tasks": TASKS, "optimizer": OPTIMIZERS,
+    "state": (lambda v: type(v) is dict and not v, (*POOL, *NAMES[:4], NAMES[5])),
+    "state/v": KEPT(), "state/m": KEPT(), "state/t": KEPT_COUNT(),
+    "protocol": ONLY_THE_RIGHT_ONE,
+}  # fmt: skip
+PHI = READ(float16=False, int16=False, uint64=False, booleans=False)
+X = READ(shorter_rows=False)
+MOMENTUM = mr.SGD(0.01, 0.5)
+
+
+def on(method: str) -> Callable[..., Any]:
+    return lambda model, **arguments: getattr(model, method)(**arguments)
+
+
+def method(*lead: int, **more: Any) -> Callable[[str], dict[str, Any]]:
+    return lambda backend: {"model": model(backend), **batch(*lead), **{
+        name: numbers(*value) if isinstance(value, tuple) else value for name, value in
+        more.items()}}  # fmt: skip
+
+
+def without_y(right: Callable[[str], dict[str, Any]]) -> Callable[[str], dict[str, Any]]:
+    return lambda backend: {k: v for k, v in right(backend).items() if k != "y"}
+
+
+def labelled(backend: str) -> dict[str, Any]:
+    return {"model": model(backend, True), "phi": numbers(2, 12), "x": numbers(2, 3, 2, 1, 1),
+            "y": np.array([[0, 1, 1], [1, 0, 1]])}  # fmt: skip
+
+
+COMPUTING = {
+    "Model.unflatten": Door(
+        lambda model, phi: model.unflatten(phi),
+        lambda backend: {"model": model(backend), "phi": numbers(2, 7)},
+        {"phi": (UNKNOWN, (*(w for w in PHI[1] if w.legit is not False), *NEVER))},
+    ),
+    "Model.forward": Door(
+        on("forward"), without_y(method(2, 3)), {"phi": PHI, "x": X}
+    ),
+    "Model.forward, one task": Door(
+        on("forward"), without_y(method(3)), {"phi": PHI, "x": X}
+    ),
+    "Model.loss_and_grad": Door(on("loss_and_grad"), method(2, 3), {"phi": PHI, "x": X, "y": X}),
+    "Model.loss_and_grad, one task": Door(
+        on("loss_and_grad"), method(3), {"phi": PHI, "x": X, "y": X}
+    ),
+    "Model.loss_and_grad, labels": Door(
+        on("loss_and_grad"), labelled, {"phi": PHI, "x": X, "y": LABELS()}
+    ),
+    "Model.hvp": Door(on("hvp"), method(2, 3, v=(2, 7), method="auto"), {
+        "phi": PHI, "x": X, "y": X, "v": READ(), "method": among("auto", "r", "complex"),
+    }),
+    "adapt": Door(mr.adapt, inner, {
+        "model": ONLY_THE_RIGHT_ONE, "phi": PLACE(), "x": X, "y": X, "optimizer": OPTIMIZERS,
+        "state": (lambda v: v is None, (*POOL, *NAMES)), "state/v": STATE(), "state/m": STATE(),
+        "state/t": COUNT(),
+    }),
+    "adapt, one task": Door(mr.adapt, partial(inner, single=True), {
+        "phi": PLACE(), "x": X, "y": X, "state": (lambda v: v is None, (*POOL, *NAMES[:4])),
+        "state/v": STATE(), "state/t": COUNT(with_gaps=None, shorter_rows=None),
+    }),
+    "reptile": Door(first(mr.reptile), partial(outer, ADAM), {**IN_LOOPS, **OF_ADAM}),
+    "fomaml": Door(first(mr.fomaml), partial(outer, ADAM), {**IN_LOOPS, **OF_ADAM}),
+    "maml": Door(first(mr.maml), partial(outer, MOMENTUM), {**IN_LOOPS, **OF_SGD}),
+    "imaml": Door(
+        first(mr.imaml), partial(outer, MOMENTUM, prox=50.0), {**IN_LOOPS, **OF_SGD}
+    ),
+    "joint": Door(first(mr.joint), partial(outer, ADAM), {**IN_LOOPS, **OF_ADAM}),
+    "reptile with an outer Adam": Door(
+        first(mr.reptile),
+        lambda backend: _with_outer(outer(MOMENTUM, backend, outer=ADAM)),
+        {"start/state/outer.v": KEPT(), "start/state/outer.t": KEPT_COUNT(),
+         "start/state": (lambda v: False, POOL)},
+    ),
+    "evaluate": Door(mr.evaluate, partial(evaluation, classes=True), IN_EVALUATION),
+    "evaluate_regression": Door(
+        mr.evaluate_regression, partial(evaluation, classes=False), IN_EVALUATION
+    ),
+}  # fmt: skip
+
+
+def _with_outer(arguments: dict[str, Any]) -> dict[str, Any]:
+    start = arguments["start"]
+    more = {f"outer.{name}": a for name, a in used(ADAM, start.theta).items()}
+    return {**arguments, "start": replace(start, state={**start.state, **more})}
+
+
+def _die(value: Any) -> None:
+    if value != "right":
+        signal.raise_signal(signal.SIGSEGV)
+
+
+CRASH = {"a crash": Door(_die, with_backend(value="right"), {"value": ONLY_THE_RIGHT_ONE}, False)}
+
+
+# ----------------------------------------------------------------------------------- the child
+
+
+def try_all(name: str, door: Door, backends: tuple[str, ...], say: Callable[[str], None]) -> str:
+    """Make every wrong call, and those that Hypothesis thinks of; "" or what went wrong first."""
+    for backend in backends:
+        place = next(iter(door.places))
+        right = Wrong("as it was", lambda value: value, True)
+        say(f"{name}, right, on {backend}")
+        door.check(door.outcome(backend, place, right), place, right)
+
+    def check(case: tuple[str, Wrong]) -> None:
+        place, wrong = case
+        outcomes = []
+        for backend in backends:
+            say(f"{name} on {backend}, {place} = {wrong.label}")
+            outcomes.append(door.outcome(backend, place, wrong))
+            door.check(outcomes[-1], place, wrong)
+        assert len({outcome[:5] for outcome in outcomes}) == 1, f"{place}, {wrong}: {outcomes}"
+
+    failures = []
+    for case in door.cases():
+        try:
+            check(case)
+        except AssertionError as error:
+            failures.append(str(error).split("\n")[0])
+    if door.drawn and not failures:
+        try:
+            given(door.strategy())(check)()
+        except AssertionError as error:
+            failures.append(str(error).split("\n")[0])
+    return "\n".join(failures)
+
+
+def child(folder: Path, names: list[str]) -> None:
+    """Try the doors of these names on both backends; what comes of each is a line of a file."""
+    doors = {**COMPUTING, **CRASH}
+    now, done = folder / "now", folder / "done"
+    for name in names:
+        failures = try_all(name, doors[name], BACKENDS, now.write_text)
+        with done.open("a") as file:
+            file.write(json.dumps({"name": name, "failures": failures}) + "\n")
+
+
+if __name__ == "__main__":
+    child(Path(sys.argv[1]), sys.argv[2:])
