@@ -113,7 +113,7 @@ def from_arrays(
     values, counts = np.unique(labels, return_counts=True)
     if names is None:
         names = [str(value) for value in values]
-    if isinstance(names, str) or not isinstance(names, Sequence) and np.ndim(names) != 1:
+    if isinstance(names, str) or (not isinstance(names, Sequence) and np.ndim(names) != 1):
         raise InputError(f"names must be a list with a name for each class, not {shown(names)}")
     if len(names) != len(values):
         raise InputError(f"{len(names)} names for {len(values)} classes: give one for each")

@@ -411,7 +411,7 @@ CONSTRUCTORS = {
         {
             "images": (UNKNOWN, (*IMAGES, *NEVER)), "labels": LABELS(longer_rows=False),
             "names": (
-                lambda v: v is None or (type(v).__name__ in ("ndarray", "tuple") and np.shape(v) == (3,)),
+                lambda v: v is None or (type(v) in (tuple, np.ndarray) and np.shape(v) == (3,)),
                 tuple(w for w in POOL if w.label not in ("an iterator",)),
             ),
         },
