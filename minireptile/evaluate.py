@@ -134,7 +134,6 @@ def adapt_unseen(
         The adapted parameters; changed in place afterwards.
     batch : Batch
     """
-    theta = _check(model, theta, state, tasks, optimizer, protocol)
     steps = protocol.marks[-1]
     floats = max(steps, 1) * protocol.batch * prod(tasks.input_shape)
     chunk = min(max(CHUNK_FLOATS // floats, 1), 32)
@@ -151,18 +150,20 @@ def adapt_unseen(
 
 def _check(
     model: Model, theta: NDArray, state: State, tasks: Tasks, optimizer: Optimizer,
-    protocol: Protocol,
+    protocol: Protocol, report: object,
 ) -> NDArray:  # fmt: skip
     """theta (P,) as an array; `InputError` if it or another argument is something else."""
     check_parts(model, tasks, optimizer)
     if not isinstance(protocol, Protocol):
         raise InputError(f"protocol must be Protocol(...), not {shown(protocol)}")
+    if not callable(report):
+        raise InputError(f"report must be a function of the tasks done, not {shown(report)}")
     theta = parameters(theta, model.size, what="theta")
     if theta.ndim != 1:
         raise InputError(f"theta must be ({model.size},), one for all tasks, got {theta.shape}")
     if isinstance(state, dict):  # as of a `Snapshot`, or none
         state = {name: a for name, a in state.items() if not str(name).startswith(OUTER)}
-    if state or not isinstance(state, dict):
+    if not isinstance(state, dict) or state:
         check_state(optimizer, state, theta, writeable=False)
     return theta
 
@@ -217,6 +218,7 @@ def evaluate(
     report : callable, optional
         Called with the number of tasks just done.
     """
+    theta = _check(model, theta, state, tasks, optimizer, protocol, report)
     plain: list[NDArray] = []
     transductive: list[NDArray] = []
     for mark, phi, batch in adapt_unseen(model, theta, state, tasks, optimizer, protocol):
@@ -244,6 +246,7 @@ def evaluate_regression(
     protocol: Protocol, report: Callable[[int], None] = lambda done: None,
 ) -> Regression:  # fmt: skip
     """Mean squared error of an initialisation at each of ``protocol.marks``; as `evaluate`."""
+    theta = _check(model, theta, state, tasks, optimizer, protocol, report)
     errors: dict[int, list[NDArray]] = {mark: [] for mark in protocol.marks}
     for mark, phi, batch in adapt_unseen(model, theta, state, tasks, optimizer, protocol):
         out = model.forward(phi, batch.query_x)

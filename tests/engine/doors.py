@@ -130,7 +130,7 @@ VALUES: dict[str, Any] = {
     "three": (2, 2, 2), "a pair with 0": (2, 0), "a pair of floats": (2.0, 2.5),
     "an array": np.arange(3.0), "a range": range(1, 3), "int64": np.int64(2), "uint8": np.uint8(2),
     "float32": np.float32(0.5), "float64": np.float64(0.5), "bool_": np.bool_(True),
-    "0-d": np.array(2), "a function": len, "an iterator": iter(()), "a stranger": Odd(),
+    "0-d": np.array(2), "a function": id, "an iterator": iter(()), "a stranger": Odd(),
     "a record": mr.SGD(0.1), "a layer": mr.Tanh(), "a time": np.timedelta64(3),
 }  # fmt: skip
 POOL = tuple(Wrong(label, lambda _, value=value: value) for label, value in VALUES.items())
@@ -163,14 +163,14 @@ DAMAGES: dict[str, tuple[Callable[[NDArray], Any], tuple[bool | None, bool | Non
     "records": (lambda a: np.zeros(a.shape, "f8,f8"), (False, False, False)),
     "masked": (lambda a: np.ma.masked_array(a, a == a.flat[0]), (False, False, False)),
     "NaN": (lambda a: np.full(a.shape, np.nan), (True, False, True)),
-    "ragged rows": (lambda a: [*a.tolist(), [[[1.0]]]], (False, False, False)),
+    "ragged rows": (lambda a: [*np.atleast_1d(a).tolist(), [[[1.0]]]], (False, False, False)),
     "another axis in front": (lambda a: a[None], (False, False, False)),
     "another axis behind": (lambda a: a[..., None].copy(), (False, False, False)),
     "no axis": (lambda a: a.ravel()[0], (False, False, False)),
     "in a row": (lambda a: np.tile(a, 2).ravel(), (False, False, False)),
-    "empty": (lambda a: a[:0], (False, False, False)),
-    "longer rows": (lambda a: np.concatenate([a, a], -1), (False, False, False)),
-    "shorter rows": (lambda a: a[..., 1:].copy(), (False, False, False)),
+    "empty": (lambda a: np.atleast_1d(a)[:0], (False, False, False)),
+    "longer rows": (lambda a: np.concatenate([np.atleast_1d(a)] * 2, -1), (False, False, False)),
+    "shorter rows": (lambda a: np.atleast_1d(a)[..., 1:].copy(), (False, False, False)),
 }
 NEVER = tuple(
     replace(wrong, legit=False) for wrong in POOL
@@ -179,11 +179,14 @@ NEVER = tuple(
 UNKNOWN: Legit = lambda value: None  # noqa: E731
 
 
-def arrays(role: int, **other: bool | None) -> tuple[Legit, tuple[Wrong, ...]]:
+def arrays(
+    role: int, without: str = "", **other: bool | None
+) -> tuple[Legit, tuple[Wrong, ...]]:  # fmt: skip
     """What may stand for an array to be read as floats (0), as labels (1), or to be changed (2)."""
     damaged = [
         Wrong(label, make, other.get(label.replace(" ", "_").replace("-", "_"), legit[role]))
         for label, (make, legit) in DAMAGES.items()
+        if label != without
     ]
     return UNKNOWN, (*damaged, *NEVER)
 
@@ -192,7 +195,8 @@ READ, LABELS, PLACE = (partial(arrays, role) for role in range(3))
 STATE = partial(arrays, 2, with_gaps=False)
 COUNT = partial(STATE, NaN=False)
 KEPT = partial(STATE, read_only=True)  # a snapshot's, of which copies are made
-KEPT_COUNT = partial(KEPT, NaN=False, with_gaps=None, shorter_rows=None)
+KEPT_COUNT = partial(KEPT, NaN=False, with_gaps=None)
+THETA = partial(arrays, 2, read_only=True)
 NAMES = (
     Wrong("without v", lambda s: {k: a for k, a in s.items() if k != "v"}, False),
     Wrong("without t", lambda s: {k: a for k, a in s.items() if k != "t"}, False),
@@ -447,7 +451,7 @@ def batch(*lead: int) -> dict[str, Any]:
 
 
 def used(optimizer: Any, phi: NDArray) -> State:
-    return {name: a + 1 for name, a in optimizer.init(phi).items()}
+    return {name: np.asarray(a + 1) for name, a in optimizer.init(phi).items()}
 
 
 def inner(backend: str, single: bool = False) -> dict[str, Any]:
@@ -478,7 +482,7 @@ def evaluation(backend: str, classes: bool) -> dict[str, Any]:
     protocol = mr.Protocol(2, 1, 1, (1, 2), 2)
     arguments = model(backend, classes), theta, used(ADAM, theta), tasks, ADAM, protocol
     names = "model", "theta", "state", "tasks", "optimizer", "protocol"
-    return dict(zip(names, arguments, strict=True))
+    return {**dict(zip(names, arguments, strict=True)), "report": lambda done: None}
 
 
 ONLY_THE_RIGHT_ONE = (lambda v: False, POOL)
@@ -487,7 +491,7 @@ TASKS = (lambda v: False, (*POOL, Wrong("the images", lambda _: CLASSES)))
 IN_LOOPS = {
     "model": ONLY_THE_RIGHT_ONE, "tasks": TASKS, "optimizer": OPTIMIZERS,
     "loops": ONLY_THE_RIGHT_ONE, "start": (lambda v: v is None, POOL),
-    "start/iteration": count(0, 2), "start/theta": KEPT(),
+    "start/iteration": count(0, 2), "start/theta": THETA(),
 }  # fmt: skip
 OF_ADAM = {
     "start/state": (lambda v: False, (*POOL, *NAMES[:4], NAMES[5])),
@@ -497,12 +501,15 @@ OF_SGD = {
     "start/state": (lambda v: False, POOL), "start/state/velocity": KEPT(),
 }  # fmt: skip
 IN_EVALUATION = {
-    "model": ONLY_THE_RIGHT_ONE, "theta": READ(), "tasks": TASKS, "optimizer": OPTIMIZERS,
+    "model": ONLY_THE_RIGHT_ONE, "tasks": TASKS, "optimizer": OPTIMIZERS,
     "state": (lambda v: type(v) is dict and not v, (*POOL, *NAMES[:4], NAMES[5])),
     "state/v": KEPT(), "state/m": KEPT(), "state/t": KEPT_COUNT(),
     "protocol": ONLY_THE_RIGHT_ONE,
+    "report": (lambda v: None if callable(v) else False, POOL),
+    "theta": READ(float16=False, int16=False, uint64=False, booleans=False),
 }  # fmt: skip
-PHI = READ(float16=False, int16=False, uint64=False, booleans=False)
+# A complex phi is NumPy's alone: its reference is analytic.
+PHI = READ("complex", float16=False, int16=False, uint64=False, booleans=False)
 X = READ(shorter_rows=False)
 MOMENTUM = mr.SGD(0.01, 0.5)
 
@@ -555,7 +562,7 @@ COMPUTING = {
     }),
     "adapt, one task": Door(mr.adapt, partial(inner, single=True), {
         "phi": PLACE(), "x": X, "y": X, "state": (lambda v: v is None, (*POOL, *NAMES[:4])),
-        "state/v": STATE(), "state/t": COUNT(with_gaps=None, shorter_rows=None),
+        "state/v": STATE(), "state/t": COUNT(with_gaps=None),
     }),
     "reptile": Door(first(mr.reptile), partial(outer, ADAM), {**IN_LOOPS, **OF_ADAM}),
     "fomaml": Door(first(mr.fomaml), partial(outer, ADAM), {**IN_LOOPS, **OF_ADAM}),
