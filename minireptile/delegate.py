@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .loops import Loops, Snapshot
+from .doors import check_model, check_optimizer, check_state, in_place
+from .loops import Loops, Snapshot, check_run
 from .model import Model
 from .optim import OUTER, Optimizer, State
 from .tasks.base import Tasks
@@ -28,6 +29,7 @@ def outer_loop(loop: OuterLoop) -> OuterLoop:
         model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops,
         start: Snapshot | None = None,
     ) -> Iterator[Snapshot]:  # fmt: skip
+        check_run(model, tasks, optimizer, loops, start)
         run = start or begin(model, optimizer, loops)
         own = model.engine.outer(loop.__name__, tasks, optimizer, loops, run)
         return loop(model, tasks, optimizer, loops, run) if own is NotImplemented else own
@@ -43,10 +45,16 @@ def inner_loop(loop: Callable[..., Any]) -> Callable[..., Any]:
     def checked(
         model: Model, phi: Any, x: Any, y: Any, optimizer: Optimizer, state: State | None = None
     ) -> Any:
-        state = optimizer.init(phi) if state is None else state
-        if not len(x):
+        check_model(model)
+        check_optimizer(optimizer)
+        in_place(phi, "phi", model.exotic, model.place)
+        if _none(x) and _none(y):
             return np.empty((0, *phi.shape[:-1]), phi.dtype)
         single, phi_t, x, y = model.checked_steps(phi, x, y)
+        if state is None:
+            state = optimizer.init(phi)
+        else:
+            check_state(optimizer, state, phi, place=model.place)
         states = {name: array[None] if single else array for name, array in state.items()}
         loss = model.engine.adapt(phi_t, x, y, optimizer, states)
         if loss is NotImplemented:
@@ -64,3 +72,8 @@ def begin(model: Model, optimizer: Optimizer, loops: Loops) -> Snapshot:
     outer = loops.outer.init(theta) if loops.outer else {}
     state = optimizer.init(theta) | {OUTER + name: array for name, array in outer.items()}
     return Snapshot(0, theta, state, np.empty((0, 0)))
+
+
+def _none(batches: Any) -> bool:
+    """Whether these are no mini-batches at all."""
+    return hasattr(batches, "__len__") and not len(batches)

@@ -18,6 +18,7 @@ from .checks import array, choice, counts, flag, shown, whole
 from .devices.base import Device
 from .errors import InputError
 from .layers import Layer, Shape
+from .optim import OUTER
 from .plan import LOSSES, REDUCTIONS
 
 DTYPES = np.dtype(np.float32), np.dtype(np.float64)
@@ -191,10 +192,15 @@ def check_optimizer(optimizer: Any, what: str = "optimizer") -> None:
         raise InputError(f"{what} must be SGD(...) or Adam(...), not {shown(optimizer)}")
 
 
-def check_parts(model: Any, tasks: Any, optimizer: Any) -> None:
-    """`InputError` unless there are a model, something that draws tasks, and an optimizer."""
+def check_model(model: Any) -> None:
+    """`InputError` unless it is a model."""
     if isinstance(model, type) or not callable(getattr(model, "loss_and_grad", None)):
         raise InputError(f"model must be a Model(...), not {shown(model)}")
+
+
+def check_parts(model: Any, tasks: Any, optimizer: Any) -> None:
+    """`InputError` unless there are a model, something that draws tasks, and an optimizer."""
+    check_model(model)
     if isinstance(tasks, type) or not callable(getattr(tasks, "draw", None)):
         raise InputError(
             f"tasks must draw tasks, as FewShot(data, way) and Sine() do, not {shown(tasks)}"
@@ -207,9 +213,19 @@ def check_state(
 ) -> None:  # fmt: skip
     """`InputError` unless a state is such as ``optimizer.init(phi)``, to be changed in place."""
     what = "the optimizer's state"
-    _check_arrays(state, optimizer.init(phi), what, place)
+    _check_arrays(state, _kept(optimizer, phi), what, place)
     for name, found in state.items() if writeable else ():
         _check_writeable(found, f"{what}: {name!r}")
+
+
+def _kept(optimizer: Any, phi: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and type of each array that ``optimizer.init(phi)`` would make: of no parameters, so
+    that nothing is allocated."""
+    none = optimizer.init(np.empty((*phi.shape[:-1], 0), phi.dtype))
+    return {
+        name: ((*a.shape[:-1], phi.shape[-1]) if 0 in a.shape else a.shape, a.dtype)
+        for name, a in none.items()
+    }
 
 
 def check_snapshot(start: Any, size: int, optimizer: Any, loops: Any) -> None:
@@ -230,8 +246,8 @@ def check_snapshot(start: Any, size: int, optimizer: Any, loops: Any) -> None:
             f"not {shown(theta)}"
         )
     _check_dtype(theta, "start: theta", DTYPES)
-    outer = loops.outer.init(theta) if loops.outer else {}
-    expected = {**optimizer.init(theta), **{f"outer.{name}": a for name, a in outer.items()}}
+    outer = _kept(loops.outer, theta) if loops.outer else {}
+    expected = _kept(optimizer, theta) | {f"{OUTER}{name}": kept for name, kept in outer.items()}
     _check_arrays(start.state, expected, "start: the optimizer's state", HOST)
 
 
@@ -250,18 +266,16 @@ def _check_arrays(
     for name, given in found.items():
         if name not in expected:
             raise InputError(f"{what} has {shown(name)}, which this optimizer does not keep")
-        wanted, label = expected[name], f"{what}: {name!r}"
+        (shape, dtype), label = expected[name], f"{what}: {name!r}"
         if _on_device(given):
             read(given, label, "bif", place)
         elif not isinstance(given, np.ndarray) or isinstance(given, np.ma.MaskedArray):
             raise InputError(f"{label} must be a NumPy array, not {shown(given)}")
-        if given.shape != wanted.shape:
-            rows = ": one row a task" if wanted.ndim == 2 else ""
-            raise InputError(
-                f"{label} has shape {given.shape} where {wanted.shape} is needed{rows}"
-            )
-        if given.dtype != wanted.dtype:
-            raise InputError(f"{label} is of type {given.dtype} where {wanted.dtype} is needed")
+        if given.shape != shape:
+            rows = ": one row a task" if len(shape) == 2 else ""
+            raise InputError(f"{label} has shape {given.shape} where {shape} is needed{rows}")
+        if given.dtype != dtype:
+            raise InputError(f"{label} is of type {given.dtype} where {dtype} is needed")
         if not given.flags["C_CONTIGUOUS"]:
             raise InputError(f"{label} must be contiguous: pass numpy.ascontiguousarray of it")
 

@@ -107,7 +107,7 @@ class Loops:
         outer = self.outer
         if isinstance(outer, dict):  # from dataclasses.asdict, by way of JSON
             for kind in OPTIMIZERS.values():
-                if {f.name for f in fields(kind)} == {*outer}:  # type: ignore[arg-type]
+                if {f.name for f in fields(kind)} == {*outer}:
                     object.__setattr__(self, "outer", kind(**outer))
         if not isinstance(self.outer, Optimizer | None):
             raise InputError(
@@ -215,7 +215,7 @@ def diverged(iteration: int) -> InputError:
 
 
 def check_run(
-    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
+    model: Any, tasks: Any, optimizer: Any, loops: Any, start: Snapshot | None = None
 ) -> None:  # fmt: skip
     """`InputError` if one of the arguments of `reptile` and its relatives is something else."""
     check_parts(model, tasks, optimizer)

@@ -15,12 +15,23 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .backend import kernels
-from .doors import Place, checked_architecture, read
+from .checks import choice
+from .devices.host import HOST
+from .doors import (
+    Place,
+    cast,
+    checked_architecture,
+    examples,
+    mini_batches,
+    parameters,
+    read,
+    targets,
+)
 from .engine import Engine, Walked, engine_for, walked
 from .errors import InputError
 from .layers import Layer, Shape, has_r
 from .layers.initialisers import INITIALISERS
-from .plan import LOSSES, REDUCTIONS, make_plan
+from .plan import make_plan
 from .rng import Stream, generator
 
 HVP_METHODS = ("auto", "r", "complex")
@@ -77,6 +88,12 @@ class Model:
         self.engine: Engine = engine_for(self.plan, backend, tf32)
         self._warned = False
 
+    @property
+    def place(self) -> Place:
+        """Where the arrays may lie that the methods are given."""
+        device = self.engine.device
+        return Place(self.backend, None if device is HOST else device)
+
     def __repr__(self) -> str:
         rows = [f"  {s.name}: {s.in_shape} -> {s.out_shape}" for s in self.plan.steps]
         return "\n".join([f"Model of {self.size} parameters, {self.loss}", *rows])
@@ -99,7 +116,7 @@ class Model:
 
         Given (T, P), each view has the task axis first.
         """
-        phi = read(phi, "phi", "bifc", Place(self.backend, self.gpu.device if self.gpu else None))
+        phi = read(phi, "phi", "bifc", self.place)
         if phi.shape[-1:] != (self.size,):
             raise InputError(f"phi must end in {self.size} parameters, got shape {phi.shape}")
         return {
@@ -124,7 +141,7 @@ class Model:
         -------
         (T, B, n_out), or (B, n_out)
         """
-        single, phi, x = self.checked(phi, x)
+        single, phi, x, _ = self.checked(phi, x)
         out = self.engine.outputs(phi, x)
         return out[0] if single else out
 
@@ -147,9 +164,7 @@ class Model:
         InputError
             If shapes disagree or a label is outside [0, n_out).
         """
-        single, phi, x = self.checked(phi, x)
-        y = self._array(y)[None] if single else self._array(y)
-        y = self.checked_targets(y, x, phi.dtype)
+        single, phi, x, y = self.checked(phi, x, y)
         loss, grad = self.engine.gradients(phi, x, y)
         return (loss[0], grad[0]) if single else (loss, grad)
 
@@ -179,45 +194,34 @@ class Model:
         InputError
             As `loss_and_grad`; if v has not phi's shape; if the method cannot be used.
         """
-        if method not in HVP_METHODS:
-            raise InputError(f"method must be one of {', '.join(HVP_METHODS)}, not {method!r}")
-        phi = self._array(phi)
-        if np.shape(v) != phi.shape:
-            raise InputError(f"v must have phi's shape {phi.shape}, not {np.shape(v)}")
-        if np.iscomplexobj(v) and phi.dtype.kind != "c":
+        choice(method, "hvp: method", HVP_METHODS)
+        v = read(v, "v", "bifc", self.place)
+        single, at, x_t, y_t = self.checked(phi, x, y)
+        shape = at.shape[1:] if single else at.shape
+        if v.shape != shape:
+            raise InputError(f"v must have phi's shape {shape}, not {v.shape}")
+        if v.dtype.kind == "c" and at.dtype.kind != "c":
             raise InputError("v must be real where phi is")
-        by_tangents = method != "complex" and self._has_r(method)
-        if by_tangents and phi.dtype.kind == "f":
-            return self._by_tangents(self.engine, phi, x, y, v)
-        # Only NumPy's kernels know complex numbers: those of a complex step, or of a complex phi.
-        device = self.engine.device
-        there = not isinstance(phi, np.ndarray)
-        if device.name != "host":
-            phi, x, y, v = (device.read(a) if device.owns(a) else a for a in (phi, x, y, v))
-        if by_tangents:
-            hv = self._by_tangents(self._reference, phi, x, y, v)
-        else:
-            hv = self._by_complex_step(phi, x, y, v)
-        return device.upload(hv) if there else hv
-
-    def _by_tangents(self, engine: Engine, phi: Any, x: Any, y: Any, v: Any) -> Any:
-        single, phi, x = self.checked(phi, x)
-        y = self.checked_targets(self._array(y)[None] if single else self._array(y), x, phi.dtype)
-        v = self._array(v, phi.dtype).reshape(phi.shape)
-        hv = engine.products(phi, x, y, v)
+        if method == "complex" or not self._has_r(method):
+            return self._by_complex_step(phi, x, y, v)
+        v = cast(v, "v", at.dtype).reshape(at.shape)
+        hv = self.engine.products(at, x_t, y_t, v)
         if hv is NotImplemented:
-            hv = self._walked.products(phi, x, y, v)
+            hv = self._walked.products(at, x_t, y_t, v)
         return hv[0] if single else hv
 
-    def _by_complex_step(self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
+    def _by_complex_step(self, phi: Any, x: Any, y: Any, v: Any) -> Any:
+        """By NumPy's kernels, which alone know complex numbers; so through the host from a GPU."""
+        device, there = self.engine.device, hasattr(phi, "__cuda_array_interface__")
+        phi, x, y, v = (
+            device.read(a) if hasattr(a, "__cuda_array_interface__") else np.asarray(a)
+            for a in (phi, x, y, v)
+        )
         if phi.dtype.kind != "f":
             raise InputError(f"the complex step needs a real phi, not {phi.dtype}")
-        stepped = phi + 1j * COMPLEX_STEP * np.asarray(v, np.float64)
-        single, at, x = self.checked(stepped, x)
-        y = self._array(y)[None] if single else self._array(y)
-        _, grad = self._reference.gradients(at, x, self.checked_targets(y, x, at.dtype))
+        _, grad = self._reference.loss_and_grad(phi + 1j * COMPLEX_STEP * np.float64(v), x, y)
         hv = (grad.imag / COMPLEX_STEP).astype(phi.dtype)
-        return hv[0] if single else hv
+        return device.upload(hv) if there else hv
 
     @cached_property
     def _walked(self) -> Walked:
@@ -225,8 +229,8 @@ class Model:
         return walked(self.plan, self.backend)
 
     @cached_property
-    def _reference(self) -> Walked:
-        return walked(self.plan, "numpy")
+    def _reference(self) -> Model:
+        return self if self.backend == "numpy" else self.on("numpy")
 
     def _has_r(self, method: str) -> bool:
         """Whether there is an R pass; `InputError` if not and it was asked for, or a warning."""
@@ -253,72 +257,32 @@ class Model:
 
     # ------------------------------------------------------------------------------------ inside
 
-    def checked(self, phi: NDArray, x: NDArray) -> tuple[bool, NDArray, NDArray]:
-        """Whether there was no task axis, and phi (T, P) and x (T, B, ...) with one.
+    def checked(self, phi: Any, x: Any, y: Any = None) -> tuple[bool, Any, Any, Any]:
+        """Whether there was no task axis; phi (T, P), x (T, B, ...) and y, if given, with one.
 
         Raises
         ------
         InputError
-            If a shape or a type does not fit.
+            If a shape, a type or a label does not fit.
         """
-        phi = self._array(phi)
-        if phi.dtype.kind not in "fc":
-            raise InputError(f"phi must hold floating-point numbers, not {phi.dtype}")
-        single = phi.ndim == 1
-        if single:
-            phi, x = phi[None], self._array(x)[None]
-        phi = self._array(phi, phi.dtype)  # a task's parameters side by side, as the kernels want
-        if phi.ndim != 2 or phi.shape[1] != self.size:
-            raise InputError(f"phi must be (T, {self.size}) or ({self.size},), got {phi.shape}")
-        if not len(phi):
-            raise InputError("phi holds no task: its first axis is empty")
-        x = self._array(x, phi.dtype)
-        if x.shape[0] != phi.shape[0] or x.shape[2:] != self.input_shape or x.shape[1] < 1:
-            expected = ", ".join(str(n) for n in self.input_shape)
-            t = "" if single else f"{phi.shape[0]}, "
-            got = x.shape[1:] if single else x.shape
-            raise InputError(f"x must be ({t}B, {expected}), got {got}")
-        return single, phi, x
+        phi = parameters(phi, self.size, self.exotic, self.place)
+        lead = phi.shape[:-1]
+        x = examples(x, lead, self.input_shape, phi.dtype, self.place)
+        if y is not None:
+            batch = x.shape[: len(lead) + 1]
+            y = targets(y, batch, self.n_out, self.loss, phi.dtype, self.place)
+        if lead:
+            return False, phi, x, y
+        return True, phi[None], x[None], None if y is None else y[None]
 
-    def checked_steps(
-        self, phi: NDArray, x: NDArray, y: NDArray
-    ) -> tuple[bool, NDArray, NDArray, NDArray]:
+    def checked_steps(self, phi: Any, x: Any, y: Any) -> tuple[bool, Any, Any, Any]:
         """As `checked`, for k > 0 mini-batches: x (k, T, B, ...), y (k, T, B) or (..., n_out)."""
-        x, y = self._array(x), self._array(y)
-        if len(x) != len(y):
-            raise InputError(f"x has {len(x)} mini-batches and y has {len(y)}")
-        single, phi_t, _ = self.checked(phi, x[0])
-        k, T, B = len(x), len(phi_t), x.shape[1 if single else 2]
-        x = self._array(x.reshape(k * T, B, *self.input_shape), phi.dtype)
-        y = y[:, None] if single else y
-        y = self.checked_targets(y.reshape(k * T, *y.shape[2:]), x, phi.dtype)
-        return single, phi_t, x.reshape(k, T, *x.shape[1:]), y.reshape(k, T, *y.shape[1:])
+        phi = parameters(phi, self.size, self.exotic, self.place)
+        numbers = self.input_shape, self.n_out, self.loss, phi.dtype, self.place
+        x, y = mini_batches(x, y, phi.shape[:-1], *numbers)
+        return (False, phi, x, y) if phi.ndim == 2 else (True, phi[None], x[:, None], y[:, None])
 
-    def _array(self, values: Any, dtype: DTypeLike | None = None) -> Any:
-        """An array of the host, contiguous if a type is given; or one of the device, as it is."""
-        if not hasattr(values, "__cuda_array_interface__"):
-            return np.asarray(values, dtype, order=None if dtype is None else "C")
-        if not self.engine.device.owns(values):
-            raise InputError(
-                f"an array lies on a GPU, and the {self.backend} backend cannot read it there: "
-                "take it to the host first, with its get() or copy_to_host()"
-            )
-        contiguous = values.flags["C_CONTIGUOUS"]
-        if dtype is not None and (values.dtype != dtype or not contiguous):
-            raise InputError(f"arrays on the GPU must be contiguous and of type {np.dtype(dtype)}")
-        return values
-
-    def checked_targets(self, y: NDArray, x: NDArray, dtype: np.dtype) -> NDArray:
-        """y (T, B), or (T, B, n_out), beside x (T, B, ...); `InputError` if it does not fit."""
-        expected = x.shape[:2] + ((self.n_out,) if self.loss == "squared_error" else ())
-        if y.shape != expected:
-            raise InputError(f"y must be {expected} beside this x, got {y.shape}")
-        if self.loss == "squared_error":
-            return self._array(y, dtype)
-        if y.dtype.kind not in "iu":
-            raise InputError(f"labels must be integers, not {y.dtype}")
-        if y.min() < 0 or y.max() >= self.n_out:
-            raise InputError(
-                f"labels must lie in [0, {self.n_out}), and these go from {y.min()} to {y.max()}"
-            )
-        return y if hasattr(y, "__cuda_array_interface__") else np.asarray(y, np.int64)
+    @property
+    def exotic(self) -> bool:
+        """Whether complex and extended precision are computed in: by the reference alone."""
+        return self.backend == "numpy"

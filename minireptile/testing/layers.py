@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import kernels
-from ..doors import LOSSES
 from ..errors import InputError
 from ..layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool, ReLU, Tanh
 from ..model import Model
+from ..plan import LOSSES
 from .gradients import check_gradients
 from .identities import IdentityError, check_adjoint, check_hvp
 from .report import GradientError, Report

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..doors import LOSSES, REDUCTIONS
 from ..errors import require
 from ..kernels.window import Pair, output_size
 from ..layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool, ReLU, Tanh
 from ..model import Model
+from ..plan import LOSSES, REDUCTIONS
 from ..tasks.images import FewShot, from_arrays
 
 st = require("hypothesis.strategies", "dev")

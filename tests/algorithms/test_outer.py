@@ -12,7 +12,7 @@ import pytest
 
 from minireptile import SGD, Adam, Loops, joint, reptile
 from minireptile.delegate import begin
-from minireptile.optim import POLICIES, Optimizer, spread
+from minireptile.optim import OUTER, POLICIES, Optimizer, spread
 from tests.small import relative, tiny_model
 
 from .relatives import (
@@ -49,7 +49,9 @@ def test_an_outer_optimizer_by_hand(outer: Optimizer, policy: str) -> None:
     state, alone = outer.init(theta), replace(loops, outer=None, epsilon=1.0, epsilon_final=1.0)
     run = begin(model, inner, loops)
     for it, after in enumerate(reptile(tiny_model(), TASKS, inner, loops)):
-        step = next(reptile(tiny_model(), TASKS, inner, alone, replace(run, iteration=it)))
+        of_inner = {n: a for n, a in run.state.items() if not n.startswith(OUTER)}
+        start = replace(run, iteration=it, state=of_inner)
+        step = next(reptile(tiny_model(), TASKS, inner, alone, start))
         there = run.theta * outer.weight_decay_rate
         outer.step(there, run.theta - step.theta, state)
         theta = run.theta + (0.8 - 0.1 * it) * (there - run.theta)

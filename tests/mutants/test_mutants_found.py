@@ -122,7 +122,7 @@ def test_a_compiled_inner_loop_is_given_all_that_adapt_is() -> None:
 def test_inputs_without_targets_are_no_step(counts: tuple[int, int]) -> None:
     model, rng = tiny_model(), np.random.default_rng(0)
     (x, _), (_, y) = (random_batch(model, rng, k, 4) for k in counts)
-    with pytest.raises(ValueError, match=r"shorter|longer"):
+    with pytest.raises(ValueError, match=r"x has \d mini-batches and y has \d"):
         adapt(model, random_phi(model, rng), x, y, SGD(0.1))
 
 
