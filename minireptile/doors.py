@@ -147,7 +147,7 @@ def targets(
         return cast(found, what, dtype)
     if found.dtype.kind not in "iu":
         raise InputError(f"labels must be integers, not {found.dtype}")
-    if found.min() < 0 or found.max() >= n_out:
+    if found.size and (found.min() < 0 or found.max() >= n_out):
         raise InputError(
             f"labels must lie in [0, {n_out}), and these go from {found.min()} to {found.max()}"
         )
@@ -158,7 +158,7 @@ def mini_batches(
     x: Any, y: Any, lead: tuple[int, ...], input_shape: Shape, n_out: int, loss: str,
     dtype: np.dtype, place: Place = HOST,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """x (k, *lead, B, ...) and y (k, *lead, B), or (..., n_out), of an inner loop of k > 0 steps;
+    """x (k, *lead, B, ...) and y (k, *lead, B), or (..., n_out), of an inner loop of k steps;
     lead is (T,), or () beside a phi without T."""
     x, y = read(x, "x", "bifc", place), read(y, "y", "bifc", place)
     k, ky = (len(a) if a.ndim else 0 for a in (x, y))

@@ -194,9 +194,9 @@ def arrays(
 READ, LABELS, PLACE = (partial(arrays, role) for role in range(3))
 STATE = partial(arrays, 2, with_gaps=False)
 COUNT = partial(STATE, NaN=False)
-KEPT = partial(STATE, read_only=True)  # a snapshot's, of which copies are made
-KEPT_COUNT = partial(KEPT, NaN=False, with_gaps=None)
-THETA = partial(arrays, 2, read_only=True)
+KEPT = partial(STATE, read_only=True, NaN=False)  # a snapshot's, of which copies are made
+KEPT_COUNT = partial(KEPT, with_gaps=None)
+THETA = partial(arrays, 2, read_only=True, NaN=False)
 NAMES = (
     Wrong("without v", lambda s: {k: a for k, a in s.items() if k != "v"}, False),
     Wrong("without t", lambda s: {k: a for k, a in s.items() if k != "t"}, False),
@@ -503,7 +503,7 @@ OF_SGD = {
 IN_EVALUATION = {
     "model": ONLY_THE_RIGHT_ONE, "tasks": TASKS, "optimizer": OPTIMIZERS,
     "state": (lambda v: type(v) is dict and not v, (*POOL, *NAMES[:4], NAMES[5])),
-    "state/v": KEPT(), "state/m": KEPT(), "state/t": KEPT_COUNT(),
+    "state/v": KEPT(NaN=True), "state/m": KEPT(NaN=True), "state/t": KEPT_COUNT(),
     "protocol": ONLY_THE_RIGHT_ONE,
     "report": (lambda v: None if callable(v) else False, POOL),
     "theta": READ(float16=False, int16=False, uint64=False, booleans=False),
