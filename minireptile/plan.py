@@ -110,7 +110,7 @@ def fuse(plan: Plan) -> Plan:
         if type(step.layer) is Flatten:
             continue
         before = steps[-1] if steps else None
-        if 0 and before and type(step.layer) is ReLU and type(before.layer) is BatchNorm:
+        if before and type(step.layer) is ReLU and type(before.layer) is BatchNorm:
             steps[-1] = before._replace(layer=BatchNormReLU(before.layer.eps))
         else:
             steps.append(step)

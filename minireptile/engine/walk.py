@@ -118,7 +118,7 @@ class Walk:
         """
         plan, first = self.plan, self.plan.first
         wanted = [
-            views if 1 or "dp" in step.layer.reads_r else dict.fromkeys(views)
+            views if "dp" in step.layer.reads_r else dict.fromkeys(views)
             for step, views in zip(plan.steps, dp, strict=True)
         ]
         stages = self._with(x, p, wanted)

@@ -75,7 +75,8 @@ class Layer:
         raise NotImplementedError
 
     def backward(self, k: Kernels, a: Stage) -> None:
-        """Write a.dx and the parameters' gradients a.dp from a.dy; None is not wanted."""
+        """Write a.dx and the parameters' gradients a.dp from a.dy; what is None nobody wants.
+        A layer without parameters is called only where dx is wanted."""
         raise NotImplementedError
 
     # A layer may lack what follows: then `Model.hvp` takes the complex step. r holds R{.}, the

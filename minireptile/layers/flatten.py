@@ -20,12 +20,10 @@ class Flatten(Layer):
         a.y[...] = a.x.reshape(a.y.shape)
 
     def backward(self, k: Kernels, a: Stage) -> None:
-        if a.dx is not None:
-            a.dx[...] = a.dy.reshape(a.dx.shape)
+        a.dx[...] = a.dy.reshape(a.dx.shape)
 
     def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
         r.y[...] = r.x.reshape(r.y.shape)
 
     def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
-        if r.dx is not None:
-            r.dx[...] = r.dy.reshape(r.dx.shape)
+        r.dx[...] = r.dy.reshape(r.dx.shape)
