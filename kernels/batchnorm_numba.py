@@ -12,47 +12,88 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from .jit_numba import jit, packed
+from .relu_numba import relu_backward
+
+
+def _by_channel(a, like):
+    """A view (T, B, m, C) of an array (T, B, ..., C), so that a kernel is compiled once for all
+    dimensions; where nobody wants an output, an array of no numbers, and False behind it."""
+    if a is None:
+        return np.empty((0, 0, 0, 0), like.dtype), False
+    return a.reshape((*a.shape[:2], -1, a.shape[-1])), True
+
+
+def _rows(a, like):
+    """An output (T, C), or room for what others are computed from where nobody wants it."""
+    return np.empty(like.shape, like.dtype) if a is None else a
+
+
+def _forward(kernel, y, mean, rstd, x, gamma, beta, eps, relu):
+    moments = _rows(mean, gamma), _rows(rstd, gamma)
+    kernel(*_by_channel(y, x), *moments, _by_channel(x, x)[0], gamma, beta, eps, relu)
+
+
+def _backward(kernel, dx, dgamma, dbeta, dy, x, mean, rstd, gamma):
+    sums = np.empty((2, *mean.shape), x.dtype)
+    arrays = _by_channel(dy, x)[0], _by_channel(x, x)[0]
+    kernel(*_by_channel(dx, x), sums, *arrays, mean, rstd, gamma)
+    for output, total in zip((dbeta, dgamma), sums, strict=True):
+        if output is not None:
+            output[...] = total
 
 
 @jit
-def batchnorm_forward_v1(y, mean, rstd, x, gamma, beta, eps):
-    """Write y, mean and rstd (batchnorm.md, eq. 1 to 4). Parameters as in the NumPy reference."""
-    T, C = x.shape[0], x.shape[x.ndim - 1]
-    y_m, x_m = y.reshape((T, -1, C)), x.reshape((T, -1, C))
-    M = x_m.shape[1]
+def _forward_v1(y, wanted, mean, rstd, x, gamma, beta, eps, relu):
+    T, B, m, C = x.shape
+    M, x_m = B * m, x.reshape((T, B * m, C))
     for t in range(T):
         for c in range(C):
             total = x.dtype.type(0)
-            for m in range(M):
-                total += x_m[t, m, c]
+            for i in range(M):
+                total += x_m[t, i, c]
             mean[t, c] = total / M
             total = x.dtype.type(0)
-            for m in range(M):
-                total += (x_m[t, m, c] - mean[t, c]) ** 2
+            for i in range(M):
+                total += (x_m[t, i, c] - mean[t, c]) ** 2
             rstd[t, c] = 1 / math.sqrt(total / M + eps)
-            for m in range(M):
-                xhat = (x_m[t, m, c] - mean[t, c]) * rstd[t, c]
-                y_m[t, m, c] = gamma[t, c] * xhat + beta[t, c]
+            if wanted:
+                y_t = y[t].reshape((M, C))
+                for i in range(M):
+                    xhat = (x_m[t, i, c] - mean[t, c]) * rstd[t, c]
+                    y_t[i, c] = gamma[t, c] * xhat + beta[t, c]
+
+
+def batchnorm_forward_v1(y, mean, rstd, x, gamma, beta, eps):
+    """Write y, mean and rstd (batchnorm.md, eq. 1 to 4). Parameters as in the NumPy reference."""
+    _forward(_forward_v1, y, mean, rstd, x, gamma, beta, eps, False)
 
 
 @jit
-def batchnorm_backward_v1(dx, dgamma, dbeta, dy, x, mean, rstd, gamma):
-    """Write dx, dgamma and dbeta (batchnorm.md, eq. 5, 6 and 10)."""
-    T, C = x.shape[0], x.shape[x.ndim - 1]
-    dx_m, dy_m, x_m = dx.reshape((T, -1, C)), dy.reshape((T, -1, C)), x.reshape((T, -1, C))
-    M = x_m.shape[1]
+def _backward_v1(dx, wanted, sums, dy, x, mean, rstd, gamma):
+    T, B, m, C = x.shape
+    M = B * m
+    dy_m, x_m = dy.reshape((T, M, C)), x.reshape((T, M, C))
     for t in range(T):
         for c in range(C):
             sum_dy, sum_dy_xhat = x.dtype.type(0), x.dtype.type(0)
-            for m in range(M):
-                sum_dy += dy_m[t, m, c]
-                sum_dy_xhat += dy_m[t, m, c] * (x_m[t, m, c] - mean[t, c]) * rstd[t, c]
-            dbeta[t, c], dgamma[t, c] = sum_dy, sum_dy_xhat
-            for m in range(M):
-                xhat = (x_m[t, m, c] - mean[t, c]) * rstd[t, c]
-                d = dy_m[t, m, c] - sum_dy / M - xhat * sum_dy_xhat / M
-                dx_m[t, m, c] = gamma[t, c] * rstd[t, c] * d
+            for i in range(M):
+                sum_dy += dy_m[t, i, c]
+                sum_dy_xhat += dy_m[t, i, c] * (x_m[t, i, c] - mean[t, c]) * rstd[t, c]
+            sums[0, t, c], sums[1, t, c] = sum_dy, sum_dy_xhat
+            if wanted:
+                dx_t = dx[t].reshape((M, C))
+                for i in range(M):
+                    xhat = (x_m[t, i, c] - mean[t, c]) * rstd[t, c]
+                    d = dy_m[t, i, c] - sum_dy / M - xhat * sum_dy_xhat / M
+                    dx_t[i, c] = gamma[t, c] * rstd[t, c] * d
+
+
+def batchnorm_backward_v1(dx, dgamma, dbeta, dy, x, mean, rstd, gamma):
+    """Write dx, dgamma and dbeta (batchnorm.md, eq. 5, 6 and 10)."""
+    _backward(_backward_v1, dx, dgamma, dbeta, dy, x, mean, rstd, gamma)
 
 
 @jit
@@ -149,37 +190,59 @@ def normalise_backward(dx, dy, x, mean, rstd, gamma, dbeta, dgamma, M):
 
 
 @jit
-def batchnorm_forward_v2(y, mean, rstd, x, gamma, beta, eps):
-    """Write y, mean and rstd (batchnorm.md, eq. 4 and 13 to 15)."""
-    T, B, C = x.shape[0], x.shape[1], x.shape[x.ndim - 1]
-    y_m, x_m = y.reshape((T, -1, C)), x.reshape((T, -1, C))
-    m = x_m.shape[1] // B
+def _forward_v2(y, wanted, mean, rstd, x, gamma, beta, eps, relu):
+    T, B, m, C = x.shape
+    own = np.empty((B, 2, C), x.dtype)  # of the images' moments, where there is no y to hold them
     for t in range(T):
-        mean_t, rstd_t = packed(mean[t]), packed(rstd[t])
+        mean_t, rstd_t, x_t = packed(mean[t]), packed(rstd[t]), x[t].reshape((B * m, C))
         # y's memory serves for the images' moments until y is known; images of one value have
         # their mean in it and no spread.
+        moments = y[t] if wanted and m >= 2 else own
         if m >= 2:
             for b in range(B):
-                image_moments(y_m[t, b * m], y_m[t, b * m + 1], x_m[t, b * m : (b + 1) * m])
-            moments = y_m[t].reshape((B, m, C))
-            join_moments(mean_t, rstd_t, moments[:, 0], moments[:, 1], m, eps)
+                image_moments(moments[b, 0], moments[b, 1], x[t, b])
         else:
-            y_m[t] = 0
-            join_moments(mean_t, rstd_t, x_m[t], y_m[t], 1, eps)
-        normalise(y_m[t], x_m[t], mean_t, rstd_t, packed(gamma[t]), packed(beta[t]), False)
+            moments[:, 0] = x_t
+            moments[:, 1] = 0
+        join_moments(mean_t, rstd_t, moments[:, 0], moments[:, 1], m, eps)
+        if wanted:
+            y_t = y[t].reshape((B * m, C))
+            normalise(y_t, x_t, mean_t, rstd_t, packed(gamma[t]), packed(beta[t]), relu)
+
+
+def batchnorm_forward_v2(y, mean, rstd, x, gamma, beta, eps):
+    """Write y, mean and rstd (batchnorm.md, eq. 4 and 13 to 15)."""
+    _forward(_forward_v2, y, mean, rstd, x, gamma, beta, eps, False)
+
+
+def batchnorm_relu_forward(y, mean, rstd, x, gamma, beta, eps):
+    """`batchnorm_forward`, and the ReLU behind it (batchnorm.md, eq. 28)."""
+    _forward(_forward_v2, y, mean, rstd, x, gamma, beta, eps, True)
 
 
 @jit
+def _backward_v2(dx, wanted, sums, dy, x, mean, rstd, gamma):
+    T, B, m, C = x.shape
+    M = B * m
+    for t in range(T):
+        dy_t, x_t = dy[t].reshape((M, C)), x[t].reshape((M, C))
+        sums_t, statistics = (sums[0, t], sums[1, t]), (packed(mean[t]), packed(rstd[t]))
+        image_sums(*sums_t, dy_t, x_t, *statistics)
+        if wanted:
+            dx_t = dx[t].reshape((M, C))
+            normalise_backward(dx_t, dy_t, x_t, *statistics, packed(gamma[t]), *sums_t, M)
+
+
 def batchnorm_backward_v2(dx, dgamma, dbeta, dy, x, mean, rstd, gamma):
     """Write dx, dgamma and dbeta (batchnorm.md, eq. 5, 6 and 10)."""
-    T, C = x.shape[0], x.shape[x.ndim - 1]
-    dx_m, dy_m, x_m = dx.reshape((T, -1, C)), dy.reshape((T, -1, C)), x.reshape((T, -1, C))
-    M = x_m.shape[1]
-    for t in range(T):
-        sums = packed(dbeta[t]), packed(dgamma[t])
-        statistics = packed(mean[t]), packed(rstd[t])
-        image_sums(*sums, dy_m[t], x_m[t], *statistics)
-        normalise_backward(dx_m[t], dy_m[t], x_m[t], *statistics, packed(gamma[t]), *sums, M)
+    _backward(_backward_v2, dx, dgamma, dbeta, dy, x, mean, rstd, gamma)
+
+
+def batchnorm_relu_backward(dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma):
+    """`batchnorm_backward` behind a ReLU with the output y (batchnorm.md, eq. 29)."""
+    through = np.empty_like(dy) if dx is None else dx  # dx's memory serves until dx is known
+    relu_backward(through.reshape(-1), dy.reshape(-1), y.reshape(-1))
+    _backward(_backward_v2, dx, dgamma, dbeta, through, x, mean, rstd, gamma)
 
 
 @jit
@@ -302,37 +365,59 @@ def normalise_backward_r(
 
 
 @jit
+def _forward_r(ry, wanted, rmean, rrstd, rx, rgamma, rbeta, x, mean, rstd, gamma):
+    T, B, m, C = x.shape
+    for t in range(T):
+        rx_t, x_t = rx[t].reshape((B * m, C)), x[t].reshape((B * m, C))
+        moments, tangents = (packed(mean[t]), packed(rstd[t])), (packed(rmean[t]), packed(rrstd[t]))
+        moments_r(*tangents, rx_t, x_t, *moments)
+        if wanted:
+            normalise_r(
+                ry[t].reshape((B * m, C)), rx_t, *tangents, packed(rgamma[t]), packed(rbeta[t]),
+                x_t, *moments, packed(gamma[t]), x_t, False,
+            )  # fmt: skip
+
+
 def batchnorm_forward_r(ry, rmean, rrstd, rx, rgamma, rbeta, x, mean, rstd, gamma):
     """Write ry, rmean and rrstd (batchnorm.md, eq. 16 to 20). Parameters as in the reference."""
-    T, C = x.shape[0], x.shape[x.ndim - 1]
-    ry_m, rx_m, x_m = ry.reshape((T, -1, C)), rx.reshape((T, -1, C)), x.reshape((T, -1, C))
-    for t in range(T):
-        moments, tangents = (packed(mean[t]), packed(rstd[t])), (packed(rmean[t]), packed(rrstd[t]))
-        rates = packed(rgamma[t]), packed(rbeta[t])
-        moments_r(*tangents, rx_m[t], x_m[t], *moments)
-        x_t = x_m[t]
-        normalise_r(
-            ry_m[t], rx_m[t], *tangents, *rates, x_t, *moments, packed(gamma[t]), x_t, False
-        )
+    rx_m, x_m = _by_channel(rx, x)[0], _by_channel(x, x)[0]
+    tangents = _rows(rmean, mean), _rows(rrstd, mean)
+    _forward_r(*_by_channel(ry, x), *tangents, rx_m, rgamma, rbeta, x_m, mean, rstd, gamma)
 
 
 @jit
+def _backward_r(
+    rdx, wanted, sums, rdy, rx, rmean, rrstd, rgamma, dgamma, dbeta, dy, x, mean, rstd, gamma
+):
+    T, B, m, C = x.shape
+    M = B * m
+    for t in range(T):
+        rdy_t, rx_t = rdy[t].reshape((M, C)), rx[t].reshape((M, C))
+        dy_t, x_t = dy[t].reshape((M, C)), x[t].reshape((M, C))
+        moments, tangents = (packed(mean[t]), packed(rstd[t])), (packed(rmean[t]), packed(rrstd[t]))
+        rdbeta_t, rdgamma_t = sums[0, t], sums[1, t]
+        sums_r(rdbeta_t, rdgamma_t, rdy_t, rx_t, *tangents, dy_t, x_t, *moments)
+        if wanted:
+            normalise_backward_r(
+                rdx[t].reshape((M, C)), rdgamma_t, rdbeta_t, rdy_t, rx_t, *tangents,
+                packed(rgamma[t]), packed(dgamma[t]), packed(dbeta[t]), dy_t, x_t, *moments,
+                packed(gamma[t]), M,
+            )  # fmt: skip
+
+
 def batchnorm_backward_r(
     rdx, rdgamma, rdbeta, rdy, rx, rmean, rrstd, rgamma, dgamma, dbeta, dy, x, mean, rstd, gamma
 ):
     """Write rdx, rdgamma and rdbeta (batchnorm.md, eq. 21 to 24)."""
-    T, C = x.shape[0], x.shape[x.ndim - 1]
-    rdx_m, rdy_m, rx_m = rdx.reshape((T, -1, C)), rdy.reshape((T, -1, C)), rx.reshape((T, -1, C))
-    dy_m, x_m = dy.reshape((T, -1, C)), x.reshape((T, -1, C))
-    M = x_m.shape[1]
-    for t in range(T):
-        moments, tangents = (packed(mean[t]), packed(rstd[t])), (packed(rmean[t]), packed(rrstd[t]))
-        rdgamma_t, rdbeta_t = packed(rdgamma[t]), packed(rdbeta[t])
-        sums_r(rdbeta_t, rdgamma_t, rdy_m[t], rx_m[t], *tangents, dy_m[t], x_m[t], *moments)
-        normalise_backward_r(
-            rdx_m[t], rdgamma_t, rdbeta_t, rdy_m[t], rx_m[t], *tangents, packed(rgamma[t]),
-            packed(dgamma[t]), packed(dbeta[t]), dy_m[t], x_m[t], *moments, packed(gamma[t]), M,
-        )  # fmt: skip
+    sums = np.empty((2, *mean.shape), x.dtype)
+    rdy_m, rx_m, dy_m, x_m = (_by_channel(a, x)[0] for a in (rdy, rx, dy, x))
+    _backward_r(
+        *_by_channel(rdx, x), sums, rdy_m, rx_m, rmean, rrstd, rgamma,
+        dgamma, dbeta, dy_m, x_m, mean, rstd, gamma,
+    )  # fmt: skip
+    for output, total in zip((rdbeta, rdgamma), sums, strict=True):
+        if output is not None:
+            output[...] = total
 
 
 batchnorm_forward = batchnorm_forward_v2

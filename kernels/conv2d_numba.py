@@ -34,7 +34,8 @@ def conv2d_forward_v1(y, cols, x, w, b, stride, pad):
 @jit
 def conv2d_backward_v1(dx, dw, db, cols, dy, x, w, stride, pad):
     """Write dx, dw and db, output by output (conv2d.md, eq. 3 to 5)."""
-    dw[...] = 0
+    if dw is not None:
+        dw[...] = 0
     if db is not None:
         db[...] = 0
     if dx is not None:
@@ -53,7 +54,8 @@ def conv2d_backward_v1(dx, dw, db, cols, dy, x, w, stride, pad):
                                 for c in range(w.shape[3]):
                                     for n in range(w.shape[4]):
                                         d = dy[t, i_b, o, p, n]
-                                        dw[t, i, j, c, n] += x[t, i_b, r, q, c] * d
+                                        if dw is not None:
+                                            dw[t, i, j, c, n] += x[t, i_b, r, q, c] * d
                                         if dx is not None:
                                             dx[t, i_b, r, q, c] += w[t, i, j, c, n] * d
 
@@ -169,7 +171,7 @@ def conv_forward(y, cols, x, w, kh, kw, sr, sc, pr, pc, tile):
 def conv_backward(dx, wanted, dw, cols, dy, x, w, kh, kw, sr, sc, pr, pc, tile):
     """Write dw = im2col(x)' dy and, if wanted, dx = col2im(dy w') (conv2d.md, eq. 7 and 9).
 
-    w and dw are addresses; the rest as in `conv_forward`.
+    w and dw are addresses, dw 0 where nobody wants it; the rest as in `conv_forward`.
     """
     wide, N, taps, C, size = dy.shape[2], dy.shape[3], kh * kw, x.shape[3], dy.itemsize
     K, total = taps * C, dy.shape[0] * dy.shape[1]
@@ -180,9 +182,10 @@ def conv_backward(dx, wanted, dw, cols, dy, x, w, kh, kw, sr, sc, pr, pc, tile):
         rows = min(step, total - first)
         M = rows * wide
         block, to = _patches(cols, rows, wide, taps, C), cols.ctypes.data
-        _lower(block, x, first, sr, sc, pr, pc, kw, dy.shape[1])
         d = dy.ctypes.data + first * wide * N * size
-        _patches_dw(dw, to, d, M, K, N, size, tile, first > 0)  # the sum over the rows goes on
+        if dw != 0:
+            _lower(block, x, first, sr, sc, pr, pc, kw, dy.shape[1])
+            _patches_dw(dw, to, d, M, K, N, size, tile, first > 0)  # the sum over the rows goes on
         if wanted:
             gemm(size, M, K, N, d, N, 0, w, N, 1, to, K, 0.0)
             col2im(dx, block, first, sr, sc, pr, pc, kw, dy.shape[1])
@@ -271,12 +274,14 @@ def conv2d_backward_v2(dx, dw, db, cols, dy, x, w, stride, pad):
     """Write dw = im2col(x)' dy, db = sum dy, dx = col2im(dy w') (conv2d.md, eq. 7 to 9)."""
     kh, kw, N = w.shape[1], w.shape[2], w.shape[4]
     flat = cols.reshape(-1)
-    images = flat[:0].reshape((0, 1, 1, 1))  # stands for a dx that nobody wants
+    images, weights = flat[:0].reshape((0, 1, 1, 1)), 0  # stand for what nobody wants
     for t in range(x.shape[0]):
         if dx is not None:
             images = dx[t]
+        if dw is not None:
+            weights = dw[t].ctypes.data
         conv_backward(
-            images, dx is not None, dw[t].ctypes.data, flat, dy[t], x[t], w[t].ctypes.data,
+            images, dx is not None, weights, flat, dy[t], x[t], w[t].ctypes.data,
             kh, kw, stride[0], stride[1], pad[0], pad[1], TILE,
         )  # fmt: skip
         if db is not None:

@@ -37,26 +37,27 @@ def conv2d_forward_v1(
 
 
 def conv2d_backward_v1(
-    dx: NDArray | None, dw: NDArray, db: NDArray | None, cols: NDArray | None,
+    dx: NDArray | None, dw: NDArray | None, db: NDArray | None, cols: NDArray | None,
     dy: NDArray, x: NDArray, w: NDArray, stride: Pair, pad: Pair,
 ) -> None:  # fmt: skip
     """Write dx, dw and db tap by tap (conv2d.md, eq. 3 to 5).
 
     Parameters
     ----------
-    dx : (T, B, H, W, C_in), written; None where nobody wants it (the first layer)
+    dx : (T, B, H, W, C_in), written
     dw : (T, kh, kw, C_in, C_out), written
-    db : (T, C_out), written; None without a bias
+    db : (T, C_out), written
     cols : scratch, unused here
     dy, x, w, stride, pad : as in the forward kernel
     """
     if db is not None:
         db[...] = dy.sum((1, 2, 3))
-    dw[...] = 0
-    if dx is not None:
-        dx[...] = 0
+    for written in (dw, dx):
+        if written is not None:
+            written[...] = 0
     for i, j, outputs, inputs in taps(w.shape[1:3], x.shape[2:4], dy.shape[2:4], stride, pad):
-        dw[:, i, j] = np.einsum("tbhwc,tbhwn->tcn", x[inputs], dy[outputs])
+        if dw is not None:
+            dw[:, i, j] = np.einsum("tbhwc,tbhwn->tcn", x[inputs], dy[outputs])
         if dx is not None:
             dx[inputs] += dy[outputs] @ w[:, None, None, i, j].swapaxes(-1, -2)
 
@@ -114,7 +115,7 @@ def conv2d_forward_v2(
 
 
 def conv2d_backward_v2(
-    dx: NDArray | None, dw: NDArray, db: NDArray | None, cols: NDArray,
+    dx: NDArray | None, dw: NDArray | None, db: NDArray | None, cols: NDArray,
     dy: NDArray, x: NDArray, w: NDArray, stride: Pair, pad: Pair,
 ) -> None:  # fmt: skip
     """Write dw = im2col(x)' dy, db = sum dy, dx = col2im(dy w') (conv2d.md, eq. 7 to 9).
@@ -124,13 +125,14 @@ def conv2d_backward_v2(
     if db is not None:
         np.sum(dy, axis=(1, 2, 3), out=db)
     for tasks, images, block in _blocks(cols, *x.shape[:2]):
-        im2col(block, x[tasks, images], stride, pad)
         cols_m, w_m, dy_m = _as_matrices(block, w[tasks], dy[tasks, images])
-        dw_m = dw[tasks].reshape(w_m.shape)
-        if images.start == 0:
-            np.matmul(cols_m.swapaxes(1, 2), dy_m, out=dw_m)
-        else:  # the sum over the images goes on
-            dw_m += cols_m.swapaxes(1, 2) @ dy_m
+        if dw is not None:
+            im2col(block, x[tasks, images], stride, pad)
+            dw_m = dw[tasks].reshape(w_m.shape)
+            if images.start == 0:
+                np.matmul(cols_m.swapaxes(1, 2), dy_m, out=dw_m)
+            else:  # the sum over the images goes on
+                dw_m += cols_m.swapaxes(1, 2) @ dy_m
         if dx is not None:
             np.matmul(dy_m, w_m.swapaxes(1, 2), out=cols_m)
             col2im(dx[tasks, images], block, stride, pad)

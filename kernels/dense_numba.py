@@ -32,10 +32,11 @@ def dense_backward_v1(dx, dw, db, dy, x, w):
         for n in range(w.shape[2]):
             if db is not None:
                 db[t, n] = dy[t, :, n].sum()
-            for k in range(w.shape[1]):
-                dw[t, k, n] = 0
-                for m in range(x.shape[1]):
-                    dw[t, k, n] += x[t, m, k] * dy[t, m, n]
+            if dw is not None:
+                for k in range(w.shape[1]):
+                    dw[t, k, n] = 0
+                    for m in range(x.shape[1]):
+                        dw[t, k, n] += x[t, m, k] * dy[t, m, n]
         if dx is not None:
             for m in range(x.shape[1]):
                 for k in range(w.shape[1]):
@@ -127,7 +128,8 @@ def dense_backward_v2(dx, dw, db, dy, x, w):
     """Write dx = dy w', dw = x' dy, db = sum of dy (dense.md, eq. 2 to 4), by BLAS."""
     for t in range(x.shape[0]):
         x_t, dy_t = packed(x[t]), packed(dy[t])
-        rows_dw(packed(dw[t]).reshape(-1), x_t, dy_t, False)
+        if dw is not None:
+            rows_dw(packed(dw[t]).reshape(-1), x_t, dy_t, False)
         if dx is not None:
             rows_dx(dx[t], dy_t, packed(w[t]).reshape(-1), False)
         if db is not None:

@@ -25,18 +25,20 @@ def dense_forward(y: NDArray, x: NDArray, w: NDArray, b: NDArray | None) -> None
 
 
 def dense_backward(
-    dx: NDArray | None, dw: NDArray, db: NDArray | None, dy: NDArray, x: NDArray, w: NDArray
-) -> None:
+    dx: NDArray | None, dw: NDArray | None, db: NDArray | None,
+    dy: NDArray, x: NDArray, w: NDArray,
+) -> None:  # fmt: skip
     """Write dx = dy w', dw = x' dy, db = sum over the mini-batch of dy (dense.md, eq. 2 to 4).
 
     Parameters
     ----------
-    dx : (T, B, n_in), written; None where nobody wants it (the first layer)
+    dx : (T, B, n_in), written
     dw : (T, n_in, n_out), written
-    db : (T, n_out), written; None without a bias
+    db : (T, n_out), written
     dy, x, w : as in the forward kernel
     """
-    np.matmul(x.swapaxes(1, 2), dy, out=dw)
+    if dw is not None:
+        np.matmul(x.swapaxes(1, 2), dy, out=dw)
     if db is not None:
         np.sum(dy, axis=1, out=db)
     if dx is not None:

@@ -5,6 +5,7 @@ gemm            a matrix product by SciPy's BLAS on raw addresses: any row strid
 multiply_add    a product and a sum with one rounding, everywhere
 copy            bytes from one address to another
 packed          a row of a parameter, known to be contiguous
+part            of an output that may be None
 atomic_add, atomic_load, yield_core    what a barrier between threads is made of
 
 Every operation rounds as written: nothing is reordered, and a product and a sum are not contracted
@@ -128,6 +129,12 @@ def packed(context, array):
         return impl_ret_borrowed(context, builder, signature.return_type, args[0])
 
     return array.copy(layout="C")(array), codegen
+
+
+@jit
+def part(output, index):
+    """output[index], or None where nobody wants the output."""
+    return None if output is None else output[index]
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any) -> Any:

@@ -6,12 +6,19 @@ v2  all channels at once, window by window
 
 from __future__ import annotations
 
+import numpy as np
+
 from .jit_numba import jit
 
 
+def _both(y, winner, x):
+    """y and winner: either comes from the other, so where nobody wants one, it has room."""
+    y = np.empty(winner.shape, x.dtype) if y is None else y
+    return y, np.empty(y.shape, np.int32) if winner is None else winner
+
+
 @jit
-def maxpool_forward_v1(y, winner, x, size, stride, pad):
-    """Write y and which tap won (maxpool.md, eq. 1 and 2). Parameters as in the reference."""
+def _forward_v1(y, winner, x, size, stride, pad):
     H, W = x.shape[2], x.shape[3]
     for t in range(x.shape[0]):
         for b in range(x.shape[1]):
@@ -28,6 +35,11 @@ def maxpool_forward_v1(y, winner, x, size, stride, pad):
                                         best, tap = here, i * size[1] + j
                         y[t, b, o, p, c] = best
                         winner[t, b, o, p, c] = tap
+
+
+def maxpool_forward_v1(y, winner, x, size, stride, pad):
+    """Write y and which tap won (maxpool.md, eq. 1 and 2). Parameters as in the reference."""
+    _forward_v1(*_both(y, winner, x), x, size, stride, pad)
 
 
 @jit
@@ -85,10 +97,14 @@ def pool_backward(dx, dy, winner, kh, kw, sr, sc, pr, pc):
 
 
 @jit
-def maxpool_forward_v2(y, winner, x, size, stride, pad):
-    """Write y and which tap won (maxpool.md, eq. 1 and 2)."""
+def _forward_v2(y, winner, x, size, stride, pad):
     for t in range(x.shape[0]):
         pool_forward(y[t], winner[t], x[t], *size, *stride, *pad)
+
+
+def maxpool_forward_v2(y, winner, x, size, stride, pad):
+    """Write y and which tap won (maxpool.md, eq. 1 and 2)."""
+    _forward_v2(*_both(y, winner, x), x, size, stride, pad)
 
 
 @jit

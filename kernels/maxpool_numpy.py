@@ -15,7 +15,7 @@ from .window import Pair, taps
 
 
 def maxpool_forward(
-    y: NDArray, winner: NDArray, x: NDArray, size: Pair, stride: Pair, pad: Pair
+    y: NDArray | None, winner: NDArray | None, x: NDArray, size: Pair, stride: Pair, pad: Pair
 ) -> None:
     """Write y and, for the backward kernel, which tap won (maxpool.md, eq. 1 and 2).
 
@@ -26,6 +26,10 @@ def maxpool_forward(
     x : (T, B, H, W, C)
     size, stride, pad : (rows, columns)
     """
+    if y is None:
+        assert winner is not None
+        y = np.empty(winner.shape, x.dtype)
+    winner = np.empty(y.shape, np.int32) if winner is None else winner
     # No tap leads yet, and what y holds does not matter.
     winner[...] = -1
     for i, j, outputs, inputs in taps(size, x.shape[2:4], y.shape[2:4], stride, pad):

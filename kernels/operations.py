@@ -90,6 +90,9 @@ OPERATIONS: dict[str, Operation] = {
         Operation("batchnorm_forward", "batchnorm", _NORM, _each("x", 4, y=2)),
         # xhat 2, dbeta 1, dgamma 2, dx 4.
         Operation("batchnorm_backward", "batchnorm", _NORM_GRADIENTS, _each("x", 5, dx=4)),
+        # A comparison more.
+        Operation("batchnorm_relu_forward", "batchnorm", _NORM, _each("x", 4, y=3)),
+        Operation("batchnorm_relu_backward", "batchnorm", _NORM_GRADIENTS, _each("x", 6, dx=4)),
         # Mean 1, two differences 2, their product's sum 2, output 5.
         Operation(
             "batchnorm_forward_r", "batchnorm", ("ry", "rmean", "rrstd"), _each("x", 5, ry=5)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 
-from .jit_numba import jit
+from .jit_numba import jit, part
 
 
 @jit
 def cross_entropies(losses, dlogits, logits, labels, scale):
-    """Write the loss (n,) of each example and its gradient; dlogits, logits (n, N), labels (n,)."""
+    """Write the loss (n,) of each example and its gradient; dlogits, logits (n, N), labels (n,).
+
+    losses or dlogits may be None.
+    """
     N = logits.shape[1]
     for b in range(logits.shape[0]):
         largest = logits[b, 0]
@@ -21,12 +24,16 @@ def cross_entropies(losses, dlogits, logits, labels, scale):
                 largest = logits[b, n]
         total = logits.dtype.type(0)
         for n in range(N):
-            dlogits[b, n] = math.exp(logits[b, n] - largest)
-            total += dlogits[b, n]
-        for n in range(N):
-            dlogits[b, n] *= scale / total
-        dlogits[b, labels[b]] -= scale
-        losses[b] = (math.log(total) - (logits[b, labels[b]] - largest)) * scale
+            e = math.exp(logits[b, n] - largest)
+            total += e
+            if dlogits is not None:
+                dlogits[b, n] = e
+        if dlogits is not None:
+            for n in range(N):
+                dlogits[b, n] *= scale / total
+            dlogits[b, labels[b]] -= scale
+        if losses is not None:
+            losses[b] = (math.log(total) - (logits[b, labels[b]] - largest)) * scale
 
 
 @jit
@@ -40,9 +47,12 @@ def softmax_cross_entropy(loss, dlogits, logits, labels, scale):
         total = logits.dtype.type(0)
         for b in range(logits.shape[1]):
             e = slice(b, b + 1)
-            cross_entropies(loss[t : t + 1], dlogits[t, e], logits[t, e], labels[t, e], f)
-            total += loss[t]
-        loss[t] = total
+            to, gradient = part(loss, slice(t, t + 1)), part(dlogits, (t, e))
+            cross_entropies(to, gradient, logits[t, e], labels[t, e], f)
+            if loss is not None:
+                total += loss[t]
+        if loss is not None:
+            loss[t] = total
 
 
 @jit

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def softmax_cross_entropy(
-    loss: NDArray, dlogits: NDArray, logits: NDArray, labels: NDArray, scale: float
+    loss: NDArray | None, dlogits: NDArray | None, logits: NDArray, labels: NDArray, scale: float
 ) -> None:
     """Write the loss of each task and its gradient (softmax_cross_entropy.md, eq. 3 and 5).
 
@@ -26,13 +26,15 @@ def softmax_cross_entropy(
     scale : 1 / B for the mean over the mini-batch, 1 for the sum
     """
     z = logits - logits.real.max(axis=-1, keepdims=True)  # the same loss, and exp cannot overflow
-    np.exp(z, out=dlogits)
-    total = dlogits.sum(axis=-1, keepdims=True)
+    p = np.exp(z, out=dlogits)
+    total = p.sum(axis=-1, keepdims=True)
     at_label = labels[..., None]
-    loss[...] = (np.log(total) - np.take_along_axis(z, at_label, -1)).sum(axis=(1, 2)) * scale
-    dlogits /= total
-    np.put_along_axis(dlogits, at_label, np.take_along_axis(dlogits, at_label, -1) - 1, -1)
-    dlogits *= scale
+    if loss is not None:
+        loss[...] = (np.log(total) - np.take_along_axis(z, at_label, -1)).sum(axis=(1, 2)) * scale
+    if dlogits is not None:
+        dlogits /= total
+        np.put_along_axis(dlogits, at_label, np.take_along_axis(dlogits, at_label, -1) - 1, -1)
+        dlogits *= scale
 
 
 def softmax_cross_entropy_r(

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from .jit_numba import jit
+from .jit_numba import jit, part
 
 
 @jit
 def squared_errors(losses, dout, out, target, scale):
-    """Write the loss (n,) of each example and its gradient; dout, out, target (n, N)."""
+    """Write the loss (n,) of each example and its gradient; dout, out, target (n, N).
+
+    losses or dout may be None.
+    """
     for b in range(out.shape[0]):
-        losses[b] = 0
+        if losses is not None:
+            losses[b] = 0
         for i in range(out.shape[1]):
             d = out[b, i] - target[b, i]
-            losses[b] += scale * d * d
-            dout[b, i] = (scale + scale) * d
+            if losses is not None:
+                losses[b] += scale * d * d
+            if dout is not None:
+                dout[b, i] = (scale + scale) * d
 
 
 @jit
@@ -27,9 +33,12 @@ def squared_error(loss, dout, out, target, scale):
         total = out.dtype.type(0)
         for b in range(out.shape[1]):
             e = slice(b, b + 1)
-            squared_errors(loss[t : t + 1], dout[t, e], out[t, e], target[t, e], f)
-            total += loss[t]
-        loss[t] = total
+            to, gradient = part(loss, slice(t, t + 1)), part(dout, (t, e))
+            squared_errors(to, gradient, out[t, e], target[t, e], f)
+            if loss is not None:
+                total += loss[t]
+        if loss is not None:
+            loss[t] = total
 
 
 @jit
