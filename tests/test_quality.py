@@ -74,7 +74,7 @@ def imports_of(path: Path, modules: Collection[str]) -> set[str]:
             base = ".".join((*package, *filter(None, [node.module])))
             names = {f"{base}.{alias.name}" for alias in node.names}
             found |= {name if name in modules else base for name in names}
-        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             found |= {str(a.value) for a in node.args if isinstance(a, ast.Constant)}
     return found & set(modules)
 
