@@ -251,8 +251,15 @@ def check_snapshot(start: Any, size: int, optimizer: Any, loops: Any) -> None:
     _check_arrays(start.state, expected, "start: the optimizer's state", HOST)
 
 
+def _kept(optimizer: Any, phi: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shapes and types of ``optimizer.init(phi)``, from what it makes of no parameters at all."""
+    none = np.empty((*phi.shape[:-1], 0), phi.dtype)
+    kept = optimizer.init(none).items()
+    return {n: (phi.shape if a.shape == none.shape else a.shape, a.dtype) for n, a in kept}
+
+
 def _check_arrays(
-    found: Any, expected: Mapping[str, Any], what: str, place: Place
+    found: Any, expected: Mapping[str, tuple[tuple[int, ...], np.dtype]], what: str, place: Place
 ) -> None:  # fmt: skip
     """The same names, shapes and types, and no gaps in memory."""
     if not isinstance(found, Mapping):

@@ -133,7 +133,13 @@ VALUES: dict[str, Any] = {
     "0-d": np.array(2), "a function": id, "an iterator": iter(()), "a stranger": Odd(),
     "a record": mr.SGD(0.1), "a layer": mr.Tanh(), "a time": np.timedelta64(3),
 }  # fmt: skip
-POOL = tuple(Wrong(label, lambda _, value=value: value) for label, value in VALUES.items())
+
+
+def constantly(value: Any) -> Callable[[Any], Any]:
+    return lambda _: value
+
+
+POOL = tuple(Wrong(label, constantly(value)) for label, value in VALUES.items())
 
 
 def frozen(a: NDArray) -> NDArray:
@@ -364,8 +370,8 @@ CONSTRUCTORS = {
             "backend": (lambda v: False, (*POOL, Wrong("abacus", lambda _: "abacus"))),
             "dtype": (lambda v: False, (
                 *POOL,
-                *(Wrong(str(d), lambda _, d=d: d, False) for d in ("float16", ">f4", "f4,f4", int)),
-                *(Wrong(str(d), lambda _, d=d: d, True) for d in ("f4", np.float64, float)),
+                *(Wrong(str(d), constantly(d), False) for d in ("float16", ">f4", "f4,f4", int)),
+                *(Wrong(str(d), constantly(d), True) for d in ("f4", np.float64, float)),
             )),
             "tf32": (lambda v: type(v) in (bool, np.bool_) and not v, POOL),
         },
@@ -635,9 +641,13 @@ def try_all(name: str, door: Door, backends: tuple[str, ...], say: Callable[[str
 def child(folder: Path, names: list[str]) -> None:
     """Try the doors of these names on both backends; what comes of each is a line of a file."""
     doors = {**COMPUTING, **CRASH}
-    now, done = folder / "now", folder / "done"
+    done = folder / "done"
+
+    def say(now: str) -> None:
+        (folder / "now").write_text(now)
+
     for name in names:
-        failures = try_all(name, doors[name], BACKENDS, now.write_text)
+        failures = try_all(name, doors[name], BACKENDS, say)
         with done.open("a") as file:
             file.write(json.dumps({"name": name, "failures": failures}) + "\n")
 
