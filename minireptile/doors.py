@@ -218,16 +218,6 @@ def check_state(
         _check_writeable(found, f"{what}: {name!r}")
 
 
-def _kept(optimizer: Any, phi: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Shape and type of each array that ``optimizer.init(phi)`` would make: of no parameters, so
-    that nothing is allocated."""
-    none = optimizer.init(np.empty((*phi.shape[:-1], 0), phi.dtype))
-    return {
-        name: ((*a.shape[:-1], phi.shape[-1]) if 0 in a.shape else a.shape, a.dtype)
-        for name, a in none.items()
-    }
-
-
 def check_snapshot(start: Any, size: int, optimizer: Any, loops: Any) -> None:
     """`InputError` unless a run of these loops, by a model of that size, can go on from `start`."""
     parts = ("iteration", "theta", "state", "loss")

@@ -351,7 +351,7 @@ def test_a_snapshot_of_another_run(start: Any, words: str) -> None:
 
 
 def test_the_arguments_of_a_run() -> None:
-    from minireptile.loops import begin, check_run
+    from minireptile.delegate import begin, check_run
 
     model, tasks, adam = mr.Model([mr.Dense(1)], (3,)), tiny_tasks(), mr.Adam()
     loops = mr.Loops(2)

@@ -375,8 +375,8 @@ def test_wrong_arguments() -> None:
         model.hvp(phi, x, y, v[0])
     with pytest.raises(InputError, match="v must be real where phi is"):
         model.hvp(phi, x, y, v * 1j)
-    for method, words in (("r", "floating-point"), ("complex", "phi must hold floating-point numbers, not int64")):
-        with pytest.raises(InputError, match=words):
+    for method in ("r", "complex"):
+        with pytest.raises(InputError, match="phi must hold floating-point numbers, not int64"):
             model.hvp(np.ones(phi.shape, int), x, y, v, method=method)
     with pytest.raises(InputError, match="phi holds no task"):
         model.hvp(phi[:0], x[:0], y[:0], v[:0])
