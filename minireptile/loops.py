@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,8 +107,8 @@ class Loops:
             )
         outer = self.outer
         if isinstance(outer, dict):  # from dataclasses.asdict, by way of JSON
-            for kind in OPTIMIZERS.values():
-                if {f.name for f in fields(kind)} == {*outer}:
+            for kind in reversed(OPTIMIZERS.values()):
+                with suppress(TypeError):  # other names
                     object.__setattr__(self, "outer", kind(**outer))
         if not isinstance(self.outer, Optimizer | None):
             raise InputError(
