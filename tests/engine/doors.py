@@ -28,6 +28,7 @@ from minireptile.tasks.sine import Sine
 from tests import conftest  # noqa: F401  Hypothesis's profile, in a child too
 
 BACKENDS = ("numpy", "numba")
+FEW = 12  # failures of a door that are shown
 Legit = Callable[[Any], bool | None]  # whether a value must be taken; None: it may be
 
 
@@ -635,7 +636,8 @@ def try_all(name: str, door: Door, backends: tuple[str, ...], say: Callable[[str
             given(door.strategy())(check)()
         except AssertionError as error:
             failures.append(str(error).split("\n")[0])
-    return "\n".join(failures)
+    more = [f"and {len(failures) - FEW} others"] if len(failures) > FEW else []
+    return "\n".join(failures[:FEW] + more)
 
 
 def child(folder: Path, names: list[str]) -> None:
