@@ -20,11 +20,13 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 import minireptile as mr
+from minireptile import testing as kit
 from minireptile.checks import shown
 from minireptile.optim import State
 from minireptile.rng import Stream, generator
 from minireptile.tasks.images import FewShot, from_arrays, take_classes
 from minireptile.tasks.sine import Sine
+from minireptile.testing import GradientError, IdentityError
 from tests import conftest  # noqa: F401  Hypothesis's profile, in a child too
 
 BACKENDS = ("numpy", "numba")
@@ -122,6 +124,10 @@ class Odd:
         raise RuntimeError("no name\nto be shown")
 
 
+def nothing(*arguments: Any) -> None:
+    """Of anything, and gives nothing."""
+
+
 VALUES: dict[str, Any] = {
     "None": None, "a string": "0.1", "a long string": "so\n" * 99, "bytes": b"1", "a class": mr.SGD,
     "True": True, "False": False, "NaN": np.nan, "inf": np.inf, "-inf": -np.inf, "-1": -1, "0": 0,
@@ -131,7 +137,7 @@ VALUES: dict[str, Any] = {
     "three": (2, 2, 2), "a pair with 0": (2, 0), "a pair of floats": (2.0, 2.5),
     "an array": np.arange(3.0), "a range": range(1, 3), "int64": np.int64(2), "uint8": np.uint8(2),
     "float32": np.float32(0.5), "float64": np.float64(0.5), "bool_": np.bool_(True),
-    "0-d": np.array(2), "a function": id, "an iterator": iter(()), "a stranger": Odd(),
+    "0-d": np.array(2), "a function": nothing, "an iterator": iter(()), "a stranger": Odd(),
     "a record": mr.SGD(0.1), "a layer": mr.Tanh(), "a time": np.timedelta64(3),
 }  # fmt: skip
 
@@ -587,6 +593,100 @@ COMPUTING = {
     "evaluate": Door(mr.evaluate, partial(evaluation, classes=True), IN_EVALUATION),
     "evaluate_regression": Door(
         mr.evaluate_regression, partial(evaluation, classes=False), IN_EVALUATION
+    ),
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------- the kit
+
+
+def proving(check: Callable[..., Any]) -> Callable[..., Any]:
+    """A check of the kit; that a proof fails is an answer, not an error."""
+
+    def call(**arguments: Any) -> Any:
+        try:
+            return check(**arguments)
+        except (GradientError, IdentityError) as failure:
+            return failure
+
+    return call
+
+
+def twice(*arrays: NDArray) -> NDArray:
+    return 2 * arrays[0]
+
+
+def of_squares(theta: NDArray) -> float:
+    return (theta**2).sum()
+
+
+GUESS = (lambda v: None, POOL)
+FUNCTION = (lambda v: None if callable(v) else False, POOL)
+NOT_AT_ALL = ("a class", "a stranger", "a record", "a layer", "a function", "an iterator", "{}")
+ANY_ARRAY = (UNKNOWN, (
+    *(Wrong(label, make) for label, (make, _) in DAMAGES.items()),
+    *(replace(wrong, legit=False if wrong.label in NOT_AT_ALL else None) for wrong in POOL),
+))  # fmt: skip
+
+KIT = {
+    "check_gradients": Door(
+        proving(lambda subject, x, **more: kit.check_gradients(subject, x, **more)),
+        lambda backend: {
+            "subject": (twice, twice), "x": numbers(2, 3), "params": (), "seed": 0,
+            "method": "auto", "tolerance": None, "name": None,
+        },
+        {
+            "subject": (
+                lambda v: None if v == mr.Tanh() else False,
+                (*POOL, Wrong("one function", lambda f: f[0])),
+            ),
+            "x": ANY_ARRAY, "params": GUESS, "seed": GUESS, "tolerance": GUESS, "name": GUESS,
+            "method": among("auto", "complex step", "differences"),
+        },
+    ),
+    "check_gradients of a layer": Door(
+        proving(lambda subject, x, **more: kit.check_gradients(subject, x, **more)),
+        lambda backend: {"subject": mr.Dense(2), "x": numbers(2, 2, 3), "backend": "numpy"},
+        {"x": ANY_ARRAY, "backend": (lambda v: False, POOL)},
+    ),
+    "check_adjoint": Door(
+        proving(kit.check_adjoint),
+        lambda backend: {"L": twice, "L_adjoint": twice, "x": numbers(3), "y": numbers(3),
+                         "seed": 0, "name": "twice"},
+        {"L": FUNCTION, "L_adjoint": FUNCTION, "x": ANY_ARRAY, "y": ANY_ARRAY, "seed": GUESS,
+         "name": GUESS},
+    ),
+    "check_same": Door(
+        proving(lambda kernel, reference, x, **more: kit.check_same(kernel, reference, x, **more)),
+        lambda backend: {"kernel": twice, "reference": twice, "x": numbers(3), "length": 1,
+                         "name": None},
+        {"kernel": FUNCTION, "reference": FUNCTION, "length": GUESS, "name": GUESS},
+    ),
+    "check_hvp": Door(
+        proving(kit.check_hvp),
+        lambda backend: {
+            "grad": twice, "hvp": lambda theta, v: 2 * v, "theta": numbers(3), "seed": 0,
+            "loss": of_squares, "tolerance": 1e-6, "name": "twice",
+        },
+        {
+            "grad": FUNCTION, "hvp": FUNCTION, "theta": ANY_ARRAY, "seed": GUESS,
+            "loss": (lambda v: None if v is None or callable(v) else False, POOL),
+            "tolerance": GUESS, "name": GUESS,
+        },
+    ),
+    "complex_step": Door(
+        proving(kit.complex_step), lambda backend: {"f": of_squares, "x": numbers(3)},
+        {"f": FUNCTION, "x": ANY_ARRAY},
+    ),
+    "check_layers": Door(
+        kit.check_layers, with_backend(name="Tanh", backend="numpy"),
+        {
+            "name": (lambda v: None if v is None else False, POOL),
+            "backend": (lambda v: False, POOL),
+        },
+    ),
+    "table": Door(
+        kit.table, lambda backend: {"rows": kit.check_layers("Tanh")}, {"rows": GUESS}
     ),
 }  # fmt: skip
 

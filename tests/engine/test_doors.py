@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.doors import COMPUTING, CONSTRUCTORS, try_all
+from tests.engine.doors import COMPUTING, CONSTRUCTORS, KIT, try_all
 
 ROOT = Path(__file__).parents[2]
 Outcomes = dict[str, str]
@@ -46,6 +46,12 @@ def test_wrong_numbers_names_and_data(name: str) -> None:
 def test_wrong_arrays_states_and_snapshots(name: str, computed: Outcomes) -> None:
     """On numpy and on numba, which must agree."""
     assert not computed[name], computed[name]
+
+
+@pytest.mark.parametrize("name", KIT)
+def test_wrong_arguments_of_the_kit(name: str) -> None:
+    failures = try_all(name, KIT[name], ("numpy",), lambda now: None)
+    assert not failures, failures
 
 
 def test_a_crash_shows_with_its_arguments(tmp_path: Path) -> None:
