@@ -637,7 +637,7 @@ KIT = {
         },
         {
             "subject": (
-                lambda v: None if v == mr.Tanh() else False,
+                lambda v: None if isinstance(v, mr.Tanh) else False,
                 (*POOL, Wrong("one function", lambda f: f[0])),
             ),
             "x": ANY_ARRAY, "params": GUESS, "seed": GUESS, "tolerance": GUESS, "name": GUESS,
@@ -670,7 +670,8 @@ KIT = {
         },
         {
             "grad": FUNCTION, "hvp": FUNCTION, "theta": ANY_ARRAY, "seed": GUESS,
-            "loss": (lambda v: None if v is None or callable(v) else False, POOL),
+            "loss": (lambda v: None if v is None or callable(v) else False, tuple(
+                wrong for wrong in POOL if wrong.label != "a function")),
             "tolerance": GUESS, "name": GUESS,
         },
     ),
