@@ -9,7 +9,7 @@
 //     dx = gamma rstd (dy - dbeta / M - xhat dgamma / M)
 //
 // and the tangents of all that along a direction of the parameters, the kernels _r: an r before a
-// name is its tangent.
+// name is its tangent. What is written may be null, each by itself: a block holds its channels' sums.
 //
 // Version 1: a thread for each channel. 2: a block of (COLUMNS, LANES) for every COLUMNS channels.
 
@@ -44,7 +44,11 @@ __device__ void forward(real *y, real *mean, real *rstd, const real *x, const re
     }
     const real r = 1 / sqrt(Sums::sum(squares) / M + eps);
     if (c >= C) return;
-    if (Sums::lane() == 0) mean[c] = mu, rstd[c] = r;
+    if (Sums::lane() == 0) {
+        if (mean) mean[c] = mu;
+        if (rstd) rstd[c] = r;
+    }
+    if (!y) return;
     const real slope = gamma[c] * r, offset = beta[c];
 #pragma unroll 4
     for (int m = Sums::lane(); m < end; m += step) {
@@ -53,7 +57,7 @@ __device__ void forward(real *y, real *mean, real *rstd, const real *x, const re
     }
 }
 
-// y is what the ReLU gave, or null without one; dx may be null.
+// y is what the ReLU gave, or null without one.
 template <class Sums>
 __device__ void backward(real *dx, real *dgamma, real *dbeta, const real *dy, const real *y,
                          const real *x, const real *mean, const real *rstd, const real *gamma,
@@ -71,7 +75,10 @@ __device__ void backward(real *dx, real *dgamma, real *dbeta, const real *dy, co
     }
     const real sum = Sums::sum(total), sum_xhat = Sums::sum(products);
     if (c >= C) return;
-    if (Sums::lane() == 0) dbeta[c] = sum, dgamma[c] = sum_xhat;
+    if (Sums::lane() == 0) {
+        if (dbeta) dbeta[c] = sum;
+        if (dgamma) dgamma[c] = sum_xhat;
+    }
     if (!dx) return;
     const real slope = gamma[c] * r, offset = sum / M, tilt = sum_xhat / M * r;
 #pragma unroll 4
@@ -87,8 +94,8 @@ __device__ void backward(real *dx, real *dgamma, real *dbeta, const real *dy, co
         real *y, real *mean, real *rstd, const real *x, const real *gamma, long long gamma_task,   \
         const real *beta, long long beta_task, real eps, int M, int C, int relu) {                 \
         const long long task = task_of_block(), at = task * M * C;                                 \
-        forward<SUMS>(y + at, mean + task * C, rstd + task * C, x + at, gamma + task * gamma_task, \
-                      beta + task * beta_task, eps, M, C, relu);                                   \
+        forward<SUMS>(part(y, at), part(mean, task * C), part(rstd, task * C), x + at,             \
+                      gamma + task * gamma_task, beta + task * beta_task, eps, M, C, relu);        \
     }                                                                                              \
                                                                                                    \
     extern "C" __global__ void batchnorm_backward_##VERSION(                                       \
@@ -96,9 +103,9 @@ __device__ void backward(real *dx, real *dgamma, real *dbeta, const real *dy, co
         const real *dy, const real *y, const real *x, const real *mean, const real *rstd,          \
         const real *gamma, long long gamma_task, int M, int C) {                                   \
         const long long task = task_of_block(), at = task * M * C;                                 \
-        backward<SUMS>(dx ? dx + at : 0, dgamma + task * dgamma_task, dbeta + task * dbeta_task,   \
-                       dy + at, y ? y + at : 0, x + at, mean + task * C, rstd + task * C,          \
-                       gamma + task * gamma_task, M, C);                                           \
+        backward<SUMS>(part(dx, at), part(dgamma, task * dgamma_task),                             \
+                       part(dbeta, task * dbeta_task), dy + at, part(y, at), x + at,               \
+                       mean + task * C, rstd + task * C, gamma + task * gamma_task, M, C);         \
     }
 
 BATCHNORM(v1, Alone)
@@ -114,7 +121,7 @@ extern "C" __global__ void batchnorm_forward_r(
     const long long task = task_of_block();
     const int c = Together::channel(), step = LANES, end = c < C ? M : 0;
     const long long channel = task * C + c;
-    ry += task * M * C + c, rx += task * M * C + c, x += task * M * C + c;
+    rx += task * M * C + c, x += task * M * C + c;
     const real mu = c < C ? mean[channel] : 0, r = c < C ? rstd[channel] : 0;
     real total = 0, products = 0;
 #pragma unroll 4
@@ -125,7 +132,12 @@ extern "C" __global__ void batchnorm_forward_r(
         products += (x[(long long)m * C] - mu) * (rx[(long long)m * C] - rmu);
     const real rr = -Together::sum(products) / M * r * r * r;
     if (c >= C) return;
-    if (Together::lane() == 0) rmean[channel] = rmu, rrstd[channel] = rr;
+    if (Together::lane() == 0) {
+        if (rmean) rmean[channel] = rmu;
+        if (rrstd) rrstd[channel] = rr;
+    }
+    if (!ry) return;
+    ry += task * M * C + c;
     const real slope = gamma[task * gamma_task + c] * r;
     const real tilt = rgamma[task * rgamma_task + c] * r + gamma[task * gamma_task + c] * rr;
     const real offset = rbeta[task * rbeta_task + c];
@@ -139,7 +151,6 @@ extern "C" __global__ void batchnorm_forward_r(
 //     rdbeta = sum rdy,   rdgamma = sum (rdy xhat + dy rxhat)
 //     rdx = tilt (dy - dbeta / M - xhat dgamma / M)
 //           + gamma rstd (rdy - rdbeta / M - rxhat dgamma / M - xhat rdgamma / M)
-// rdx may be null.
 extern "C" __global__ void batchnorm_backward_r(
     real *rdx, real *rdgamma, long long rdgamma_task, real *rdbeta, long long rdbeta_task,
     const real *rdy, const real *rx, const real *rmean, const real *rrstd, const real *rgamma,
@@ -162,8 +173,10 @@ extern "C" __global__ void batchnorm_backward_r(
     }
     const real sum = Together::sum(total), sum_xhat = Together::sum(products);
     if (c >= C) return;
-    if (Together::lane() == 0)
-        rdbeta[task * rdbeta_task + c] = sum, rdgamma[task * rdgamma_task + c] = sum_xhat;
+    if (Together::lane() == 0) {
+        if (rdbeta) rdbeta[task * rdbeta_task + c] = sum;
+        if (rdgamma) rdgamma[task * rdgamma_task + c] = sum_xhat;
+    }
     if (!rdx) return;
     rdx += first;
     const real g = gamma[task * gamma_task + c], slope = g * r;

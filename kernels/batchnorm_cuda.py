@@ -1,7 +1,8 @@
 """Batch normalisation with the batch's own statistics, Numba CUDA. Derivation: batchnorm.md.
 
 A block for each task and channel: its threads take every BLOCK-th of the M values, and the block's
-sum is the tree of `block_sum`, always in the same order. With the ReLU behind it in the same
+sum is the tree of `block_sum`, always in the same order, and every thread has it, whether somebody
+wants it written or not. With the ReLU behind it in the same
 kernel, y is written and read once less.
 """
 
@@ -9,11 +10,11 @@ from __future__ import annotations
 
 import math
 
-from .jit_cuda import BLOCK, block_sum, cuda, launch
+from .jit_cuda import BLOCK, block_sum, cuda, launch, outputs
 
 
 @cuda.jit
-def _forward(y, mean, rstd, x, gamma, beta, eps, relu):
+def _forward(y, mean, rstd, wanted, x, gamma, beta, eps, relu):
     shared = cuda.shared.array(BLOCK, x.dtype)
     c, t, first = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
     M = x.shape[1]
@@ -29,15 +30,18 @@ def _forward(y, mean, rstd, x, gamma, beta, eps, relu):
         total += d * d
     narrow = one / math.sqrt(block_sum(shared, total) * share + eps)
     factor, offset = gamma[t, c] * narrow, beta[t, c]
-    for m in range(first, M, BLOCK):
-        value = (x[t, m, c] - middle) * factor + offset
-        y[t, m, c] = zero if relu and value <= zero else value
-    if first == 0:
-        mean[t, c], rstd[t, c] = middle, narrow
+    if wanted[0]:
+        for m in range(first, M, BLOCK):
+            value = (x[t, m, c] - middle) * factor + offset
+            y[t, m, c] = zero if relu and value <= zero else value
+    if first == 0 and wanted[1]:
+        mean[t, c] = middle
+    if first == 0 and wanted[2]:
+        rstd[t, c] = narrow
 
 
 @cuda.jit
-def _backward(dx, wanted, dgamma, dbeta, dy, y, relu, x, mean, rstd, gamma):
+def _backward(dx, dgamma, dbeta, wanted, dy, y, relu, x, mean, rstd, gamma):
     shared = cuda.shared.array(BLOCK, x.dtype)
     c, t, first = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
     M = x.shape[1]
@@ -50,9 +54,11 @@ def _backward(dx, wanted, dgamma, dbeta, dy, y, relu, x, mean, rstd, gamma):
             sum_dy_xhat += dy[t, m, c] * ((x[t, m, c] - middle) * narrow)
     sum_dy = block_sum(shared, sum_dy)
     sum_dy_xhat = block_sum(shared, sum_dy_xhat)
-    if first == 0:
-        dbeta[t, c], dgamma[t, c] = sum_dy, sum_dy_xhat
-    if wanted:
+    if first == 0 and wanted[1]:
+        dgamma[t, c] = sum_dy_xhat
+    if first == 0 and wanted[2]:
+        dbeta[t, c] = sum_dy
+    if wanted[0]:
         share, factor = x.dtype.type(1) / x.dtype.type(M), gamma[t, c] * narrow
         for m in range(first, M, BLOCK):
             xhat = (x[t, m, c] - middle) * narrow
@@ -61,25 +67,25 @@ def _backward(dx, wanted, dgamma, dbeta, dy, y, relu, x, mean, rstd, gamma):
 
 
 def _by_channel(a):
-    """A view (T, M, C) of an array (T, B, ..., C)."""
+    """A view (T, M, C) of an array (T, B, ..., C), None of none."""
+    if a is None:
+        return None
     T, C = a.shape[0], a.shape[len(a.shape) - 1]
     return a if len(a.shape) == 3 else a.reshape(T, a.size // (T * C), C)
 
 
 def _launch_forward(y, mean, rstd, x, gamma, beta, eps, relu):
-    (T, C), eps = mean.shape, x.dtype.type(eps)
+    (T, C), eps = gamma.shape, x.dtype.type(eps)
     y, x = _by_channel(y), _by_channel(x)
-    launch(_forward, (C, T), (BLOCK,), y, mean, rstd, x, gamma, beta, eps, relu)
+    written = outputs((y, mean, rstd), (x, gamma, gamma))
+    launch(_forward, (C, T), (BLOCK,), *written, x, gamma, beta, eps, relu)
 
 
 def _launch_backward(dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma, relu):
     T, C = mean.shape
-    wanted = dx is not None
-    dx, dy, y, x = (_by_channel(a) for a in (dx if wanted else dy, dy, y, x))
-    launch(
-        _backward, (C, T), (BLOCK,),
-        dx, wanted, dgamma, dbeta, dy, y, relu, x, mean, rstd, gamma,
-    )  # fmt: skip
+    dx, dy, y, x = (_by_channel(a) for a in (dx, dy, y, x))
+    written = outputs((dx, dgamma, dbeta), (dy, gamma, gamma))
+    launch(_backward, (C, T), (BLOCK,), *written, dy, y, relu, x, mean, rstd, gamma)
 
 
 def batchnorm_forward(y, mean, rstd, x, gamma, beta, eps):
@@ -88,25 +94,22 @@ def batchnorm_forward(y, mean, rstd, x, gamma, beta, eps):
 
 
 def batchnorm_backward(dx, dgamma, dbeta, dy, x, mean, rstd, gamma):
-    """Write dx, dgamma and dbeta (batchnorm.md, eq. 5, 6 and 10).
-
-    Parameters as in the NumPy reference; dx may be None, where nobody wants it.
-    """
+    """Write dx, dgamma and dbeta (batchnorm.md, eq. 5, 6 and 10). Parameters as there."""
     _launch_backward(dx, dgamma, dbeta, dy, x, x, mean, rstd, gamma, False)
 
 
 def batchnorm_relu_forward(y, mean, rstd, x, gamma, beta, eps):
-    """`batchnorm_forward`, and the ReLU behind it: y = max(gamma xhat + beta, 0)."""
+    """`batchnorm_forward`, and the ReLU behind it (batchnorm.md, eq. 28)."""
     _launch_forward(y, mean, rstd, x, gamma, beta, eps, True)
 
 
 def batchnorm_relu_backward(dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma):
-    """`batchnorm_backward` behind a ReLU with the output y: dy counts where y > 0."""
+    """`batchnorm_backward` behind a ReLU with the output y (batchnorm.md, eq. 29)."""
     _launch_backward(dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma, True)
 
 
 @cuda.jit
-def _forward_r(ry, rmean, rrstd, rx, rgamma, rbeta, x, mean, rstd, gamma):
+def _forward_r(ry, rmean, rrstd, wanted, rx, rgamma, rbeta, x, mean, rstd, gamma):
     shared = cuda.shared.array(BLOCK, x.dtype)
     c, t, first = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
     M = x.shape[1]
@@ -121,16 +124,19 @@ def _forward_r(ry, rmean, rrstd, rx, rgamma, rbeta, x, mean, rstd, gamma):
         total += (x[t, m, c] - middle) * (rx[t, m, c] - rmiddle)
     rnarrow = -block_sum(shared, total) * share * narrow * narrow * narrow
     slope, tilt = gamma[t, c] * narrow, rgamma[t, c] * narrow + gamma[t, c] * rnarrow
-    for m in range(first, M, BLOCK):
-        tangent = (rx[t, m, c] - rmiddle) * slope + (x[t, m, c] - middle) * tilt
-        ry[t, m, c] = tangent + rbeta[t, c]
-    if first == 0:
-        rmean[t, c], rrstd[t, c] = rmiddle, rnarrow
+    if wanted[0]:
+        for m in range(first, M, BLOCK):
+            tangent = (rx[t, m, c] - rmiddle) * slope + (x[t, m, c] - middle) * tilt
+            ry[t, m, c] = tangent + rbeta[t, c]
+    if first == 0 and wanted[1]:
+        rmean[t, c] = rmiddle
+    if first == 0 and wanted[2]:
+        rrstd[t, c] = rnarrow
 
 
 @cuda.jit
 def _backward_r(
-    rdx, wanted, rdgamma, rdbeta, rdy, rx, rmean, rrstd, rgamma,
+    rdx, rdgamma, rdbeta, wanted, rdy, rx, rmean, rrstd, rgamma,
     dgamma, dbeta, dy, x, mean, rstd, gamma,
 ):  # fmt: skip
     shared = cuda.shared.array(BLOCK, x.dtype)
@@ -145,9 +151,11 @@ def _backward_r(
         sum_xhat += rdy[t, m, c] * (d * narrow) + dy[t, m, c] * rxhat
     sum_rdy = block_sum(shared, sum_rdy)
     sum_xhat = block_sum(shared, sum_xhat)
-    if first == 0:
-        rdbeta[t, c], rdgamma[t, c] = sum_rdy, sum_xhat
-    if wanted:
+    if first == 0 and wanted[1]:
+        rdgamma[t, c] = sum_xhat
+    if first == 0 and wanted[2]:
+        rdbeta[t, c] = sum_rdy
+    if wanted[0]:
         share, slope = x.dtype.type(1) / x.dtype.type(M), gamma[t, c] * narrow
         tilt = rgamma[t, c] * narrow + gamma[t, c] * rnarrow
         for m in range(first, M, BLOCK):
@@ -161,19 +169,18 @@ def _backward_r(
 def batchnorm_forward_r(ry, rmean, rrstd, rx, rgamma, rbeta, x, mean, rstd, gamma):
     """Write ry, rmean and rrstd (batchnorm.md, eq. 16 to 20). Parameters as in the reference."""
     (T, C), (ry, rx, x) = mean.shape, map(_by_channel, (ry, rx, x))
-    arguments = ry, rmean, rrstd, rx, rgamma, rbeta, x, mean, rstd, gamma
-    launch(_forward_r, (C, T), (BLOCK,), *arguments)
+    written = outputs((ry, rmean, rrstd), (x, mean, mean))
+    launch(_forward_r, (C, T), (BLOCK,), *written, rx, rgamma, rbeta, x, mean, rstd, gamma)
 
 
 def batchnorm_backward_r(
     rdx, rdgamma, rdbeta, rdy, rx, rmean, rrstd, rgamma, dgamma, dbeta, dy, x, mean, rstd, gamma
 ):
-    """Write rdx, rdgamma and rdbeta; rdx may be None (batchnorm.md, eq. 21 to 24)."""
+    """Write rdx, rdgamma and rdbeta (batchnorm.md, eq. 21 to 24)."""
     T, C = mean.shape
-    wanted = rdx is not None
-    rdx, rdy, rx, dy, x = map(_by_channel, (rdx if wanted else rdy, rdy, rx, dy, x))
+    rdx, rdy, rx, dy, x = map(_by_channel, (rdx, rdy, rx, dy, x))
     launch(
         _backward_r, (C, T), (BLOCK,),
-        rdx, wanted, rdgamma, rdbeta, rdy, rx, rmean, rrstd, rgamma,
+        *outputs((rdx, rdgamma, rdbeta), (rdy, gamma, gamma)), rdy, rx, rmean, rrstd, rgamma,
         dgamma, dbeta, dy, x, mean, rstd, gamma,
     )  # fmt: skip

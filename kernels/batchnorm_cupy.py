@@ -18,7 +18,7 @@ SHAPES = {"v1": ((32, 1, 1), 32), "v2": ((COLUMNS, LANES, 1), COLUMNS)}
 def _forward(
     version: str, y: Any, mean: Any, rstd: Any, x: Any, gamma: Any, beta: Any, eps: float, relu: int
 ) -> None:
-    T, C = mean.shape
+    T, C = gamma.shape
     M, (block, channels) = x[0].size // C, SHAPES[version]
     arguments = y, mean, rstd, x, gamma, stride(gamma), beta, stride(beta), float(eps), M, C, relu
     grid = (blocks(C, channels), 1, T)
@@ -68,14 +68,14 @@ def batchnorm_backward_v2(
 def batchnorm_relu_forward(
     y: Any, mean: Any, rstd: Any, x: Any, gamma: Any, beta: Any, eps: float
 ) -> None:
-    """Write y = max(gamma xhat + beta, 0) and the statistics."""
+    """`batchnorm_forward`, and the ReLU behind it (batchnorm.md, eq. 28)."""
     _forward("v2", y, mean, rstd, x, gamma, beta, eps, 1)
 
 
 def batchnorm_relu_backward(
     dx: Any, dgamma: Any, dbeta: Any, dy: Any, y: Any, x: Any, mean: Any, rstd: Any, gamma: Any
 ) -> None:
-    """As `batchnorm_backward`, with dy counted where y > 0."""
+    """`batchnorm_backward` behind a ReLU with the output y (batchnorm.md, eq. 29)."""
     _backward("v2", dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma)
 
 
@@ -97,7 +97,7 @@ def batchnorm_backward_r(
     rdy: Any, rx: Any, rmean: Any, rrstd: Any, rgamma: Any,
     dgamma: Any, dbeta: Any, dy: Any, x: Any, mean: Any, rstd: Any, gamma: Any,
 ) -> None:  # fmt: skip
-    """The tangents of `batchnorm_backward`; rdx may be None (batchnorm.md, eq. 21 to 24)."""
+    """The tangents of `batchnorm_backward` (batchnorm.md, eq. 21 to 24)."""
     T, C = mean.shape
     M, (block, channels) = x[0].size // C, SHAPES["v2"]
     written = rdx, rdgamma, stride(rdgamma), rdbeta, stride(rdbeta)

@@ -8,8 +8,7 @@ v2  matrix products in tiles, without ever storing im2col's matrix. For one tap 
     use every number TILE times.
 
 t is the task, (b, r, q, c) example, row, column and channel of an input, (b, o, p, n) those of an
-output, (i, j) the tap, with r = o stride + i - pad. dx may be None, and so may dw with db, where
-nobody wants them.
+output, (i, j) the tap, with r = o stride + i - pad.
 """
 
 from __future__ import annotations

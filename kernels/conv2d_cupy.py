@@ -1,11 +1,12 @@
 """The 2-D convolution on a GPU: launchers for conv2d.cu. Derivation: conv2d.md.
 
 Arguments as in conv2d_numpy.py, with arrays on the device. `cols` holds parts of dw, as many as
-there is room for, or is None. dx may be None, and so may dw with db, where nobody wants them.
+there is room for, or is None.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,9 @@ def _products(version: str, side: int, block: tuple[int, int, int]) -> tuple[Any
         g = window(x.shape, dy.shape, w.shape[1:3], tuple(step), tuple(pad))
         T, B, H, W, C = x.shape
         N = dy.shape[-1]
-        if dw is not None:
-            with launch_cupy.beside():
+        wanted = dw is not None or db is not None
+        with launch_cupy.beside() if wanted else nullcontext():
+            if dw is not None:
                 K, M = w.shape[1] * w.shape[2] * C, B * dy.shape[2] * dy.shape[3]
                 n = min(slices(T, K, N, M), 1 if cols is None else cols.size // (T * K * N))
                 into, task = (dw, stride(dw)) if n < 2 else (cols, np.int64(n * K * N))
@@ -56,8 +58,8 @@ def _products(version: str, side: int, block: tuple[int, int, int]) -> tuple[Any
                 launch("conv2d", name, dy.dtype, grid, block, into, task, dy, x, max(n, 1), g)
                 if n > 1:
                     sum_slices(dw, cols, n)
-                if db is not None:
-                    sum_rows(db, dy)
+            if db is not None:
+                sum_rows(db, dy)
         if dx is not None:
             rows = B * blocks(H, step[0]) * blocks(W, step[1])  # of the largest phase
             grid = tiles(rows, C, T * step[0] * step[1], side)

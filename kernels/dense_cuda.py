@@ -3,13 +3,12 @@
 v1  forward, a thread for each output
 v2  forward, a block for each output: its threads share the sum. Outputs are few, sums are long.
 
-Backward, a thread for each entry of dw and of dx: entries are many, sums are short. dx may be None,
-and so may dw with db, where nobody wants them.
+Backward, a thread for each entry of dw and of dx: entries are many, sums are short.
 """
 
 from __future__ import annotations
 
-from .jit_cuda import BLOCK, block_sum, blocks, cuda, launch, launch_each
+from .jit_cuda import BLOCK, block_sum, blocks, cuda, launch, launch_each, outputs
 
 
 @cuda.jit
@@ -53,17 +52,17 @@ def dense_forward_v2(y, x, w, b):
 
 
 @cuda.jit
-def _backward_w(dw, db, bias, dy, x):
+def _backward_w(dw, db, wanted, dy, x):
     """A bias is the weight of one more input, which is always 1."""
     t, index = cuda.blockIdx.y, cuda.grid(1)
-    K, N = dw.shape[1], dw.shape[2]
+    K, N = x.shape[2], dy.shape[2]
     k, n = index // N, index % N
     total = x.dtype.type(0)
-    if k < K:
+    if k < K and wanted[0]:
         for e in range(x.shape[1]):
             total += x[t, e, k] * dy[t, e, n]
         dw[t, k, n] = total
-    elif k == K and bias:
+    elif k == K and wanted[1]:
         for e in range(x.shape[1]):
             total += dy[t, e, n]
         db[t, n] = total
@@ -86,10 +85,9 @@ def _backward_x(dx, dy, w):
 def dense_backward(dx, dw, db, dy, x, w):
     """Write dx, dw and db (dense.md, eq. 2 to 4). Parameters as in the NumPy reference."""
     T, K, N = w.shape
-    bias = db is not None
-    if dw is not None:
+    if dw is not None or db is not None:
         grid = (blocks((K + 1) * N), T)
-        launch(_backward_w, grid, (BLOCK,), dw, db if bias else dw[:, 0], bias, dy, x)
+        launch(_backward_w, grid, (BLOCK,), *outputs((dw, db), (w, w[:, 0])), dy, x)
     if dx is not None:
         launch_each(_backward_x, dx.size, dx, dy, w)
 

@@ -1,11 +1,11 @@
 """The dense layer on a GPU: launchers for dense.cu. Derivation: dense.md.
 
-Arguments as in dense_numpy.py, with arrays on the device. dx may be None, and so may dw with db,
-where nobody wants them.
+Arguments as in dense_numpy.py, with arrays on the device.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from . import launch_cupy
@@ -45,12 +45,13 @@ def _products(version: str, side: int, block: tuple[int, int, int]) -> tuple[Any
         T, B, n_in = x.shape
         n_out = w.shape[2]
         sizes = B, n_in, n_out
-        if dw is not None:
-            with launch_cupy.beside():
+        wanted = dw is not None or db is not None
+        with launch_cupy.beside() if wanted else nullcontext():
+            if dw is not None:
                 grid, arguments = tiles(n_in, n_out, T, side), (dw, stride(dw), dy, x, *sizes)
                 launch("dense", f"dense_dw_{version}", dy.dtype, grid, block, *arguments)
-                if db is not None:
-                    sum_rows(db, dy)
+            if db is not None:
+                sum_rows(db, dy)
         if dx is not None:
             grid, arguments = tiles(B, n_in, T, side), (dx, dy, w, stride(w), *sizes)
             launch("dense", f"dense_dx_{version}", dy.dtype, grid, block, *arguments)

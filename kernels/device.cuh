@@ -20,6 +20,10 @@ struct Window {
 // The task that a block works on is the last dimension of the grid.
 __device__ inline long long task_of_block() { return blockIdx.z; }
 
+// From `at` on, an array that may be null: an output that nobody wants.
+template <class T>
+__device__ inline T *part(T *array, long long at) { return array ? array + at : 0; }
+
 // A thread's number and the number of threads along the first dimension of the grid.
 __device__ inline long long thread_number() {
     return (long long)blockIdx.x * blockDim.x + threadIdx.x;

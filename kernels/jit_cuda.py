@@ -68,6 +68,13 @@ def _configured(kernel, grid, block):
         return kernel[grid, block]
 
 
+def outputs(written, stand_ins):
+    """Arrays to write, with another where nobody wants one, and behind them which are wanted."""
+    pairs = zip(written, stand_ins, strict=True)
+    arrays = (other if output is None else output for output, other in pairs)
+    return (*arrays, tuple(output is not None for output in written))
+
+
 def flat(array):
     """A contiguous array as one row, so that a kernel is compiled once for all dimensions."""
     return array if len(array.shape) == 1 else array.reshape(array.size)

@@ -5,7 +5,7 @@
 
 extern "C" __global__ void maxpool_forward(real *y, int *winner, const real *x, Window g) {
     const long long task = task_of_block(), size = (long long)g.B * g.H_out * g.W_out * g.N;
-    x += task * g.B * g.H * g.W * g.C, y += task * size, winner += task * size;
+    x += task * g.B * g.H * g.W * g.C, y = part(y, task * size), winner = part(winner, task * size);
     for (long long e = thread_number(); e < size; e += threads_in_row()) {
         const int c = e % g.N, p = e / g.N % g.W_out, o = e / g.N / g.W_out % g.H_out;
         const int b = e / g.N / g.W_out / g.H_out;
@@ -22,7 +22,8 @@ extern "C" __global__ void maxpool_forward(real *y, int *winner, const real *x, 
                     won = i * g.columns + j;
                 }
             }
-        y[e] = best, winner[e] = won;
+        if (y) y[e] = best;
+        if (winner) winner[e] = won;
     }
 }
 

@@ -6,11 +6,11 @@ asks the windows that cover it whether it won there: nobody writes where another
 
 from __future__ import annotations
 
-from .jit_cuda import cuda, launch_each
+from .jit_cuda import cuda, launch_each, outputs
 
 
 @cuda.jit
-def _forward(y, winner, x, size, stride, pad):
+def _forward(y, winner, wanted, x, size, stride, pad):
     index = cuda.grid(1)
     if index >= y.size:
         return
@@ -29,13 +29,17 @@ def _forward(y, winner, x, size, stride, pad):
                 # NaN wins, so it is not hidden, and nothing wins against it.
                 if won < 0 or not (here <= best or best != best):
                     best, won = here, i * size[1] + j
-    y[t, b, o, p, c] = best
-    winner[t, b, o, p, c] = won
+    if wanted[0]:
+        y[t, b, o, p, c] = best
+    if wanted[1]:
+        winner[t, b, o, p, c] = won
 
 
 def maxpool_forward(y, winner, x, size, stride, pad):
     """Write y and which tap won (maxpool.md, eq. 1 and 2). Parameters as in the reference."""
-    launch_each(_forward, y.size, y, winner, x, size, stride, pad)
+    any_one = winner if y is None else y  # of the right shape
+    written = outputs((y, winner), (any_one, any_one))
+    launch_each(_forward, any_one.size, *written, x, size, stride, pad)
 
 
 @cuda.jit

@@ -5,6 +5,7 @@ Arguments as in maxpool_numpy.py, with arrays on the device.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from .launch_cupy import elements, window
@@ -13,8 +14,9 @@ from .window import Pair
 
 def maxpool_forward(y: Any, winner: Any, x: Any, size: Pair, step: Pair, pad: Pair) -> None:
     """Write y and which tap won (maxpool.md, eq. 1 and 2)."""
-    g = window(x.shape, y.shape, tuple(size), tuple(step), tuple(pad))
-    elements("maxpool", "maxpool_forward", y, y[0].size, y, winner, x, g)
+    out = (winner if y is None else y).shape
+    g = window(x.shape, out, tuple(size), tuple(step), tuple(pad))
+    elements("maxpool", "maxpool_forward", x, prod(out[1:]), y, winner, x, g)
 
 
 def maxpool_backward(dx: Any, dy: Any, winner: Any, size: Pair, step: Pair, pad: Pair) -> None:

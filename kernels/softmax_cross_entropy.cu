@@ -5,18 +5,24 @@ extern "C" __global__ void softmax_cross_entropy(real *loss, real *dlogits, cons
                                                  const long long *labels, real scale, int B,
                                                  int N) {
     const long long task = task_of_block();
-    logits += task * B * N, dlogits += task * B * N, labels += task * B;
+    logits += task * B * N, dlogits = part(dlogits, task * B * N), labels += task * B;
     real mine = 0;
     for (int b = threadIdx.x; b < B; b += blockDim.x) {
         const real *z = logits + (long long)b * N;
-        real *dz = dlogits + (long long)b * N;
         const int label = (int)labels[b];
         real largest = z[0], total = 0;
         for (int n = 1; n < N; ++n) largest = z[n] > largest ? z[n] : largest;
-        for (int n = 0; n < N; ++n) total += dz[n] = exp(z[n] - largest);
+        for (int n = 0; n < N; ++n) {
+            const real e = exp(z[n] - largest);
+            total += e;
+            if (dlogits) dlogits[(long long)b * N + n] = e;
+        }
         mine += log(total) - (z[label] - largest);
+        if (!dlogits) continue;
+        real *dz = dlogits + (long long)b * N;
         for (int n = 0; n < N; ++n) dz[n] = scale * (dz[n] / total - (n == label ? 1 : 0));
     }
+    if (!loss) return;
     const real sum = block_sum(mine);
     if (threadIdx.x == 0) loss[task] = scale * sum;
 }

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 
-from .jit_cuda import BLOCK, block_sum, cuda, launch, launch_each
+from .jit_cuda import BLOCK, block_sum, cuda, flat, launch, launch_each, outputs
 
 
 @cuda.jit
-def _softmax_cross_entropy(loss, dlogits, logits, labels, scale):
+def _softmax_cross_entropy(loss, dlogits, wanted, logits, labels, scale):
     shared = cuda.shared.array(BLOCK, logits.dtype)
     t = cuda.blockIdx.x
     B, N = logits.shape[1], logits.shape[2]
@@ -25,16 +25,18 @@ def _softmax_cross_entropy(loss, dlogits, logits, labels, scale):
         total = zero
         for n in range(N):
             e = math.exp(logits[t, b, n] - largest)  # at most 1
-            dlogits[t, b, n] = e
             total += e
+            if wanted[1]:
+                dlogits[t, b, n] = e
         label = labels[t, b]
         losses += math.log(total) - (logits[t, b, label] - largest)
         share = scale / total
-        for n in range(N):
-            d = dlogits[t, b, n] * share
-            dlogits[t, b, n] = d - scale if n == label else d
+        if wanted[1]:
+            for n in range(N):
+                d = dlogits[t, b, n] * share
+                dlogits[t, b, n] = d - scale if n == label else d
     losses = block_sum(shared, losses)
-    if cuda.threadIdx.x == 0:
+    if cuda.threadIdx.x == 0 and wanted[0]:
         loss[t] = scale * losses
 
 
@@ -44,7 +46,8 @@ def softmax_cross_entropy(loss, dlogits, logits, labels, scale):
     Parameters as in the NumPy reference; labels are int32.
     """
     T, scale = logits.shape[0], logits.dtype.type(scale)
-    launch(_softmax_cross_entropy, (T,), (BLOCK,), loss, dlogits, logits, labels, scale)
+    written = outputs((loss, dlogits), (flat(logits), logits))
+    launch(_softmax_cross_entropy, (T,), (BLOCK,), *written, logits, labels, scale)
 
 
 @cuda.jit

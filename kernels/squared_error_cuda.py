@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .jit_cuda import BLOCK, block_sum, cuda, flat, launch, launch_each
+from .jit_cuda import BLOCK, block_sum, cuda, flat, launch, launch_each, outputs
 
 
 @cuda.jit
-def _squared_error(loss, dout, out, target, scale):
+def _squared_error(loss, dout, wanted, out, target, scale):
     shared = cuda.shared.array(BLOCK, out.dtype)
     t = cuda.blockIdx.x
     N = out.shape[2]
@@ -15,9 +15,10 @@ def _squared_error(loss, dout, out, target, scale):
         b, n = i // N, i % N
         d = out[t, b, n] - target[t, b, n]
         total += d * d
-        dout[t, b, n] = (scale + scale) * d
+        if wanted[1]:
+            dout[t, b, n] = (scale + scale) * d
     total = block_sum(shared, total)
-    if cuda.threadIdx.x == 0:
+    if cuda.threadIdx.x == 0 and wanted[0]:
         loss[t] = scale * total
 
 
@@ -27,7 +28,8 @@ def squared_error(loss, dout, out, target, scale):
     Parameters as in the NumPy reference.
     """
     T, scale = out.shape[0], out.dtype.type(scale)
-    launch(_squared_error, (T,), (BLOCK,), loss, dout, out, target, scale)
+    written = outputs((loss, dout), (flat(out), out))
+    launch(_squared_error, (T,), (BLOCK,), *written, out, target, scale)
 
 
 @cuda.jit

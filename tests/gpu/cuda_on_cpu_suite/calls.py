@@ -123,6 +123,16 @@ def batchnorm(backward: bool) -> list[Call]:
     return calls
 
 
+def batchnorm_relu_backward() -> list[Call]:
+    """The calls of `batchnorm_backward`, with what a ReLU gave: 0 here and there."""
+    calls = []
+    for call in batchnorm(backward=True):
+        *written, dy, x, mean, rstd, gamma = call.arguments
+        arguments = *written, dy, np.maximum(x, 0), x, mean, rstd, gamma
+        calls.append(replace(call, arguments=arguments))
+    return calls
+
+
 def batchnorm_r(backward: bool) -> list[Call]:
     calls = []
     for number, shape in enumerate(NORMALISED):
@@ -238,6 +248,8 @@ LARGE: dict[str, Callable[[], list[Call]]] = {
     "dense_backward": lambda: dense(backward=True),
     "batchnorm_forward": lambda: batchnorm(backward=False),
     "batchnorm_backward": lambda: batchnorm(backward=True),
+    "batchnorm_relu_forward": lambda: batchnorm(backward=False),
+    "batchnorm_relu_backward": batchnorm_relu_backward,
     "batchnorm_forward_r": lambda: batchnorm_r(backward=False),
     "batchnorm_backward_r": lambda: batchnorm_r(backward=True),
     "relu_forward": lambda: elementwise(1),

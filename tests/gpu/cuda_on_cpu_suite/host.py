@@ -8,7 +8,6 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-import numpy as np
 import pytest
 from numpy.typing import NDArray
 
@@ -28,56 +27,20 @@ Kernel = Callable[..., None]
 ORDERS = (0, 1, 2, 34567, 89, 1011121314)
 
 
-def fused_forward(call: Call) -> Call:
-    """The same for batchnorm_relu_forward."""
-    return call
-
-
-def fused_backward(call: Call) -> Call:
-    """The same for batchnorm_relu_backward, with some y that is 0 here and there."""
-    *written, dy, x, mean, rstd, gamma = call.arguments
-    return replace(call, arguments=(*written, dy, np.maximum(x, 0), x, mean, rstd, gamma))
-
-
-# Operations of the device alone: the ones that they come from, and calls of those made theirs.
-FUSED = {
-    "batchnorm_relu_forward": ("batchnorm_forward", fused_forward),
-    "batchnorm_relu_backward": ("batchnorm_backward", fused_backward),
-}
-
-
 def ladder(operation: str) -> dict[str, Kernel]:
     """Every version of an operation but those of lower precision, by name."""
-    plain = FUSED[operation][0] if operation in FUSED else operation
-    module = import_module(f"minireptile.kernels.{OPERATIONS[plain].module}_cupy")
+    module = import_module(f"minireptile.kernels.{OPERATIONS[operation].module}_cupy")
     found = {n: getattr(module, n) for n in dir(module) if re.fullmatch(rf"{operation}_v\d+", n)}
     return found or {operation: getattr(module, operation)}
 
 
 def reference(operation: str) -> Kernel:
     """The NumPy kernel, version 1."""
-    if operation in FUSED:
-        return globals()[f"_{operation}"]
     return backend.versions(operation, "numpy")["v1"]
-
-
-def _batchnorm_relu_forward(y: NDArray, *arguments: Any) -> None:
-    backend.kernels("numpy").batchnorm_forward(y, *arguments)
-    np.maximum(y, 0, out=y)
-
-
-def _batchnorm_relu_backward(
-    dx: NDArray, dgamma: NDArray, dbeta: NDArray, dy: NDArray, y: NDArray, *arguments: Any
-) -> None:
-    backward = backend.kernels("numpy").batchnorm_backward
-    backward(dx, dgamma, dbeta, dy * (y > 0), *arguments)
 
 
 def large(operation: str) -> list[Call]:
     """Calls that cross blocks and tiles, without the scratch that a GPU does not use."""
-    if operation in FUSED:
-        plain, fuse = FUSED[operation]
-        return [fuse(call) for call in LARGE[plain]()]
     return [
         replace(
             call, arguments=tuple(None if isinstance(a, Scratch) else a for a in call.arguments)
@@ -88,7 +51,7 @@ def large(operation: str) -> list[Call]:
 
 EVERY = [
     pytest.param(operation, kernel, id=name)
-    for operation in (*LARGE, *FUSED)
+    for operation in LARGE
     for name, kernel in ladder(operation).items()
 ]
 

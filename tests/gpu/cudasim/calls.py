@@ -51,6 +51,16 @@ LARGE: dict[str, list[tuple[Any, ...]]] = {
             numbers(*ACTIVE), -numbers(*ACTIVE), numbers(2, 2), numbers(2, 2) + 2, SCALE,
         ),
     ],
+    "batchnorm_relu_forward": [
+        (Written(ACTIVE), Written((2, 2)), Written((2, 2)), numbers(*ACTIVE), SCALE, SCALE, 0.1),
+    ],
+    "batchnorm_relu_backward": [
+        (
+            Written(ACTIVE), Gradient((2, 2)), Gradient((2, 2)), numbers(*ACTIVE),
+            numbers(2, 3, 7, 3)[..., 1:], -numbers(*ACTIVE), numbers(2, 2), numbers(2, 2) + 2,
+            SCALE,
+        ),
+    ],
     "batchnorm_forward_r": [
         (
             Written(ACTIVE), Written((2, 2)), Written((2, 2)), numbers(*ACTIVE), SCALE, SCALE,
