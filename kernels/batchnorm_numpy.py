@@ -84,7 +84,7 @@ def batchnorm_relu_forward(
     y: NDArray | None, mean: NDArray | None, rstd: NDArray | None,
     x: NDArray, gamma: NDArray, beta: NDArray, eps: float,
 ) -> None:  # fmt: skip
-    """`batchnorm_forward`, and the ReLU behind it: y = max(gamma xhat + beta, 0) (eq. 28)."""
+    """`batchnorm_forward`, and the ReLU behind it (batchnorm.md, eq. 28)."""
     batchnorm_forward(y, mean, rstd, x, gamma, beta, eps)
     if y is not None:
         relu_forward(y, y)
@@ -94,7 +94,7 @@ def batchnorm_relu_backward(
     dx: NDArray | None, dgamma: NDArray | None, dbeta: NDArray | None,
     dy: NDArray, y: NDArray, x: NDArray, mean: NDArray, rstd: NDArray, gamma: NDArray,
 ) -> None:  # fmt: skip
-    """`batchnorm_backward` behind a ReLU with the output y: dy counts where y > 0 (eq. 29)."""
+    """`batchnorm_backward` behind a ReLU with the output y (batchnorm.md, eq. 29)."""
     through = np.empty_like(dy)
     relu_backward(through, dy, y)
     batchnorm_backward(dx, dgamma, dbeta, through, x, mean, rstd, gamma)

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "kernels"
-PAGES = sorted(KERNELS.glob("*.md"))
+PAGES = sorted({*KERNELS.glob("*.md")} - {KERNELS / "README.md"})
 CODE = sorted(
     {
         path.resolve()
@@ -81,6 +81,16 @@ def quotes() -> list[tuple[str, str, str]]:
         for row in rows.splitlines()
         for line in re.findall(r"`([^`]+)`", INLINE.sub("", row))
     ]
+
+
+def test_the_reading_order_has_every_page_behind_what_it_needs() -> None:
+    text = (KERNELS / "README.md").read_text("utf-8")
+    rows = re.findall(r"^\| \[(\w+\.md)\]\(\1\) \| .+ \| (.+) \|$", text, re.M)
+    order = [page for page, _ in rows]
+    assert sorted(order) == [page.name for page in PAGES]
+    for i, (page, needs) in enumerate(rows):
+        named = [] if needs == "nothing" else [f"{name}.md" for name in needs.split(", ")]
+        assert {*named} <= {*order[:i]}, f"{page} needs {needs}"
 
 
 @pytest.mark.parametrize("kernel", sorted(KERNELS.glob("*_numpy.py")), ids=lambda p: p.name)

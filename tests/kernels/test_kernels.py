@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from minireptile.backend import kernels, versions
+from minireptile.backend import kernels, versions, why_not
 from minireptile.kernels.conv2d_numpy import col2im, im2col
 from minireptile.kernels.window import output_size, taps
 from minireptile.testing import complex_step
@@ -339,6 +339,57 @@ def test_batchnorm(T: int, B: int, inner: list[int], c: int, seed: int, eps: flo
         assert rstd[t, ch] == pytest.approx(1 / np.sqrt(var + eps), rel=1e-11)
         plain = gamma[t, ch] * (x[t, ..., ch] - mu) / np.sqrt(var + eps) + beta[t, ch]
         np.testing.assert_allclose(y[t, ..., ch], plain, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("backend", [b for b in ("numpy", "numba") if not why_not(b)])
+@given(T=few, B=few, inner=st.lists(few, max_size=2), c=few, seed=seeds)
+def test_batchnorm_with_a_relu_behind_it_is_the_two(
+    backend: str, T: int, B: int, inner: list[int], c: int, seed: int
+) -> None:
+    """Bit for bit, on either backend."""
+    k, rng = kernels(backend), np.random.default_rng(seed)
+    x, dy = rng.standard_normal((2, T, B, *inner, c))
+    gamma, beta = rng.standard_normal((2, T, c))
+    two, one = ([np.full_like(a, np.nan) for a in (x, gamma, gamma)] for _ in range(2))
+    k.batchnorm_relu_forward(*one, x, gamma, beta, 0.1)
+    k.batchnorm_forward(*two, x, gamma, beta, 0.1)
+    y, through = np.full_like(x, np.nan), np.full_like(x, np.nan)
+    k.relu_forward(y, two[0])
+    for got, want in zip(one, (y, *two[1:]), strict=True):
+        np.testing.assert_array_equal(got, want)
+    statistics = one[1:]
+    k.batchnorm_relu_backward(*one, dy, y, x, *(a.copy() for a in statistics), gamma)
+    k.relu_backward(through, dy, y)
+    k.batchnorm_backward(*two, through, x, *(a.copy() for a in two[1:]), gamma)
+    for got, want in zip(one, two, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@given(T=few, B=few, inner=st.lists(few, max_size=2), c=few, seed=seeds)
+def test_batchnorm_with_a_relu_behind_it_by_the_complex_step(
+    T: int, B: int, inner: list[int], c: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    x, dy = rng.standard_normal((2, T, B, *inner, c))
+    gamma, beta = rng.standard_normal((2, T, c))
+    given = {"x": x, "gamma": gamma, "beta": beta}
+
+    def forward(name: str, value: NDArray) -> list[NDArray]:
+        inputs = {**given, name: value}
+        written = [np.empty(a.shape, value.dtype) for a in (x, gamma, gamma)]
+        K.batchnorm_relu_forward(*written, *(a.astype(value.dtype) for a in inputs.values()), 1.0)
+        return written
+
+    y, mean, rstd = forward("x", x)
+    written = [np.full_like(a, np.nan) for a in (x, gamma, gamma)]
+    K.batchnorm_relu_backward(*written, dy, y, x, mean, rstd, gamma)
+    for name, got in zip(given, written, strict=True):
+        by_step = complex_step(partial(upstream_of_norm, forward, name, dy), given[name])
+        np.testing.assert_allclose(got, by_step, rtol=0, atol=1e-12)
+
+
+def upstream_of_norm(forward: Callable[..., Any], name: str, dy: NDArray, a: NDArray) -> NDArray:
+    return np.asarray((dy * forward(name, a)[0]).sum())
 
 
 @given(T=few, B=few, n=st.integers(1, 5), seed=seeds, scale=st.sampled_from(("mean", "sum")))
