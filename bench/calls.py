@@ -21,7 +21,7 @@ from minireptile.engine import Walked
 from minireptile.kernels.operations import OPERATIONS, Arguments
 from minireptile.optim import Optimizer
 
-from .measure import close
+from .measure import close, rounding
 
 Kernel = Callable[..., None]
 
@@ -154,19 +154,31 @@ def check(call: Call, variants: dict[str, Kernel], reference: Kernel) -> None:
     Raises
     ------
     Mismatch
-        If a number differs by more than 3e-4 of itself plus 3e-4 of the largest of its array: ten
-        times the rounding of float32 sums of 70,000 terms, the longest here.
+        If a number differs by more than the rounding of the call's longest sums, of itself and of
+        the largest of its array.
     """
     refresh(call)
     wanted = _outputs(call, reference)
+    longest = terms(call)
     for name, kernel in variants.items():
         got = _outputs(call, kernel)
         for output, array in wanted.items():
             exact = array.dtype.kind != "f"
-            tolerance = 0.0 if exact else 3e-4
+            tolerance = 0.0 if exact else rounding(array.dtype, longest)
             largest = float(np.abs(array).max())
             what = f"{name}, {output} of {call.operation} {call.shapes}"
             close(what, got[output], array, tolerance, tolerance * largest)
+
+
+def terms(call: Call) -> float:
+    """How many terms the longest sum of a call may have: the operations for an entry of its largest
+    output, or its largest array over its smallest output, which that one may be summed up to."""
+    arrays = [a for a in call.arguments.values() if isinstance(a, np.ndarray)]
+    operation = OPERATIONS[call.operation]
+    outputs = [call.arguments[name] for name in (*operation.written, *operation.updated)]
+    sizes = [a.size for a in outputs if a is not None and a.dtype.kind == "f"]
+    work = operation.flops(call.arguments)
+    return max(work / max(sizes), max(a.size for a in arrays) / min(sizes))
 
 
 def _outputs(call: Call, kernel: Kernel) -> dict[str, NDArray]:

@@ -18,9 +18,9 @@ from minireptile.runs.plot import save_figure
 
 from .gpu_case import QUICK
 from .gpu_part import Context
-from .inner_loop import GENTLE, relative
+from .inner_loop import GENTLE
 from .machine import usable
-from .measure import close, in_turns
+from .measure import close_phi, in_turns
 from .plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
 from .results import Row, timed
 from .settings import OMNIGLOT, Setting
@@ -69,10 +69,10 @@ def measure(setting: Setting, rounds: int) -> Iterator[Row]:
         return phi
 
     first, *others = models
-    wanted = adapted(models[first], GENTLE) - theta
+    wanted = adapted(models[first], GENTLE)
     for name in others:
-        off = relative(adapted(models[name], GENTLE) - theta, wanted)
-        close(f"{name} on {setting}, error by task", off, 0 * off, 0.0, 0.01)
+        phi = adapted(models[name], GENTLE)
+        close_phi(f"{name} on {setting}", phi, wanted, theta, setting.steps)
     calls: dict[str, Callable[[], object]] = {
         name: (lambda model=model: adapted(model, setting.optimizer))  # type: ignore[misc]
         for name, model in models.items()

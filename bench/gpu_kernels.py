@@ -35,7 +35,9 @@ SUFFIX = {"cupy": "cupy", "numba-cuda": "cuda"}  # of the modules of each backen
 MOST_SETS = 64
 AGAIN = 8  # calls over one set in a graph
 TF32 = "tf32"
-LEAST_AGREEMENT = 5e-3  # of TF32, whose operands have 10 bits, in lengths of the result
+# Of TF32, in lengths of the result: its operands have 10 bits behind the point, so that a product
+# is off by 2^-10 of itself at most, and few products of a sum are off by as much.
+LEAST_AGREEMENT = 5 * 2.0**-10
 
 
 def run(context: Context) -> Iterator[Row]:

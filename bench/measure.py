@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from minireptile.errors import InputError
 
 MOST = 2**20  # calls in a row, however short
+TIMES_ROUNDING = 10.0  # so much more than rounding explains is a mistake
 
 
 class Mismatch(Exception):
@@ -72,6 +73,32 @@ def in_turns(
         for name, call in calls.items():
             seconds[name].append(_time(call, repeats[name]) / repeats[name])
     return {name: _timing(turns, repeats[name]) for name, turns in seconds.items()}
+
+
+def rounding(dtype: DTypeLike, terms: float = 1) -> float:
+    """How far apart two sums of so many terms may be, in sizes of the sum: 10 eps sqrt(terms).
+
+    Each of n additions rounds what has been summed up so far by eps / 2 of it or less, up or down
+    alike, so that n errors make up about sqrt(n) of one, whichever order the terms come in and
+    however many at a time. Ten times that is what no processor should need.
+    """
+    return TIMES_ROUNDING * float(np.finfo(dtype).eps) * sqrt(terms)
+
+
+def close_phi(name: str, phi: NDArray, wanted: NDArray, theta: NDArray, steps: int) -> None:
+    """Check phi (..., P) after so many small steps from theta (P,), each by its length.
+
+    Every step rounds phi to eps of its size, whatever it adds:
+    ||phi - wanted|| <= rounding(steps) ||theta||.
+
+    Raises
+    ------
+    Mismatch
+        If a phi is further off.
+    """
+    size = np.linalg.norm(theta.astype(float))
+    off = np.linalg.norm(np.asarray(phi, float) - wanted, axis=-1) / size
+    close(f"{name}, error of phi", off, 0 * off, 0.0, rounding(theta.dtype, steps))
 
 
 def close(name: str, got: ArrayLike, wanted: ArrayLike, rtol: float, atol: float) -> None:
