@@ -89,7 +89,9 @@ def test_gigabytes_are_those_read_and_those_written(
     assert moved[0] * number == touched
 
 
-@pytest.mark.parametrize(("quick", "beyond", "n", "tries"), [(False, 8, 1536, 10), (True, 2, 512, 3)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("quick", "beyond", "n", "tries"), [(False, 8, 1536, 10), (True, 2, 512, 3)]
+)
 def test_limits_are_measured_at_the_sizes_of_the_caches(
     monkeypatch: pytest.MonkeyPatch, quick: bool, beyond: int, n: int, tries: int
 ) -> None:
@@ -153,7 +155,8 @@ def kernel_rows(monkeypatch: pytest.MonkeyPatch, known_times: Callable) -> Calla
             c for c in bench.kernels.calls_of(mr.sine_mlp(8), mr.SGD(0.1), 2, 5)
             if c.shapes == "8" and c.operation == "dense_forward"
         )  # fmt: skip
-        limit = machine.Limits(3, 100.0, {"L2": 40.0, "memory": 10.0}, {"L2": room, "memory": np.inf})  # fmt: skip
+        levels = {"L2": 40.0, "memory": 10.0}, {"L2": room, "memory": np.inf}
+        limit = machine.Limits(3, 100.0, *levels)
         return bench.kernels.measure(call, {"case": "c", "group": "g", "times": 2}, 4, limit, 0.5)
 
     return rows
@@ -257,8 +260,13 @@ def test_what_is_timed_of_an_inner_loop(
     monkeypatch: pytest.MonkeyPatch, known_times: Callable
 ) -> None:
     """The whole inner loop for every variant, with the paper's optimizer; as many products."""
-    made = []
-    monkeypatch.setattr(inner_loop, "products", lambda *a: made.append(a[1:]) or (lambda: made.append("step")))  # fmt: skip
+    made: list = []
+
+    def products(model: Any, T: int, B: int) -> Callable:
+        made.append((T, B))
+        return lambda: made.append("step")
+
+    monkeypatch.setattr(inner_loop, "products", products)
     timing = Timing(1.0, 1.0, 1.0, 1)
     names = ("looped", "batched", "other", inner_loop.PRODUCTS)
     asked = known_times(inner_loop, dict.fromkeys(names, timing))
@@ -285,7 +293,12 @@ def test_growth_changes_one_size_at_a_time(
                inner_loop.PRODUCTS: Timing(1.0, 1.0, 1.0, 1)}  # fmt: skip
     monkeypatch.setattr(inner_loop, "compiled_threads", lambda number: 3)
     monkeypatch.setattr(inner_loop, "memory", lambda *_: [])
-    monkeypatch.setattr(inner_loop, "measure", lambda *a, alone: asked.append((*a, alone)) or timings)  # fmt: skip
+
+    def measure(*arguments: Any, alone: bool) -> dict[str, Timing]:
+        asked.append((*arguments, alone))
+        return timings
+
+    monkeypatch.setattr(inner_loop, "measure", measure)
     rows = inner_loop.run(10, quick)
     heads = [(setting, rounds) for setting, rounds, _, alone in asked if alone]
     assert [rounds for _, rounds in heads] == turns  # Mini-ImageNet takes long
@@ -508,7 +521,7 @@ def test_the_papers_settings() -> None:
     ]  # fmt: skip
 
 
-# --------------------------------------------------------------------------------------- the command
+# -------------------------------------------------------------------------------------- the command
 
 
 @pytest.mark.parametrize(

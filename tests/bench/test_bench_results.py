@@ -109,6 +109,69 @@ def test_compare_says_first_that_the_machines_differ(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("new", "change"),
+    [
+        ((1.049, 1.02, 1.1), ""),  # by less than 5 %
+        ((1.051, 1.02, 1.1), "slower"),
+        ((1.051, 1.009, 1.1), ""),  # the quartile ranges overlap
+        ((1 / 1.049, 0.93, 0.98), ""),
+        ((1 / 1.051, 0.93, 0.98), "faster"),
+        ((1 / 1.051, 0.93, 0.991), ""),
+        ((1.2, None, None), "slower"),  # without quartiles, the median stands for them
+    ],
+)
+def test_compare_draws_the_line_where_it_says(tmp_path: Path, new: tuple, change: str) -> None:
+    times = dict(zip(("seconds", "low", "high"), new, strict=True))
+    before = {"case": "a", "variant": "v1", "seconds": 1.0, "low": 0.99, "high": 1.01}
+    old = saved(tmp_path / "old.json", [before])
+    text, slower = compare(old, saved(tmp_path / "new.json", [{**before, **times}]))
+    assert text.splitlines()[2].split("|")[6].strip() == change
+    assert slower == (change == "slower")
+
+
+def test_compare_has_a_column_for_each_time(tmp_path: Path) -> None:
+    old = saved(tmp_path / "old.json", [row("a", 2.0)])
+    text, _ = compare(old, saved(tmp_path / "new.json", [row("a", 3.0)]))
+    assert text.splitlines() == [
+        "| case | variant | old    | new    | ratio | change |",
+        "| ---- | ------- | ------ | ------ | ----: | ------ |",
+        "| a    | v1      | 2.00 s | 3.00 s |   1.5 | slower |",
+        "",
+        "1 slower, 0 faster, of 1",
+    ]
+
+
+def test_compare_says_what_each_machine_was(tmp_path: Path) -> None:
+    old = saved(tmp_path / "old.json", [row("a", 1.0)], machine={"cpu": "x", "cores": 2})
+    new = saved(tmp_path / "new.json", [row("a", 1.0)], machine={"cpu": "y", "cores": 2})
+    assert compare(old, new)[0].splitlines()[1] == "- cpu: x before, y now"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(123.4, "123 s"), (1.0, "1.00 s"), (0.9994, "999 ms"), (0.0012345, "1.23 ms"),
+     (99.95e-6, "100 us"), (1e-6, "1.00 us"), (999e-9, "999 ns"), (1.5e-9, "1.50 ns")],
+)  # fmt: skip
+def test_a_duration_has_three_digits_and_a_unit(seconds: float, text: str) -> None:
+    assert results.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "text"),
+    [
+        ("seconds", 0.25, "250 ms"), ("low", 0.25, "250 ms"), ("high", 0.25, "250 ms"),
+        ("first_seconds", 2.0, "2.00 s"), ("share", 0.25, "0.25"), ("gbs", 999.4, "999"),
+        ("gbs", 1000.0, "1,000"), ("gbs", -1234.6, "-1,235"), ("bytes", 1234567, "1,234,567"),
+        ("in_use", True, "yes"), ("in_use", False, ""), ("ratio", None, ""),
+        ("ratio", float("inf"), "inf"), ("note", "a|b", "a/b"),
+    ],
+)  # fmt: skip
+def test_a_cell_shows_its_value(column: str, value: Any, text: str) -> None:
+    line = results.table([{column: value}], [column]).splitlines()[2]
+    assert line.strip("| ") == text
+
+
+@pytest.mark.parametrize(
     ("rows", "changes", "why"),
     [
         ([row("a", 1.0)], {"suite": "runs"}, "'kernels' and .* 'runs'"),
