@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import gpu_case, gpu_crossover, gpu_meta, gpu_train, peers_case
+import minireptile as mr
+from bench import gpu_case, gpu_crossover, gpu_meta, gpu_part, gpu_train, peers_case
+from bench.gpu_part import Context
 from bench.measure import Mismatch, Timing
 from bench.peers_process import Job
 from bench.settings import Setting
@@ -20,7 +21,7 @@ from minireptile import backend
 from minireptile.errors import InputError
 
 from .bench_gpu_helpers import TINY, context
-from .test_bench_peers import small_case
+from .test_bench_peers import known, small_case
 
 CASE = str(gpu_case.QUICK)
 
@@ -31,7 +32,7 @@ def test_the_reference_of_a_carried_case_hands_the_state_on() -> None:
     case = peers_case.in_double(peers_case.case_of(replace(TINY, tasks=3)))[1]  # Adam
     carried = gpu_case.carried(case)
     plain, handed_on = (gpu_case.theta_after(c, case.model) for c in (case, carried))
-    np.testing.assert_allclose(plain, peers_case.reference(case), rtol=1e-12)
+    peers_case.check("plain", case, plain, peers_case.reference(case))
     with pytest.raises(Mismatch):
         peers_case.check("carried", case, handed_on, plain)
 
@@ -50,12 +51,70 @@ def test_a_job_is_checked_and_timed_in_its_process() -> None:
     by_name = {row["variant"]: row for row in rows}
     good = by_name["minireptile numpy, 1 thread"]
     assert 0 < good["low"] <= good["seconds"] <= good["high"]
-    assert good["difference"] < 1e-6
-    assert good["difference_double"] < 1e-12
+    case = gpu_case.CASES[CASE]()
+    allowed = [peers_case.tolerance(c, gpu_meta.reference(c)) for c in peers_case.in_double(case)]
+    assert 0 <= good["difference_double"] <= max(allowed)
+    assert good["difference"] >= 0
     if backend.why_not("cupy"):
         absent = by_name["minireptile cupy, 1 thread"]
         assert absent["note"] == backend.why_not("cupy")
         assert not absent.get("failed")
+
+
+def test_the_figures_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds of a call, four turns after one that does not count; the first job's thetas are off
+    by a tenth of the update in single precision, and by less in double."""
+    about = {
+        "numpy": ([0.1, 0.0, 3e-6], [0.008, 1, 2, 5, 3]),
+        "eager": ([0.2, 0.0, 2e-6], [0.5, 10, 20, 50, 30]),
+        "eager, TF32": ([0.05], [0.5, 4, 4, 4, 4]),
+        "wrong": ([0.0, 0.0, 1e-4], []),
+        "too few": ([0.0, 0.0], []),
+    }
+    children = known(gpu_meta, monkeypatch, peers_case.case_of(TINY), about)
+    monkeypatch.setattr(gpu_meta, "missing", lambda job: "")
+    jobs = [
+        Job("known", "minireptile" if name == "numpy" else "PyTorch", name, 2, double=len(off) > 1)
+        for name, (off, _) in about.items()
+    ]
+    wrong, few, ours, other, rounded = gpu_meta.measure("known", jobs, rounds=4, seconds=1000)
+    assert children["numpy"].asked == [2, 3, 3, 3, 3, "end"]
+    for row, times in ((ours, 1), (other, 10)):
+        found = row["seconds"], row["low"], row["high"]
+        assert found == pytest.approx((2.5 * times, 1.75 * times, 3.5 * times))
+        assert row["ratio"] == pytest.approx(times)
+        assert (row["first_seconds"], row["note"]) == (55, "")
+    assert rounded["ratio"] == pytest.approx(4 / 2.5)
+    assert "difference_double" not in rounded
+    assert [row["difference"] for row in (ours, other)] == pytest.approx([0.1, 0.2], rel=1e-3)
+    double = [row["difference_double"] for row in (ours, other)]
+    assert double == pytest.approx([3e-6, 2e-6], rel=1e-3)
+    assert "theta is off by 1.0e-04 of the update (Adam, float64)" in wrong["note"]
+    assert few["note"] == "gave 2 results where 3 were expected"
+    assert wrong["failed"] is few["failed"] is False  # they are not ours
+
+
+def test_turns_end_when_the_time_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1.0, 2.0, 3.5, 4.0])
+    monkeypatch.setattr(gpu_meta, "monotonic", lambda: next(clock))
+    assert list(gpu_meta.until(3.0, iter("abcd"))) == ["a", "b", "c"]
+
+
+def test_a_case_gets_its_part_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list = []
+    monkeypatch.setattr(gpu_meta, "outer_iterations", lambda context: [])
+    monkeypatch.setattr(gpu_meta, "jobs_of", lambda name, threads: name)
+    monkeypatch.setattr(gpu_meta, "measure", lambda *a: asked.append(a) or [])
+    monkeypatch.setattr(gpu_part.time, "monotonic", lambda: 10.0 * len(asked))
+    list(gpu_meta.run(Context(False, 7, 60.0, str(tmp_path), begin=0.0)))
+    one, carry = str(gpu_case.OMNIGLOT), f"{gpu_case.OMNIGLOT}, carry"
+    assert asked == [(one, one, 7, 30.0), (carry, carry, 7, 50.0)]
+
+
+def test_what_is_not_there_is_named() -> None:
+    assert gpu_meta.missing(Job(CASE, "minireptile", "numpy, TF32", 1)) == ""
+    absent = Job(CASE, "minireptile", "abacus, on the device", 1)
+    assert gpu_meta.missing(absent) == "there is no backend 'abacus'"
 
 
 def test_a_job_with_another_theta_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,19 +130,46 @@ def test_jobs_without_time_are_skipped() -> None:
     assert row["note"] == "skipped: no time was left"
 
 
-def test_outer_iterations_of_both_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outer_iterations_of_both_policies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_times: Callable
+) -> None:
+    """Five in a call: a fifth of its times each."""
     monkeypatch.setattr(gpu_meta, "usable", lambda gpu: ("numpy",))
     monkeypatch.setattr(gpu_meta, "QUICK", TINY)
-    real = gpu_meta.in_turns
-    found: dict[str, Timing] = {}
-    monkeypatch.setattr(
-        gpu_meta, "in_turns", lambda *a, **k: found.update(real(*a, **k)) or dict(found)
-    )
-    rows = list(gpu_meta.outer_iterations(context(tmp_path)))
-    assert rows[-1]["seconds"] == pytest.approx(found["numpy"].median / 5)
-    assert [row["case"].rsplit(", ", 1)[1] for row in rows] == ["mean", "carry"]
+    asked = known_times(gpu_meta, {"numpy": Timing(2.0, 1.5, 4.0, 3)})
+    given: list = []
+    real = mr.reptile
+
+    def reptile(model: Any, tasks: Any, optimizer: Any, loops: mr.Loops) -> Any:
+        given.append((optimizer, loops))
+        return real(model, tasks, optimizer, loops)
+
+    monkeypatch.setattr(mr, "reptile", reptile)
+    rows = list(gpu_meta.outer_iterations(replace(context(tmp_path), rounds=9)))
+    assert [row["case"] for row in rows] == [f"run {TINY}, mean", f"run {TINY}, carry"]
     for row in rows:
-        assert row["per_second"] == pytest.approx(1 / row["seconds"])
+        assert (row["seconds"], row["low"], row["high"]) == (0.4, 0.3, 0.8)
+        assert row["per_second"] == 2.5
+    assert [rounds for _, rounds, _ in asked] == [5, 5]
+    assert [loops.state for _, loops in given] == ["mean", "carry"]
+    optimizer, loops = given[0]
+    assert optimizer == TINY.optimizer
+    assert (loops.meta_batch, loops.inner_steps, loops.inner_batch) == (2, 2, 2)
+
+
+def test_many_iterations_follow_a_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list = []
+
+    def reptile(*_: Any) -> Iterator[Any]:
+        for i in range(100):
+            made.append(i)
+            yield SimpleNamespace(theta=i)
+
+    monkeypatch.setattr(mr, "reptile", reptile)
+    call = gpu_meta.many(TINY, None, "numpy", "mean", 4)
+    assert made == [0]
+    assert call() == 4
+    assert call() == 8
 
 
 # ------------------------------------------------------------------------- frameworks, if installed
@@ -138,6 +224,10 @@ def test_the_crossover_is_measured_and_drawn(
     assert {row["case"] for row in rows[:-1]} == {
         "adapt tasks=1", "adapt tasks=2", "adapt size=8", "adapt size=10",
     }  # fmt: skip
+    here = [row for row in rows[:-1] if row["case"] == "adapt tasks=2"]
+    assert [row["variant"] for row in here] == ["numpy", "other"]
+    assert here[1]["ratio"] == pytest.approx(here[1]["seconds"] / here[0]["seconds"])
+    assert (here[0]["axis"], here[0]["value"], here[0]["ratio"]) == ("tasks", 2, 1)
     losing = {"case": "adapt tasks=1", "variant": "cupy", "ratio": 2.0}
     winning = {"case": "adapt tasks=2", "variant": "cupy", "ratio": 0.5}
     assert gpu_crossover.loses([losing, winning, {**losing, "variant": "numba"}]) == [
@@ -170,15 +260,76 @@ def test_as_many_iterations_as_there_is_time_for() -> None:
     assert gpu_train.affordable(50, each=0.1, seconds=5) == 50
 
 
-def test_what_compiles_at_first_does_not_tell_the_speed() -> None:
-    class Slow:
-        def run(self) -> Iterator[Any]:
-            for i in range(1000):
-                time.sleep(0.2 if i == 0 else 0.001)
-                yield SimpleNamespace(theta=np.zeros(1))
+class Slow:
+    """An experiment of so many iterations on a clock: the first takes 100 s, the others 2 s."""
 
-    slow: Any = Slow()
-    assert 0.0005 < gpu_train.speed(slow, 0.05) < 0.02
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, iterations: int) -> None:
+        self.now, self.iterations = 0.0, iterations
+        clock = SimpleNamespace(perf_counter=lambda: self.now)
+        monkeypatch.setattr(gpu_train, "time", clock)
+
+    def run(self) -> Iterator[Any]:
+        for i in range(self.iterations):
+            self.now += 2.0 if i else 100.0
+            yield SimpleNamespace(theta=np.zeros(1))
+
+
+@pytest.mark.parametrize(("seconds", "gone"), [(0.0, 3), (50.0, 31), (1e9, 511)])
+def test_what_compiles_at_first_does_not_tell_the_speed(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, gone: int
+) -> None:
+    """2, then 4, 8, ... of 2 s each, while twice as many more fit into the time, or are 200."""
+    slow: Any = Slow(monkeypatch, 1000)
+    assert gpu_train.speed(slow, seconds) == 2
+    assert slow.now == 100 + 2 * (gone - 1)
+
+
+@pytest.mark.parametrize("iterations", [2, 8])
+def test_the_speed_of_a_run_that_is_over_at_once(
+    monkeypatch: pytest.MonkeyPatch, iterations: int
+) -> None:
+    short: Any = Slow(monkeypatch, iterations)
+    assert gpu_train.speed(short, 1e9) == 2
+
+
+def test_the_accuracy_is_in_percent_beside_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many tasks as fit into the time by the pace of the first 64."""
+    found = SimpleNamespace(
+        accuracy=0.5, accuracy_ci95=0.01, transductive_accuracy=0.6, transductive_accuracy_ci95=0.02
+    )
+    asked: list = []
+
+    def accuracy(experiment: Any, last: Any, tasks: int) -> tuple:
+        asked.append((tasks, experiment.settings.shot, experiment.settings.eval_batch))
+        return found, 2.0
+
+    monkeypatch.setattr(gpu_train, "_accuracy", accuracy)
+    monkeypatch.setattr(gpu_train, "replace", lambda thing, **new: SimpleNamespace(**new))
+    experiment: Any = SimpleNamespace(settings=SimpleNamespace(backend="numpy"))
+    last: Any = SimpleNamespace(iteration=33)
+    row = gpu_train.evaluated("miniimagenet-5way-5shot", experiment, last, False, 7.0, "; so")
+    preset = gpu_train.PRESETS["miniimagenet-5way-5shot"]
+    assert asked == [(n, 5, preset["eval_batch"]) for n in (64, 192)]
+    assert row == {
+        "case": "accuracy miniimagenet-5way-5shot", "variant": "numpy",
+        "seconds": 2, "low": 2, "high": 2,
+        "accuracy": 50, "ci95": 1, "transductive": 60, "transductive_ci95": 2,
+        "paper": 62.74, "paper_transductive": 65.99,
+        "iterations": 33, "tasks": 192, "note": "so",
+    }  # fmt: skip
+    asked.clear()
+    for quick, seconds in ((False, 1e9), (True, 1e9), (False, 1.0)):
+        gpu_train.evaluated("miniimagenet-5way-1shot", experiment, last, quick, seconds, "")
+    assert [tasks for tasks, *_ in asked] == [64, 10_000, 20, 64]
+
+
+def test_the_papers_figures() -> None:
+    """Tables 1 and 2: accuracy one query at a time, and of all queries together."""
+    assert gpu_train.PAPER == {
+        "omniglot-5way-1shot": (95.39, 97.68), "omniglot-5way-5shot": (98.90, 99.48),
+        "omniglot-20way-1shot": (88.14, 89.43), "omniglot-20way-5shot": (96.65, 97.12),
+        "miniimagenet-5way-1shot": (47.07, 49.97), "miniimagenet-5way-5shot": (62.74, 65.99),
+    }  # fmt: skip
 
 
 def test_data_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +374,8 @@ def test_a_run_is_trained_once_and_evaluated_for_both_shots(
     run, one, five = gpu_train.trained(gpu_train.RUN, context(tmp_path), seconds=60)
     assert run["iterations"] == 6
     assert run["per_second"] == pytest.approx(6 / run["seconds"])
+    assert run["case"] == "omniglot-5way, state mean"
+    assert np.isfinite(run["loss"])
     assert shots == [(1, 1), (5, 5)]
     assert (one["paper"], five["paper"]) == (95.39, 98.90)
     for row in (one, five):
