@@ -1,6 +1,7 @@
 # make run    meta-train on drawn characters for about a minute
 # make test   the test suite; make thorough digs deeper, make mutants tests the tests
 # Both make their own virtual environment in .venv and install what they need.
+# make peers-test   the same meta-iteration in PyTorch and JAX, which it installs into .venv/peers
 # make gpu-test   what only a GPU can show; make gpu-bench measures it, in 25 minutes
 # These two take the Python that they are given, PYTHON=python3, with the packages that it has;
 # without one they make the environment too, for CUDA 13, or 12 with CUDA=cuda12.
@@ -13,7 +14,7 @@ GIVEN := $(if $(filter file,$(origin PYTHON)),,$(PYTHON))
 GPU_PYTHON := $(or $(GIVEN),$(BIN)/python)
 GPU_TESTS := tests/kernels/test_contract.py tests/gpu/test_gpu.py tests/gpu/test_cu_compiles.py
 
-.PHONY: run test thorough mutants bench gpu-test gpu-bench clean
+.PHONY: run test thorough mutants bench peers-test gpu-test gpu-bench clean
 
 run: .venv/.cli,numba
 	$(BIN)/minireptile train glyphs --iterations 400 --inner-lr 0.002 --out runs/demo --overwrite
@@ -32,6 +33,19 @@ mutants: .venv/.mutants
 
 bench: .venv/.cli,numba
 	$(BIN)/python -m bench all
+
+# An environment of their own: what they bring along must not change what the others find.
+PEERS := torch>=2.10,<2.14 jax>=0.5,<0.12
+PEERS_TESTS := tests/bench/test_bench_peers.py tests/bench/test_bench_gpu_meta.py \
+  tests/bench/test_bench_gpu_kernels.py
+
+peers-test: .venv/peers/.installed
+	.venv/peers/bin/python -m pytest $(PEERS_TESTS) -k 'framework or library or processes or scans' -rs
+
+.venv/peers/.installed: setup.py pyproject.toml | .venv/bin/python
+	$(BIN)/python -m venv .venv/peers
+	.venv/peers/bin/python -m pip install --quiet --editable '.[dev]' $(foreach peer,$(PEERS),'$(peer)')
+	@touch $@
 
 gpu-test: $(if $(GIVEN),,.venv/.dev,$(CUDA))
 	$(GPU_PYTHON) -m pytest $(GPU_TESTS) -W default -rs

@@ -1,42 +1,21 @@
-"""Kernels on a GPU, without one: the clock, the ceilings, every version, the library's."""
+"""Kernels on a GPU, without one: the ceilings, every version, the library's."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import nullcontext
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+import minireptile as mr
 from bench import gpu_card, gpu_clock, gpu_kernels, results
-from bench.calls import Call, calls_of
-from bench.measure import Mismatch, Timing
+from bench.calls import Call, calls_of, refresh, terms
+from bench.costs import COSTS
+from bench.measure import Mismatch, close, rounding
 from minireptile import SGD, backend, omniglot_cnn
 from tests.gpu.cuda_on_cpu import COMPILER
 from tests.gpu.gpu_stand_in import stand_in
-
-# ---------------------------------------------------------------------------------------- the clock
-
-
-def test_a_turn_waits_once_for_many_calls() -> None:
-    queued, waits = [0], [0]
-
-    def call() -> None:
-        queued[0] += 1
-
-    def wait() -> None:  # a GPU that takes a millisecond for each call
-        waits[0] += 1
-        time.sleep(0.001 * queued[0])
-        queued[0] = 0
-
-    (timing,) = gpu_clock.gpu_turns({"it": call}, rounds=3, least=0.01, wait=wait).values()
-    assert timing.calls >= 8
-    assert 0.0009 < timing.median < 0.003
-    assert gpu_clock.per_call(timing, 4).median == timing.median / 4
-
 
 # ----------------------------------------------------------------------------------------- the card
 
@@ -54,29 +33,6 @@ def test_what_nvidia_smi_says_is_read() -> None:
     assert found["smi_name"] == "A card"
     assert found["smi_power.limit"] == "700 W"
     assert gpu_card.read_smi("No devices were found") == {}
-
-
-def test_rates_come_from_sizes_and_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NumPy stands in for CuPy, and a clock that always says a millisecond for the true one."""
-    pool = SimpleNamespace(free_all_blocks=lambda: None)
-    names = "arange", "empty_like", "asarray", "copyto", "matmul", "float32"
-    numpy_like = {name: getattr(np, name) for name in names}
-    fake = SimpleNamespace(**numpy_like, get_default_memory_pool=lambda: pool)
-    monkeypatch.setattr(gpu_card, "cupy", lambda: fake)
-    monkeypatch.setattr(gpu_card, "SIZES", {True: (4000, 50)})
-    monkeypatch.setattr(gpu_card, "compute_type", lambda kind: nullcontext())
-
-    def turns(calls: dict, rounds: int, least: float = 0) -> dict:
-        for call in calls.values():
-            call()
-        return {name: Timing(1e-3, 1e-3, 1e-3, 1) for name in calls}
-
-    monkeypatch.setattr(gpu_card, "gpu_turns", turns)
-    found = {name: numbers for name, _, numbers in gpu_card.measured(True, 1)}
-    assert found["copy"]["gbs"] == pytest.approx(2 * 4000 / 1e-3 / 1e9)
-    assert found["matrix product, TF32"]["tflops"] == pytest.approx(2 * 50**3 / 1e-3 / 1e12)
-    limit = gpu_card.ceilings()
-    assert (limit.bandwidth, limit.tf32) == (pytest.approx(8e6), pytest.approx(2.5e8))
 
 
 # ------------------------------------------------------------------------------------ every version
@@ -171,16 +127,6 @@ def test_sets_of_arrays_exceed_the_cache() -> None:
     assert gpu_kernels.sets(moved=10**9, cache=60 * 10**6) == 1
 
 
-def test_ratios_are_to_the_fastest_library_call() -> None:
-    times = {"cupy v1": 4.0, "cupy v1, cached": 2.0, "PyTorch a": 3.0, "PyTorch b, TF32": 1.0}
-    timings = {name: Timing(t, t, t, 1) for name, t in times.items()}
-    about = {"cupy v1": {"in_use": True, "least_seconds": 1.0}}
-    ours, *theirs = gpu_kernels.rows_of({"case": "c"}, timings, about, work=8, moved=16)
-    assert (ours["ratio"], ours["share"], ours["cached_seconds"]) == (4.0, 0.25, 2.0)
-    assert ours["gbs"] == pytest.approx(4e-9)
-    assert [row["ratio"] for row in theirs] == [3.0, 1.0]
-
-
 def test_tf32_is_compared_by_length() -> None:
     call = small_calls()["dense_forward"]
     right = backend.kernels("numpy").dense_forward
@@ -205,26 +151,80 @@ def test_tf32_is_compared_by_length() -> None:
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("odd", [False, True], ids=["even sizes", "odd sizes"])
 def test_the_library_does_the_same_work(odd: bool) -> None:
-    torch = pytest.importorskip("torch")
+    """Its numbers are those of NumPy's kernels, but of a convolution that TensorFlow pads more on
+    one side, as with an even side and a stride of two."""
+    pytest.importorskip("torch")
     from bench import gpu_library
 
+    layers = [
+        mr.Conv2D(4, 3, stride=2), mr.BatchNorm(), mr.ReLU(), mr.MaxPool(2), mr.Tanh(),
+        mr.Conv2D(3, 3), mr.Flatten(), mr.Dense(5),
+    ]  # fmt: skip
     size = 7 if odd else 8
-    for call in calls_of(omniglot_cnn(3, 4, (size, size, 1)), SGD(0.1), 2, 3):
+    compared = set()
+    for call in calls_of(mr.Model(layers, (size, size, 2)), mr.SGD(0.1), 2, 3):
+        refresh(call)  # or a bias behind batch norm would have a gradient of rounding alone
         made = gpu_library.variants(call, "cpu")
-        assert made or call.operation in ("sgd_step", "adam_step", "squared_error"), call.operation
+        assert bool(made) == (call.operation in gpu_library.MAKERS), call.operation
         getattr(backend.kernels("numpy"), call.operation)(*call.arguments.values())
-        wanted: Any = call.arguments.get("y")
-        for name, function in made.items():
-            found: Any = function()
-            if call.operation != "conv2d_forward" or not odd:
+        for way, function in made.items():
+            results = function()
+            if not padded_alike(call):
                 continue
-            images = torch.stack(found, 0) if isinstance(found, list) else grouped(found, 2)
-            got = images.permute(0, 1, 3, 4, 2).numpy()
-            assert got.shape == wanted.shape, name
-            if call.shapes.startswith("7x7"):  # where TensorFlow pads on both sides alike
-                np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+            for name, got in by_name(call, way, results).items():
+                wanted = call.arguments[name]
+                off = rounding(wanted.dtype, terms(call))
+                compared.add((way, name, call.operation))
+                close(f"{way}, {name} of {call.operation}", got, wanted, off,
+                      off * float(np.abs(wanted).max()))  # fmt: skip
+    forward = {(way, "y", "conv2d_forward") for way in ("task by task", "grouped")}
+    backward = {
+        (way, name, "conv2d_backward")
+        for way in ("task by task", "grouped") for name in ("dx", "dw", "db")
+    }  # fmt: skip
+    assert compared == {
+        *forward, *backward, ("batched", "y", "dense_forward"), ("grouped", "y", "maxpool_forward"),
+        *(("batched", name, "dense_backward") for name in ("dx", "dw", "db")),
+        *(("grouped", name, "batchnorm_forward") for name in ("y", "mean", "rstd")),
+        *(("grouped", name, "batchnorm_backward") for name in ("dx", "dgamma", "dbeta")),
+        *(("a few calls", name, "softmax_cross_entropy") for name in ("loss", "dlogits")),
+        ("one call", "y", "relu_forward"), ("one call", "dx", "relu_backward"),
+        ("one call", "y", "tanh_forward"), ("one call", "dx", "tanh_backward"),
+    }  # fmt: skip
 
 
-def grouped(y: Any, tasks: int) -> Any:
-    """(B, T C, H, W) as (T, B, C, H, W)."""
-    return y.reshape(len(y), tasks, -1, *y.shape[2:]).swapaxes(0, 1)
+def padded_alike(call: Call) -> bool:
+    """Whether a convolution of 3 x 3 gets one row on each side; anything else does."""
+    a = call.arguments
+    if not call.operation.startswith("conv2d"):
+        return True
+    out = a["y" if "y" in a else "dy"].shape[2]
+    return (out - 1) * a["stride"][0] + 3 - a["x"].shape[2] == 2
+
+
+def by_name(call: Call, way: str, results: Any) -> dict[str, Any]:
+    """What PyTorch computed, by the kernel's names and in its layout."""
+    a, tasks = call.arguments, 2
+    if way == "task by task":
+        parts = zip(*results, strict=True) if isinstance(results[0], tuple) else [results]
+        results = [
+            None if p[0] is None else np.stack([t.numpy() for t in p]) for p in map(list, parts)
+        ]
+    else:
+        listed = results if isinstance(results, tuple) else (results,)
+        results = [None if r is None else r.numpy() for r in listed]
+    written = [name for name in COSTS[call.operation].written if name != "winner"]
+    found = {}
+    for name, got in zip(written, results, strict=False):
+        if a[name] is None:
+            continue
+        if name == "dw" and call.operation == "conv2d_backward":  # (N, C, kh, kw) of each task
+            got = got.reshape(tasks, -1, *got.shape[-3:]).transpose(0, 3, 4, 2, 1)
+        elif a[name].ndim == 5 and way == "task by task":  # (T, B, C, H, W)
+            got = got.transpose(0, 1, 3, 4, 2)
+        elif a[name].ndim == 5 and way == "grouped":  # (B, T C, H, W)
+            got = got.reshape(len(got), tasks, -1, *got.shape[2:]).transpose(1, 0, 3, 4, 2)
+        elif name in ("loss", "dlogits"):  # sums over the batch
+            got = got / a["logits"].shape[1]
+        found[name] = got.reshape(a[name].shape) if a[name].ndim < 5 else got
+    return found
