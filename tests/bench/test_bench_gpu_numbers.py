@@ -290,7 +290,7 @@ def test_tf32_may_be_off_by_five_of_its_roundings(by: float, bad: bool) -> None:
         gpu_kernels.agree("rounded", call, off, rounded=True)
 
 
-# ------------------------------------------------------------------------------- cases, the crossover
+# ----------------------------------------------------------------------------- cases, the crossover
 
 
 def test_the_states_policy_goes_with_the_case() -> None:
@@ -349,7 +349,7 @@ def test_a_gpus_phi_may_be_off_by_rounding_and_no_more(
         assert len(list(gpu_crossover.measure(TINY, 1))) == 2
 
 
-# ------------------------------------------------------------------------------------ training, tests
+# ---------------------------------------------------------------------------------- training, tests
 
 
 def test_the_pace_of_iterations_is_timed_after_a_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
