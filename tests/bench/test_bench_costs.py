@@ -275,7 +275,7 @@ def test_sums_in_any_order_differ_by_less_than_the_rounding(dtype: type, n: int)
     """One term after another, the worst way, forwards and backwards, against Python's exact sum."""
     from math import fsum
 
-    terms = np.random.default_rng(0).random(n).astype(dtype)
+    terms: np.ndarray = np.random.default_rng(0).random(n).astype(dtype)
     wanted = fsum(terms.tolist())
     for order in (terms, terms[::-1]):
         assert abs(float(np.cumsum(order)[-1]) - wanted) < rounding(dtype, n) * wanted

@@ -18,7 +18,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list]:
 
     def keep(module: Any) -> list:
         figures: list = []
-        monkeypatch.setattr(module, "save_figure", lambda new, path: figures.append(new) or path)
+
+        def save_figure(new: Any, path: Path) -> Path:
+            figures.append(new)
+            return path
+
+        monkeypatch.setattr(module, "save_figure", save_figure)
         return figures
 
     return keep

@@ -104,7 +104,12 @@ def test_a_case_gets_its_part_of_the_time(tmp_path: Path, monkeypatch: pytest.Mo
     asked: list = []
     monkeypatch.setattr(gpu_meta, "outer_iterations", lambda context: [])
     monkeypatch.setattr(gpu_meta, "jobs_of", lambda name, threads: name)
-    monkeypatch.setattr(gpu_meta, "measure", lambda *a: asked.append(a) or [])
+
+    def measured(*arguments: Any) -> list:
+        asked.append(arguments)
+        return []
+
+    monkeypatch.setattr(gpu_meta, "measure", measured)
     monkeypatch.setattr(gpu_part.time, "monotonic", lambda: 10.0 * len(asked))
     list(gpu_meta.run(Context(False, 7, 60.0, str(tmp_path), begin=0.0)))
     one, carry = str(gpu_case.OMNIGLOT), f"{gpu_case.OMNIGLOT}, carry"

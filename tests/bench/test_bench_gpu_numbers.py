@@ -381,7 +381,12 @@ def test_settings_share_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -
     asked: list = []
     monkeypatch.setattr(gpu_part.time, "monotonic", lambda: 20.0 * len(asked))
     monkeypatch.setattr(gpu_settings, "data_of", lambda name: Path(name))
-    monkeypatch.setattr(gpu_settings, "trained", lambda *a: asked.append(a) or [])
+
+    def trained(*arguments: Any) -> list:
+        asked.append(arguments)
+        return []
+
+    monkeypatch.setattr(gpu_settings, "trained", trained)
     list(gpu_settings.run(Context(False, 1, 100.0, "", begin=0.0)))
     assert [(presets, seconds) for presets, _, seconds in asked] == [
         (gpu_settings.RUNS[0], 50.0), (gpu_settings.RUNS[1], 80.0),

@@ -224,7 +224,12 @@ def test_the_kernels_in_a_sentence() -> None:
 def test_the_limits_head_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = machine.Limits(1, 90.0, {"L2": 40.0, "memory": 10.0}, {"L2": 1.0, "memory": np.inf})
     asked: list = []
-    monkeypatch.setattr(bench.kernels, "limits", lambda *a: asked.append(a) or limit)
+
+    def limits(*arguments: Any) -> machine.Limits:
+        asked.append(arguments)
+        return limit
+
+    monkeypatch.setattr(bench.kernels, "limits", limits)
     monkeypatch.setattr(bench.kernels, "cases", lambda quick: [])
     (head,) = bench.kernels.run(3, quick=True)
     assert asked == [("float32", 1, True)]

@@ -180,7 +180,8 @@ class Known:
     takes, one turn after another."""
 
     def __init__(self, wanted: list, off: list[float], seconds: list[float]) -> None:
-        self.wanted, self.off, self.seconds, self.asked = wanted, off, list(seconds), []
+        self.wanted, self.off, self.seconds = wanted, off, list(seconds)
+        self.asked: list = []
 
     def __enter__(self) -> Known:
         return self
@@ -310,7 +311,12 @@ def test_every_case_is_measured(
     asked: list = []
     monkeypatch.setattr(peers, "cores", lambda: 6)
     monkeypatch.setattr(peers, "jobs_of", lambda case, numbers, quick: [(case, numbers, quick)])
-    monkeypatch.setattr(peers, "measure", lambda *a: asked.append(a) or [{"case": a[0]}])
+
+    def measured(*arguments: Any) -> list:
+        asked.append(arguments)
+        return [{"case": arguments[0]}]
+
+    monkeypatch.setattr(peers, "measure", measured)
     rows = peers.run(7, quick, threads)
     assert [row["case"] for row in rows] == list(peers.CASES)[:cases]
     for case, jobs, rounds, cache in asked:
