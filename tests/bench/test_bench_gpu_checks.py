@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,12 +30,24 @@ def test_a_report_of_tests_is_counted() -> None:
     assert gpu_tests.counted(skipped)["note"] == "no GPU"
 
 
-def test_pytest_runs_in_a_process_of_its_own() -> None:
-    good = gpu_tests.tested("tests/bench/test_bench_measure.py", "turn and not repeated", 60)
-    assert not good["failed"]
-    none = gpu_tests.tested("tests/bench/test_bench_measure.py", "no_such_test", 60)
-    assert none["note"] == "no such tests"
-    late = gpu_tests.tested("tests/bench/test_bench_measure.py", "", 0.01)
+def test_pytest_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "test_a_few.py"
+    file.write_text(
+        "import pytest\n"
+        "def test_good(): pass\n"
+        "def test_also_good(): pass\n"
+        "def test_bad(): assert False\n"
+        "@pytest.mark.skip\n"
+        "def test_left_out(): pass\n"
+    )
+    row = gpu_tests.tested(f"{file} again", "", 600)
+    assert (row["passed"], row["failures"], row["skipped"], row["failed"]) == (2, 1, 1, True)
+    assert row["note"] == "failed: test_bad"
+    assert 0 < row["low"] == row["seconds"] == row["high"]
+    good = gpu_tests.tested(str(file), "good", 600)
+    assert (good["passed"], good["failures"], good["failed"]) == (2, 0, False)
+    assert gpu_tests.tested(str(file), "no_such_test", 600)["note"] == "no such tests"
+    late = gpu_tests.tested(str(file), "", 0.01)
     assert late["failed"]
     assert "ended after" in late["note"]
 
@@ -74,14 +87,8 @@ def test_what_the_sanitizer_says_is_read() -> None:
         (f"print({MEMCHECK!r}); raise SystemExit(9)", True, "Invalid __global__"),
         (f"print({MEMCHECK!r})", True, "Invalid __global__"),
         ("raise SystemExit(1)", True, "exit code 1"),
-        ("import time; time.sleep(60)", False, "nothing found"),
-        (
-            f"print({RACECHECK!r}, flush=True)\nimport time; time.sleep(60)",
-            True,
-            "until then: Error: Race",
-        ),
     ],
-    ids=["clean", "error", "error but no code", "tests fail", "slow", "slow with an error"],
+    ids=["clean", "error", "error but no code", "tests fail"],
 )
 def test_the_sanitizer_is_run_and_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, failed: bool, words: str
@@ -90,14 +97,30 @@ def test_the_sanitizer_is_run_and_ended(
     tool.write_text(f"#!{sys.executable}\n{program}\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    if "sleep" in program:
-        real = gpu_checks.subprocess.run
-        monkeypatch.setattr(
-            gpu_checks.subprocess, "run", lambda *a, **k: real(*a, **{**k, "timeout": 2})
-        )
-    row = gpu_checks.sanitized("memcheck", "", 20)
+    row = gpu_checks.sanitized("memcheck", "", 600)
     assert bool(row["failed"]) == failed
     assert words in row["note"]
+
+
+@pytest.mark.parametrize(
+    ("said", "failed", "words"),
+    [
+        (b"", False, "ended after 20 s; until then: nothing found"),
+        (RACECHECK.encode(), True, "ended after 20 s; until then: Error: Race"),
+    ],
+    ids=["nothing", "an error"],
+)
+def test_what_a_slow_sanitizer_had_said_counts(
+    monkeypatch: pytest.MonkeyPatch, said: bytes, failed: bool, words: str
+) -> None:
+    def run(command: list[str], timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout, output=said)
+
+    monkeypatch.setattr(gpu_checks.shutil, "which", lambda tool: tool)
+    monkeypatch.setattr(gpu_checks.subprocess, "run", run)
+    row = gpu_checks.sanitized("memcheck", "", 20)
+    assert row["failed"] == failed
+    assert row["note"].startswith(words)
 
 
 def test_without_the_sanitizer_a_row_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
