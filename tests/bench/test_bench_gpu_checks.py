@@ -30,7 +30,10 @@ def test_a_report_of_tests_is_counted() -> None:
     assert gpu_tests.counted(skipped)["note"] == "no GPU"
 
 
-def test_pytest_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_pytest_runs_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take seconds to import
     file = tmp_path / "test_a_few.py"
     file.write_text(
         "import pytest\n"
