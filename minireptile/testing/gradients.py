@@ -93,14 +93,15 @@ def _check(
     def value(at: Arrays) -> complex:
         return complex((s.forward(at) * dy).sum())
 
-    arrays, got = _around_kinks(s, report, rng, dy, value, arrays, got, floats)
     along = {n: rng.standard_normal(arrays[n].shape) for n in floats}
-    analytic = method != "differences" and numeric.is_analytic(value, arrays, along)
+    noise = numeric.noise_of(value, arrays, along)
+    arrays, got = _around_kinks(s, report, rng, dy, value, arrays, got, floats, noise)
+    analytic = method != "differences" and numeric.is_analytic(value, arrays, along, noise)
     report.method = "complex step" if analytic else "differences"
     limit = tolerance or (COMPLEX_TOLERANCE if analytic else DIFFERENCE_TOLERANCE)
     for n in floats:
         if n in got:
-            _compare(s, report, rng, value, arrays, n, got[n], analytic, limit, dy)
+            _compare(s, report, rng, value, arrays, n, got[n], analytic, limit, dy, noise)
 
 
 def _forward(s: Subject, report: Report, arrays: Arrays) -> NDArray | None:
@@ -199,17 +200,17 @@ def _check_linearity(
 
 def _around_kinks(
     s: Subject, report: Report, rng: np.random.Generator, dy: NDArray, value: Function,
-    arrays: Arrays, got: dict[str, NDArray], floats: list[str],
+    arrays: Arrays, got: dict[str, NDArray], floats: list[str], noise: float,
 ) -> tuple[Arrays, dict[str, NDArray]]:  # fmt: skip
     """Where forward bends at the inputs, look at the ties, then step away from the bend."""
     for attempt in range(5):
         directions = [
             {n: rng.standard_normal(arrays[n].shape) for n in floats} for _ in range(DIRECTIONS)
         ]
-        if not any(numeric.has_kink(value, arrays, v) for v in directions):
+        if not any(numeric.has_kink(value, arrays, v, noise) for v in directions):
             break
         if attempt == 0 and len(got) == len(floats):
-            _check_ties(report, value, arrays, got)
+            _check_ties(report, value, arrays, got, noise)
         size = {n: 0.01 * max(float(np.abs(arrays[n]).max()), 1e-2) for n in floats}
         moved = {n: arrays[n] + size[n] * rng.standard_normal(arrays[n].shape) for n in floats}
         arrays = {**arrays, **moved}
@@ -223,7 +224,9 @@ def _around_kinks(
     return arrays, got
 
 
-def _check_ties(report: Report, value: Function, arrays: Arrays, got: dict[str, NDArray]) -> None:
+def _check_ties(
+    report: Report, value: Function, arrays: Arrays, got: dict[str, NDArray], noise: float
+) -> None:
     """At a tie in a max, moving all tied inputs together meets no bend, so that the slope must fit.
 
     Along a single input there is no telling which side's slope the gradient should be.
@@ -231,16 +234,16 @@ def _check_ties(report: Report, value: Function, arrays: Arrays, got: dict[str, 
     for n, g in got.items():
         entries = np.ndindex(g.shape) if g.size <= MANY else iter(())
         units = [numeric.unit(g, index) for index in entries]
-        bent = [u for u in units if numeric.has_kink(value, arrays, {n: u})][:200]
+        bent = [u for u in units if numeric.has_kink(value, arrays, {n: u}, noise)][:200]
         pairs = [u + w for u, w in combinations(bent[:20], 2)]
         at_value = [float((arrays[n] * u).sum()) for u in bent]
         groups = [sum(u for u, a in zip(bent, at_value, strict=True) if a == value_of)
                   for value_of in sorted(set(at_value))]  # fmt: skip
         for direction in [*groups, *pairs]:
             v = {n: np.asarray(direction)}
-            if numeric.has_kink(value, arrays, v):
+            if numeric.has_kink(value, arrays, v, noise):
                 continue
-            want, error = numeric.richardson_slope(value, arrays, v, 1e-3)
+            want, error = numeric.richardson_slope(value, arrays, v, 1e-3, noise=noise)
             slope = float((g * v[n]).sum())
             if abs(slope - want) > 1e-6 * abs(want) + 100 * error + 1e-12:
                 at = [tuple(map(int, index)) for index in np.argwhere(v[n])]
@@ -255,7 +258,7 @@ def _check_ties(report: Report, value: Function, arrays: Arrays, got: dict[str, 
 
 def _compare(
     s: Subject, report: Report, rng: np.random.Generator, value: Function, arrays: Arrays, n: str,
-    got: NDArray, analytic: bool, limit: float, dy: NDArray,
+    got: NDArray, analytic: bool, limit: float, dy: NDArray, noise: float,
 ) -> None:  # fmt: skip
     report.shapes[f"d{n}"] = got.shape
     if got.size > MANY:
@@ -267,11 +270,16 @@ def _compare(
         entries = [tuple(map(int, np.unravel_index(i, got.shape))) for i in chosen]
     else:
         entries = list(np.ndindex(got.shape))
-    want, uncertain = numeric.gradient(value, arrays, n, analytic, entries)
+    want, uncertain = numeric.gradient(value, arrays, n, analytic, entries, noise)
     known = np.isfinite(want)
-    scale = max(float(np.abs(want[known]).max()), 1e-300)
+    scale = max(float((np.abs(want) - uncertain)[known].max()), 1e-300)
     if scale < 1e-14 and not np.any(np.abs(got[known]) > 1e-12):
         scale = 1.0  # nothing depends on this input, up to rounding
+    if not analytic:
+        off = known & ~(np.abs(got - want) - 10 * uncertain <= limit * scale)
+        for index in map(tuple, np.argwhere(off | (uncertain > 1e-3 * scale))):
+            along = {n: numeric.unit(got, index)}
+            want[index], uncertain[index] = numeric.slope_between_bends(value, arrays, along, noise)
     decided = known & (uncertain <= 1e-3 * scale)
     if not decided.all() and got.size <= MANY:
         undecided = int((~decided).sum())

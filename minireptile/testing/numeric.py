@@ -51,7 +51,7 @@ def complex_slope(f: Function, at: Arrays, along: Arrays) -> float:
     return complex(f(stepped)).imag / STEP
 
 
-def is_analytic(f: Function, at: Arrays, along: Arrays) -> bool:
+def is_analytic(f: Function, at: Arrays, along: Arrays, noise: float = 0.0) -> bool:
     """Whether the complex step can be used on f: whether it gives the difference quotient.
 
     It cannot where f refuses complex numbers, drops their imaginary part, or takes an absolute
@@ -63,14 +63,17 @@ def is_analytic(f: Function, at: Arrays, along: Arrays) -> bool:
             slope = complex_slope(f, at, along)
     except (TypeError, ValueError, AttributeError, NotImplementedError, Warning):
         return False
-    expected, error = richardson_slope(f, at, along)
-    return abs(slope - expected) <= 1e-6 * abs(expected) + 100 * error
+    expected, error = slope_between_bends(f, at, along, noise)
+    settled = min(error, 1e-3 * abs(expected) + 100 * noise)  # what settles nothing permits nothing
+    return abs(slope - expected) <= 1e-6 * abs(expected) + 100 * settled
 
 
 def richardson_slope(
-    f: Function, at: Arrays, along: Arrays, h: float = 1e-2, one_sided: bool = False
-) -> tuple[float, float]:
-    """The derivative of a smooth f at `at` along `along`, and an estimate of its error."""
+    f: Function, at: Arrays, along: Arrays, h: float = 1e-2, one_sided: bool = False,
+    noise: float = 0.0,
+) -> tuple[float, float]:  # fmt: skip
+    """The derivative of a smooth f at `at` along `along`, and an estimate of its error, which is
+    never below what `noise` in the values of f makes of the quotient."""
     here = _moved(f, at, along, 0.0) if one_sided else 0.0
     best, error = 0.0, np.inf
     row: list[float] = []
@@ -82,13 +85,31 @@ def richardson_slope(
         for old in row:  # Neville's table: each column removes one more power of h
             power *= shrink if one_sided else shrink**2
             new.append((power * new[-1] - old) / (power - 1))
-            change = max(abs(new[-1] - new[-2]), abs(new[-1] - old))
+            change = max(abs(new[-1] - new[-2]), abs(new[-1] - old), noise / h)
             if change < error:
                 best, error = new[-1], change
         if len(row) > 2 and abs(new[-1] - row[-1]) > 10 * error:
             break  # rounding has taken over
         row, h = new, h / shrink
     return best, float(error)
+
+
+def slope_between_bends(
+    f: Function, at: Arrays, along: Arrays, noise: float = 0.0
+) -> tuple[float, float]:
+    """As `richardson_slope`, where f may bend closer to `at` than its steps reach: then the slopes
+    of its two sides differ from it, which counts as an error, and smaller steps are tried."""
+    back = {n: -v for n, v in along.items()}
+    best, error = 0.0, np.inf
+    for h in (1e-2, 1e-4, 1e-6):
+        slope, its_error = richardson_slope(f, at, along, h, noise=noise)
+        ahead, behind = (richardson_slope(f, at, v, h, one_sided=True)[0] for v in (along, back))
+        its_error = max(its_error, abs(ahead - slope), abs(-behind - slope))
+        if its_error < error:
+            best, error = slope, its_error
+        if error <= 1e-6 * abs(best):
+            break
+    return best, error
 
 
 def _moved(f: Function, at: Arrays, along: Arrays, step: float) -> float:
@@ -103,8 +124,9 @@ def unit(array: NDArray, index: tuple[int, ...]) -> NDArray:
 
 
 def gradient(
-    f: Function, at: Arrays, name: str, analytic: bool, entries: Iterable[tuple[int, ...]]
-) -> tuple[NDArray, NDArray]:
+    f: Function, at: Arrays, name: str, analytic: bool, entries: Iterable[tuple[int, ...]],
+    noise: float = 0.0,
+) -> tuple[NDArray, NDArray]:  # fmt: skip
     """The derivatives of f by some entries of at[name], and their errors; NaN elsewhere."""
     values, errors = np.full(at[name].shape, np.nan), np.full(at[name].shape, np.nan)
     for index in entries:
@@ -112,14 +134,28 @@ def gradient(
         if analytic:
             values[index], errors[index] = complex_slope(f, at, along), 0.0
         else:
-            values[index], errors[index] = richardson_slope(f, at, along)
+            values[index], errors[index] = richardson_slope(f, at, along, noise=noise)
     return values, errors
 
 
-def has_kink(f: Function, at: Arrays, along: Arrays) -> bool:
+def noise_of(f: Function, at: Arrays, along: Arrays) -> float:
+    """How far rounding moves the values of f near `at`: next to nothing in double precision, and
+    what it is where f casts to float32 on the way.
+
+    A fourth difference over small steps leaves nothing of a smooth function (h^4), and of rounding
+    up to 16 units, the square root of 70 on average (Hamming, Numerical Methods, chapter 10). The
+    steps, relative to each array, lie to one side of `at`, where there may be a kink.
+    """
+    step = {n: v * max(float(np.abs(at[n]).max()), 1e-2) for n, v in along.items()}
+    values = [_moved(f, at, step, 1e-6 * i) for i in range(1, 21)]
+    return float(np.abs(np.diff(values, 4)).max()) / np.sqrt(70)
+
+
+def has_kink(f: Function, at: Arrays, along: Arrays, noise: float = 0.0) -> bool:
     """Whether f bends at `at` along `along`: whether its slope jumps there.
 
-    Over a smooth point the second difference divided by h vanishes with h; over a kink it stays.
+    Over a smooth point the second difference divided by h vanishes with h; over a kink it stays;
+    `noise` in the values of f grows with 1/h, so that h must be larger where there is more of it.
     """
 
     def jump(h: float) -> float:
@@ -127,5 +163,6 @@ def has_kink(f: Function, at: Arrays, along: Arrays) -> bool:
         return abs(right - 2 * middle + left) / h
 
     slope = abs(richardson_slope(f, at, along, one_sided=True)[0])
-    small = jump(1e-6)
-    return small > 0.1 * jump(1e-4) and small > 1e-6 * max(slope, 1e-3)
+    h = max(1e-6, float(np.sqrt(noise)))
+    small = jump(h)
+    return small > max(0.1 * jump(100 * h), 1e-6 * max(slope, 1e-3), 20 * noise / h)
