@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from . import numeric
+from .arguments import array_of, positive, whole
 from .diagnosis import diagnose
 from .guesses import what_if
 from .numeric import Arrays, Function
@@ -20,6 +21,7 @@ from .subject import Subject, subject_of
 COMPLEX_TOLERANCE, DIFFERENCE_TOLERANCE = 1e-12, 1e-7
 MANY = 4000  # entries: above, a few random directions stand for all of them
 DIRECTIONS = 5
+METHODS = ("auto", "complex step", "differences")
 FEW = 400  # entries: up to here, guesses at the cause are tried out
 
 
@@ -68,7 +70,14 @@ def check_gradients(
         If something is wrong. Its message names the worst entry, the ratio, the pattern of the
         error, and the call that shows it again.
     """
+    seed = whole(seed, "seed")
+    if method not in METHODS:
+        raise InputError(f"there is no method {method!r}: choose one of {', '.join(METHODS)}")
+    if tolerance is not None:
+        tolerance = positive(tolerance, "tolerance")
     s = subject_of(subject, inputs, params, name, seed, backend)
+    if not any(a.dtype.kind == "f" for a in s.arrays.values()):
+        raise InputError("there is nothing to differentiate: no input is an array of floats")
     report = Report(s.name)
     _check(s, report, np.random.default_rng([seed, 1]), method, tolerance)
     if not report.passed:
@@ -107,8 +116,8 @@ def _check(
 def _forward(s: Subject, report: Report, arrays: Arrays) -> NDArray | None:
     """The output, if forward is a function at all: finite, repeatable, leaving its inputs alone."""
     before = {n: a.copy() for n, a in arrays.items()}
-    y = np.array(s.forward(arrays))
-    again = np.array(s.forward(arrays))
+    y = array_of(s.forward(arrays), "what forward returns")
+    again = array_of(s.forward(arrays), "what forward returns")
     for n in arrays:
         if not np.array_equal(arrays[n], before[n], equal_nan=True):
             report.add("mutates input", n, f"forward changes its input {n}: work on a copy")
@@ -262,9 +271,9 @@ def _compare(
 ) -> None:  # fmt: skip
     report.shapes[f"d{n}"] = got.shape
     if got.size > MANY:
-        error = _along_directions(rng, value, arrays, n, got, analytic)
+        error, excess = _along_directions(rng, value, arrays, n, got, analytic, noise)
         report.errors[f"d{n}"] = error
-        if error <= limit:
+        if excess <= limit:
             return
         chosen = rng.choice(got.size, MANY // 10, replace=False)
         entries = [tuple(map(int, np.unravel_index(i, got.shape))) for i in chosen]
@@ -287,12 +296,12 @@ def _compare(
     if not decided.any():
         return
     difference = np.where(decided, np.abs(got - want), 0.0)
-    excess = difference - np.where(decided, 10 * uncertain, 0.0)
+    beyond = difference - np.where(decided, 10 * uncertain, 0.0)
     report.errors[f"d{n}"] = float(difference.max() / scale)
-    if excess.max() <= limit * scale:
+    if beyond.max() <= limit * scale:
         return
     worst = tuple(map(int, np.unravel_index(int(np.argmax(difference)), got.shape)))
-    wrong = int((excess > limit * scale).sum())
+    wrong = int((beyond > limit * scale).sum())
     ratio = f", ratio {got[worst] / want[worst]:.6g}" if want[worst] and got[worst] else ""
     lines = [
         f"is wrong in {wrong} of {int(decided.sum())} entries, shape {got.shape}",
@@ -307,18 +316,24 @@ def _compare(
 
 
 def _along_directions(
-    rng: np.random.Generator, value: Function, arrays: Arrays, n: str, got: NDArray, analytic: bool
-) -> float:
-    """The largest relative error of <gradient, v> over a few random directions v."""
-    errors = []
+    rng: np.random.Generator, value: Function, arrays: Arrays, n: str, got: NDArray,
+    analytic: bool, noise: float,
+) -> tuple[float, float]:  # fmt: skip
+    """The largest relative error of <gradient, v> over a few random directions v, and how much of
+    it differences do not explain by their own."""
+    size = max(float(np.linalg.norm(got)), 1e-300)
+    errors, excess = [], []
     for _ in range(DIRECTIONS):
         v = {n: rng.standard_normal(got.shape)}
         if analytic:
-            slope = numeric.complex_slope(value, arrays, v)
+            slope, uncertain = numeric.complex_slope(value, arrays, v), 0.0
         else:
-            slope, _ = numeric.richardson_slope(value, arrays, v, 1e-2 / np.sqrt(got.size))
-        errors.append(abs(slope - float((got * v[n]).sum())) / float(np.linalg.norm(got)))
-    return max(errors)
+            h = 1e-2 / np.sqrt(got.size)
+            slope, uncertain = numeric.richardson_slope(value, arrays, v, h, noise=noise)
+        apart = abs(slope - float((got * v[n]).sum()))
+        errors.append(apart / size)
+        excess.append((apart - 10 * uncertain) / size)
+    return float(np.max(errors)), float(np.max(excess))
 
 
 def _copies(gradients: dict[str, Any]) -> dict[str, NDArray | None]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
+from .arguments import array_of, doubles, functions, positive, whole
 from .numeric import Arrays, richardson_slope
 
 Operator = Callable[[NDArray], NDArray]
@@ -46,17 +48,20 @@ def check_adjoint(
     IdentityError
         If an identity fails by more than rounding.
     """
-    rng = np.random.default_rng(seed)
-    x, z = (rng.standard_normal(np.shape(x)) for _ in range(2))
-    y, u = (rng.standard_normal(np.shape(y)) for _ in range(2))
-    Lx, Ly = np.array(L(x.copy())), np.array(L_adjoint(y.copy()))
+    functions(L=L, L_adjoint=L_adjoint)
+    rng = np.random.default_rng(whole(seed, "seed"))
+    x, z = (rng.standard_normal(array_of(x, "x").shape) for _ in range(2))
+    y, u = (rng.standard_normal(array_of(y, "y").shape) for _ in range(2))
+    Lx, Ly = doubles(L(x.copy()), "L x"), doubles(L_adjoint(y.copy()), "L* y")
     for what, result, expected in (("L x", Lx, y.shape), ("L* y", Ly, x.shape)):
         if result.shape != expected:
             raise IdentityError(f"{name}: {what} has shape {result.shape}, expected {expected}")
+        if not np.isfinite(result).all():
+            raise IdentityError(f"{name}: {what} has entries that are NaN or infinite")
     for what, f, a, b, fa in (("L", L, x, z, Lx), ("L*", L_adjoint, y, u, Ly)):
         both = np.array(f(a - 3 * b))
         apart = fa - 3 * np.array(f(b.copy()))
-        if np.abs(both - apart).max() > 1e-10 * max(np.abs(apart).max(), 1e-300):
+        if not np.abs(both - apart).max() <= 1e-10 * max(np.abs(apart).max(), 1e-300):
             raise IdentityError(
                 f"{name}: {what} is not linear: {what}(a - 3 b) is not {what} a - 3 {what} b; "
                 "a constant is added, or something is left from the last call"
@@ -64,7 +69,7 @@ def check_adjoint(
     left, right = float((Lx * y).sum()), float((x * Ly).sum())
     bound = float(np.linalg.norm(Lx) * np.linalg.norm(y) + np.linalg.norm(x) * np.linalg.norm(Ly))
     error = abs(left - right) / max(bound, 1e-300)
-    if error > 1e-13 * np.sqrt(x.size + y.size):
+    if not error <= 1e-13 * np.sqrt(x.size + y.size):
         ratio = right / left if left else np.inf
         raise IdentityError(
             f"{name}: not adjoint: <L x, y> = {left:.9g}, <x, L* y> = {right:.9g}, "
@@ -103,11 +108,14 @@ def check_same(
     SameError
         Naming the output, the worst index, both values and the bound.
     """
+    functions(kernel=kernel, reference=reference)
+    whole(length, "length", 1)
     name = name or getattr(kernel, "__name__", "kernel")
     results = []
     for f in (kernel, reference):
         out = f(*(a.copy() if isinstance(a, np.ndarray) else a for a in inputs))
-        results.append([np.asarray(o) for o in (out if isinstance(out, tuple | list) else (out,))])
+        every = out if isinstance(out, tuple | list) else (out,)
+        results.append([_output(o, f"output {i} of {name}") for i, o in enumerate(every)])
     if len(results[0]) != len(results[1]):
         raise SameError(
             f"{name}: {len(results[0])} outputs, and the reference has {len(results[1])}"
@@ -116,11 +124,13 @@ def check_same(
     for i, (got, want) in enumerate(zip(*results, strict=True)):
         if got.shape != want.shape:
             raise SameError(f"{name}: output {i} has shape {got.shape}, expected {want.shape}")
-        if got.dtype.kind in "iub" or got.size == 0:
-            bound = 0.0
-        else:
-            bound = float(np.finfo(got.dtype).eps * (length + 8) * np.abs(want).max())
-        difference = np.abs(got.astype(want.dtype) - want) if got.size else np.zeros(1)
+        finite = np.abs(want[np.isfinite(want)])
+        largest = float(finite.max(initial=0))
+        floating = got.dtype.kind in "fc"
+        bound = float(np.finfo(got.dtype).eps) * (length + 8) * largest if floating else 0.0
+        with np.errstate(invalid="ignore"):  # infinity - infinity
+            apart = np.abs(np.subtract(got, want, dtype=np.result_type(got, want, np.float64)))
+        difference = np.where(got == want, 0, np.maximum(apart, 0 if floating else 1))
         if not (difference <= bound).all():  # NaN is never within a bound
             flat = int(np.argmax(np.where(np.isnan(difference), np.inf, difference)))
             at = tuple(map(int, np.unravel_index(flat, got.shape)))
@@ -131,8 +141,13 @@ def check_same(
                 f"worst at {at}: {got[at]:.9g}, expected {want[at]:.9g}, ratio {ratio:.6g}; "
                 f"rounding explains {bound:.1e}"
             )
-        worst = max(worst, float(np.max(difference)) / bound if bound else 0.0)
+        worst = max(worst, float(np.max(difference, initial=0)) / bound if bound else 0.0)
     return worst
+
+
+def _output(value: Any, what: str) -> NDArray:
+    """An output as an array of numbers; it may be empty."""
+    return array_of(value, what) if np.size(value) else np.asarray(value)
 
 
 def check_hvp(
@@ -168,24 +183,32 @@ def check_hvp(
     IdentityError
         Naming the identity that fails.
     """
-    rng = np.random.default_rng(seed)
-    theta = np.asarray(theta, np.float64)
+    functions(grad=grad, hvp=hvp, **({} if loss is None else {"loss": loss}))
+    positive(tolerance, "tolerance")
+    rng = np.random.default_rng(whole(seed, "seed"))
+    theta = doubles(theta, "theta")
     v, w = (rng.standard_normal(theta.shape) for _ in range(2))
-    Hv, Hw = np.array(hvp(theta.copy(), v.copy())), np.array(hvp(theta.copy(), w.copy()))
-    if Hv.shape != theta.shape:
-        raise IdentityError(f"{name}: H v has shape {Hv.shape}, expected {theta.shape}")
+    Hv, Hw = (doubles(hvp(theta.copy(), u.copy()), "H v") for u in (v, w))
+    g = doubles(grad(theta.copy()), "grad")
+    for what, result in (("H v", Hv), ("H w", Hw), ("grad", g)):
+        if result.shape != theta.shape:
+            raise IdentityError(f"{name}: {what} has shape {result.shape}, expected {theta.shape}")
+        if not np.isfinite(result).all():
+            raise IdentityError(f"{name}: {what} has entries that are NaN or infinite")
     size = float(np.linalg.norm(v) * np.linalg.norm(Hw) + np.linalg.norm(w) * np.linalg.norm(Hv))
     wHv, vHw = float((w * Hv).sum()), float((v * Hw).sum())
-    if abs(wHv - vHw) > 1e-12 * max(size, 1e-300):
+    if not abs(wHv - vHw) <= 1e-12 * max(size, 1e-300):
         raise IdentityError(
             f"{name}: not symmetric: w . H v = {wHv:.9g}, v . H w = {vHw:.9g}; "
             "a term of the second derivative is missing or counted twice"
         )
+    if loss is not None and np.ndim(loss(theta.copy())):
+        raise InputError(f"loss must return one number, not {np.shape(loss(theta.copy()))}")
     worst = 0.0
     cases: list[tuple[str, NDArray, Operator | None, NDArray]]
     cases = [("u . H v", w, grad, Hv), ("v . H v", v, grad, Hv)]
     if loss is not None:  # the same identity one order lower: grad . v is the slope of the loss
-        cases.append(("grad . v", v, None, np.array(grad(theta.copy()))))
+        cases.append(("grad . v", v, None, g))
     for what, u, f, got_vector in cases:
 
         def along_v(arrays: Arrays, u: NDArray = u, f: Operator | None = f) -> complex:
@@ -195,7 +218,7 @@ def check_hvp(
         want, uncertain = richardson_slope(along_v, {"theta": theta}, {"theta": v})
         got = float((got_vector * u).sum())
         error = abs(got - want)
-        if error > tolerance * abs(want) + 10 * uncertain:
+        if not error <= tolerance * abs(want) + 10 * uncertain:
             ratio = got / want if want else np.inf
             raise IdentityError(
                 f"{name}: {what} = {got:.9g}, and differences give {want:.9g}, ratio {ratio:.6g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,6 +169,8 @@ def loss_functions(loss: str, targets: NDArray, backend: str = "numpy") -> tuple
 
 def table(rows: list[Row]) -> str:
     """Rows of layer, gradient, shape, backend, method, error, verdict; then what is wrong."""
+    if not isinstance(rows, Sequence) or not all(isinstance(row, Row) for row in rows):
+        raise InputError(f"rows must be those that check_layers returns, not {rows!r:.60}")
     cells = [("layer", "gradient", "shape", "backend", "by", "error", "")]
     for row in rows:
         bad = any(f.gradient in (row.gradient, "") for f in row.report.findings)

@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
+from .arguments import doubles, functions
+
 STEP = 1e-20
 Arrays = dict[str, NDArray]
 Function = Callable[[Arrays], complex]  # of named arrays, with one number as its value
@@ -36,11 +39,16 @@ def complex_step(f: Callable[[NDArray], NDArray], x: NDArray) -> NDArray:
     -------
     array of x's shape, float64
     """
+    functions(f=f)
+    x = doubles(x, "x")
     gradient = np.empty_like(x)
     stepped = x.astype(np.complex128)
     for index in np.ndindex(x.shape):
         stepped[index] += 1j * STEP
-        gradient[index] = f(stepped).imag / STEP
+        value = f(stepped)
+        if np.ndim(value):
+            raise InputError(f"f must return one number, not an array of shape {np.shape(value)}")
+        gradient[index] = np.imag(value) / STEP
         stepped[index] = x[index]
     return gradient
 

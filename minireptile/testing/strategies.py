@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..errors import require
+from ..errors import InputError, require
 from ..kernels.window import Pair, output_size
 from ..layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool, ReLU, Tanh
 from ..model import Model
@@ -87,7 +87,10 @@ def geometries(draw, largest: int = 6):
 @st.composite
 def layers(draw, kinds: type[Layer] | Sequence[type[Layer]] = LAYERS):
     """A layer of one of the kinds, and the shape of one example, both small."""
-    kind = kinds if isinstance(kinds, type) else draw(st.sampled_from(tuple(kinds)))
+    every = (kinds,) if isinstance(kinds, type) else tuple(kinds)
+    if not every or not set(every) <= set(LAYERS):
+        raise InputError(f"kinds must be of {', '.join(k.__name__ for k in LAYERS)}, not {kinds!r}")
+    kind = draw(st.sampled_from(every))
     n, bias = draw(few), draw(st.booleans())
     if kind is Conv2D:
         g = draw(geometries(4))

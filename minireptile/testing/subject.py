@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..backend import kernels
 from ..errors import InputError, require
 from ..layers import Layer, Stage
+from .arguments import array_of, doubles, known_names
 from .numeric import Arrays
 
 
@@ -42,9 +43,14 @@ def subject_of(
     backend: str = "numpy",
 ) -> Subject:  # fmt: skip
     """Make a `Subject` of what a user hands in; see `check_gradients`."""
+    if name is not None and not isinstance(name, str):
+        raise InputError(f"name must be a string, not {name!r}")
+    if isinstance(what, type):
+        raise InputError(f"{what.__name__} is a class: give an instance, {what.__name__}(...)")
     if isinstance(what, Layer):
-        return _of_layer(what, np.asarray(inputs[0], np.float64), name, seed, backend)
+        return _of_layer(what, inputs, params, name, seed, backend)
     if isinstance(what, tuple) and len(what) == 2 and all(map(callable, what)):
+        known_names(params, (), "a pair of functions, whose parameters are inputs too,")
         return _of_functions(what[0], what[1], inputs, name)
     if callable(getattr(what, "forward", None)) and callable(getattr(what, "backward", None)):
         return _of_object(what, inputs, params, name)
@@ -54,9 +60,9 @@ def subject_of(
     )
 
 
-def _double(value: Any) -> NDArray:
+def _double(value: Any, what: str) -> NDArray:
     """Floats in double precision, so that the check is as sharp as can be; others as they are."""
-    array = np.array(_host(value))
+    array = array_of(_host(value), what)
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
@@ -88,13 +94,18 @@ def _through_device(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _names(function: Callable[..., Any], count: int) -> list[str]:
     try:
-        found = [
-            p.name
-            for p in inspect.signature(function).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # functions in C may have none
         found = []
+    else:
+        found = [
+            p.name for p in signature.parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]  # fmt: skip
+        try:
+            signature.bind(*range(count))
+        except TypeError as error:
+            raise InputError(f"forward{signature} and {count} inputs: {error}") from error
     if len(found) >= count:
         return found[:count]
     return ["x"] if count == 1 else [f"input{i}" for i in range(count)]
@@ -123,16 +134,33 @@ def _of_functions(
         forward, backward = _through_device(forward), _through_device(backward)
     return Subject(
         name,
-        {n: _double(x) for n, x in zip(names, inputs, strict=True)},
+        {n: _double(x, n) for n, x in zip(names, inputs, strict=True)},
         lambda arrays: np.asarray(forward(*arrays.values())),
         lambda dy, arrays: _as_dict(backward(dy, *arrays.values()), names),
     )
+
+
+def _parameters(layer: Any, inputs: Sequence[str], asked: Any) -> list[str]:
+    """Attributes that may be parameters: of floats, but for gradients, inputs and what is kept of
+    them; and those asked for that are there in another way, such as properties."""
+    own = [n for n, value in getattr(layer, "__dict__", {}).items() if _is_float(value)]
+    own += [n for n in asked if isinstance(n, str) and _is_float(getattr(layer, n, None))]
+    gradients = [f"d{n}" for n in own]
+    return [n for n in dict.fromkeys(own) if n not in inputs and n not in gradients]
+
+
+def _is_float(value: Any) -> bool:
+    try:
+        return np.asarray(_host(value)).dtype.kind == "f"
+    except ValueError:  # a ragged list
+        return False
 
 
 def _of_object(
     layer: Any, inputs: Sequence[Any], params: Sequence[str], name: str | None
 ) -> Subject:
     names = _names(layer.forward, len(inputs))
+    params = known_names(params, _parameters(layer, names, params), type(layer).__name__)
     every = [*names, *params]
     device = any(_on_device(x) for x in [*inputs, *(getattr(layer, p) for p in params)])
 
@@ -158,16 +186,25 @@ def _of_object(
         return (*gradients.values(), *(getattr(layer, f"d{p}", None) for p in params))
 
     forward, backward = with_params(layer.forward), with_params(run_backward)
-    values = {n: _double(x) for n, x in zip(names, inputs, strict=True)}
+    values = {n: _double(x, n) for n, x in zip(names, inputs, strict=True)}
     return Subject(
         name or type(layer).__name__,
-        values | {p: _double(getattr(layer, p)) for p in params},
+        values | {p: _double(getattr(layer, p), p) for p in params},
         lambda arrays: np.asarray(forward(*(arrays[n] for n in every))),
         lambda dy, arrays: dict(zip(every, backward(dy, *(arrays[n] for n in every)), strict=True)),
     )
 
 
-def _of_layer(layer: Layer, x: NDArray, name: str | None, seed: int, backend: str) -> Subject:
+def _of_layer(
+    layer: Layer, inputs: Sequence[Any], params: Sequence[str], name: str | None, seed: int,
+    backend: str,
+) -> Subject:  # fmt: skip
+    if len(inputs) != 1:
+        raise InputError(f"a layer takes one input, x (T, B, ...), not {len(inputs)}")
+    x = doubles(_host(inputs[0]), "x")
+    if x.ndim < 2:
+        raise InputError(f"a layer takes x (T, B, ...), not an array of shape {x.shape}")
+    known_names(params, tuple(layer.params(x.shape[2:])), repr(layer))
     rng, T, B, shape = np.random.default_rng(seed), x.shape[0], x.shape[1], x.shape[2:]
     k = kernels(backend)
     p = {n: rng.standard_normal((T, *param.shape)) for n, param in layer.params(shape).items()}

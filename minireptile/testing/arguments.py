@@ -1,0 +1,69 @@
+"""What the kit's functions take from outside, checked: one sentence for what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+
+def array_of(value: Any, what: str) -> NDArray:
+    """A new array of numbers, with at least one entry."""
+    if hasattr(value, "mask") and hasattr(value, "filled"):  # numpy.ma is slow to import
+        raise InputError(f"{what} is a masked array: fill it, {what}.filled(0), or cut it")
+    try:
+        array = np.array(value)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"{what} is no array: its rows differ in length") from error
+    if array.dtype.kind not in "biufc":
+        raise InputError(
+            f"{what} must be an array of numbers, not {type(value).__name__} of type {array.dtype}"
+        )
+    if not array.size:
+        raise InputError(f"{what} is empty, shape {array.shape}: there is nothing to check")
+    return array
+
+
+def doubles(value: Any, what: str) -> NDArray:
+    """A new array of real numbers in double precision."""
+    array = array_of(value, what)
+    if array.dtype.kind == "c":
+        raise InputError(f"{what} must be real, not {array.dtype}")
+    return array.astype(np.float64)
+
+
+def whole(value: Any, what: str, least: int = 0) -> int:
+    """A whole number, NumPy's too."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise InputError(f"{what} must be a whole number of at least {least}, not {value!r}")
+    return int(value)
+
+
+def positive(value: Any, what: str) -> float:
+    """A finite number above 0."""
+    if not isinstance(value, float | Integral) or isinstance(value, bool) or not 0 < float(value) < np.inf:
+        raise InputError(f"{what} must be a finite number above 0, not {value!r}")
+    return float(value)
+
+
+def functions(**given: Any) -> None:
+    """All of these can be called."""
+    for what, value in given.items():
+        if not callable(value):
+            raise InputError(f"{what} must be a function, not {type(value).__name__}")
+
+
+def known_names(params: Any, known: Sequence[str], of: str) -> tuple[str, ...]:
+    """Names of parameters, each among the known ones."""
+    if isinstance(params, str) or not isinstance(params, Sequence):
+        raise InputError(f"params must be a list of names such as ['w'], not {params!r}")
+    for name in params:
+        if name not in known:
+            there = f"it has {', '.join(known)}" if known else "it has none"
+            raise InputError(f"{of} has no parameter {name!r}: {there}")
+    return tuple(params)
