@@ -109,8 +109,8 @@ def told(found: dict[str, Any]) -> str:
     words = []
     for level in LEVELS:
         each = ", ".join(
-            f"{name} {its['iterations']:,.0f} ({its['gradients']:,.0f})"
-            + ", with an epsilon at the edge of its grid," * its["at_edge"]
+            f"{name} {its['iterations']:,.0f} ({its['gradients']:,.0f}"
+            + "; its epsilon is at the edge of its grid" * its["at_edge"] + ")"
             if its["iterations"] is not None else f"{name} more than there were"
             for name, its in found["reached"][level].items()
         )  # fmt: skip

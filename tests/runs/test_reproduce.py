@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +14,44 @@ from PIL import Image
 
 from minireptile import InputError, sine_mlp
 from minireptile.cli import main
-from minireptile.evaluate import Accuracy
 from minireptile.loops import Snapshot
 from minireptile.reproduce import (
     EXPERIMENTS,
     ON_CHARACTERS,
     gradient_combinations,
-    overlap,
     run,
     sine,
     taylor,
     variance,
 )
-from minireptile.reproduce.outcome import keep
-from tests.small import random_batch, random_phi, tiny_model
+from minireptile.reproduce.outcome import Outcome, keep
+from minireptile.tasks.images import FewShot
+from tests.small import random_batch, random_phi, tiny_classes, tiny_model
 
-# What is certain enough to be seen in seconds; the others' verdicts need their full size.
+MODULES = "minireptile.reproduce"
+
+# What is certain enough to be seen in seconds; the others' verdicts need their full size, and are
+# tried on made-up measurements in test_verdicts.py.
 CERTAIN = {"k1", "taylor"}
+
+
+@cache
+def made(name: str) -> Outcome:
+    """A quick version, made once for all tests here; on few and small characters."""
+    with pytest.MonkeyPatch.context() as patch:
+        if name in ON_CHARACTERS:
+            patch.setattr(import_module(f"{MODULES}.{name.replace('-', '_')}"), "characters", few)
+        return run(name, quick=True)
+
+
+def few(quick: bool, data: str, way: int = 5) -> tuple[FewShot, FewShot, str]:
+    classes = tiny_classes(count=6, each=40, size=28)
+    return FewShot(classes, way), FewShot(classes, way), "noise"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_runs_and_is_kept(name: str, tmp_path: Path) -> None:
-    outcome = run(name, quick=True)
+    outcome = made(name)
     assert outcome.holds or name not in CERTAIN, outcome.sentence()
     paths = keep(name, outcome, tmp_path, quick=True)
     record = json.loads(paths[0].read_text())
@@ -46,7 +64,20 @@ def test_an_experiment_runs_and_is_kept(name: str, tmp_path: Path) -> None:
         assert len(picture.convert("RGB").getcolors(2**20)) > 20
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_gets_what_it_is_asked_for(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size and backend; those on characters, where Omniglot lies."""
+    module = import_module(f"{MODULES}.{name.replace('-', '_')}")
+    monkeypatch.setattr(module, "run", lambda *given: given)
+    given = run(name, quick=False, backend="numba", data="a folder")
+    assert given == (False, "numba", *(["a folder"] if name in ON_CHARACTERS else []))
+    assert {"gradient-combinations", "overlap"} == set(ON_CHARACTERS)
+
+
 def test_a_wrong_expansion_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made("taylor").holds
     right = taylor.coefficients
 
     def wrong(k: int) -> dict[str, tuple[float, float]]:
@@ -54,28 +85,6 @@ def test_a_wrong_expansion_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(taylor, "coefficients", wrong)
     assert not run("taylor", quick=True).holds
-
-
-def test_the_expansion_is_exact_for_a_linear_gradient() -> None:
-    """On a quadratic loss nothing is left out of second order but what alpha^2 brings."""
-    rng = np.random.default_rng(0)
-    hessians = [a @ a.T for a in rng.normal(size=(2, 4, 4))]
-    offsets = rng.normal(size=(2, 4))
-    theta = rng.normal(size=(1, 4))
-
-    def g(phi: np.ndarray, i: int) -> np.ndarray:
-        return phi @ hessians[i] - offsets[i]
-
-    def hv(phi: np.ndarray, i: int, v: np.ndarray) -> np.ndarray:
-        return v @ hessians[i]
-
-    alpha = 1e-3
-    found = taylor.updates(g, hv, theta, [0, 1], alpha)
-    first = [g(theta, i) for i in range(2)]
-    np.testing.assert_allclose(found["FOMAML"], first[1] - alpha * first[0] @ hessians[1])
-    exact = found["FOMAML"] - alpha * found["FOMAML"] @ hessians[0]
-    np.testing.assert_allclose(found["MAML"], exact)
-    np.testing.assert_allclose(found["Reptile"], first[0] + found["FOMAML"])
 
 
 def test_relative_variance() -> None:
@@ -99,7 +108,7 @@ def test_unknown_names_and_folders_that_cannot_be_written(tmp_path: Path) -> Non
         run("magic", quick=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="choose another --out"):
-        keep("k1", run("k1", quick=True), tmp_path / "file", quick=True)
+        keep("k1", made("k1"), tmp_path / "file", quick=True)
 
 
 def test_mini_batches_take_every_place_once() -> None:
@@ -108,6 +117,15 @@ def test_mini_batches_take_every_place_once() -> None:
     assert taylor.trained(sine_mlp(4), 2).shape == (sine_mlp(4).size,)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("name", ON_CHARACTERS)
+def test_on_characters_themselves(name: str) -> None:
+    outcome = run(name, quick=True)
+    assert outcome.data["characters"] == "drawn characters"
+    assert "drawn characters" in outcome.verdict
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("name", ON_CHARACTERS)
 def test_on_omniglot_itself(name: str, shared_data: Path) -> None:
     outcome = run(name, quick=True, data=str(shared_data / "omniglot"))
@@ -154,27 +172,3 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "--data is for gradient-combinations and overlap" in capsys.readouterr().err
     assert main(["reproduce", "overlap", "--data", "nowhere", "--out", str(tmp_path)]) == 2
     assert "nowhere is not a folder" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("shared", "separate", "holds"),
-    [
-        ((0.6, 0.4), (0.5, 0.7), True),
-        ((0.6, 0.58), (0.5, 0.7), False),
-        ((0.6, 0.4), (0.7, 0.5), False),
-    ],
-)
-def test_a_collapse_is_a_fall_beyond_its_intervals(
-    shared: tuple[float, float], separate: tuple[float, float], holds: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """Of the tail that shares its examples, and of no other; a rise is none."""
-
-    def made_up(*arguments: object) -> Accuracy:
-        curve, values = arguments[3], arguments[6]
-        low, high = shared if str(curve).startswith("shared") else separate
-        at = low if values == {**overlap.BASE, "inner_batch": 5} else high
-        return Accuracy(at, 0.02, at, 0.02, 5, 0)
-
-    monkeypatch.setattr(overlap, "accuracy", made_up)
-    assert run("overlap", quick=True).holds is holds
