@@ -135,7 +135,8 @@ def check_same(
             flat = int(np.argmax(np.where(np.isnan(difference), np.inf, difference)))
             at = tuple(map(int, np.unravel_index(flat, got.shape)))
             wrong = int((~(difference <= bound)).sum())
-            ratio = got[at] / want[at] if want[at] else np.inf
+            with np.errstate(invalid="ignore"):
+                ratio = got[at] / want[at] if want[at] else np.inf
             raise SameError(
                 f"{name}: output {i} differs from the reference in {wrong} of {got.size} entries; "
                 f"worst at {at}: {got[at]:.9g}, expected {want[at]:.9g}, ratio {ratio:.6g}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minireptile import InputError, sine_mlp
+from minireptile import InputError, omniglot_cnn, sine_mlp
 from minireptile.cli import main
 from minireptile.loops import Snapshot
 from minireptile.reproduce import (
@@ -29,6 +29,7 @@ from minireptile.tasks.images import FewShot
 from tests.small import random_batch, random_phi, tiny_classes, tiny_model
 
 MODULES = "minireptile.reproduce"
+IMAML = sine.RELATIVES_ON_SINE["imaml"]
 
 # What is certain enough to be seen in seconds; the others' verdicts need their full size, and are
 # tried on made-up measurements in test_verdicts.py.
@@ -37,16 +38,19 @@ CERTAIN = {"k1", "taylor"}
 
 @cache
 def made(name: str) -> Outcome:
-    """A quick version, made once for all tests here; on few and small characters."""
+    """A quick version, made once for all tests here; on small images of noise in place of
+    characters, and with a small iMAML."""
     with pytest.MonkeyPatch.context() as patch:
         if name in ON_CHARACTERS:
-            patch.setattr(import_module(f"{MODULES}.{name.replace('-', '_')}"), "characters", few)
+            module = import_module(f"{MODULES}.{name.replace('-', '_')}")
+            classes = tiny_classes(count=6, each=40)
+            splits = FewShot(classes, 5), FewShot(classes, 5), "noise"
+            patch.setattr(module, "characters", lambda quick, data: splits)
+            small = partial(omniglot_cnn, input_shape=(6, 6, 1))
+            patch.setattr(module, "omniglot_cnn", small)
+        if name == "sine":
+            patch.setattr(sine, "RELATIVES_ON_SINE", {"imaml": {**IMAML, "inner_steps": 2}})
         return run(name, quick=True)
-
-
-def few(quick: bool, data: str, way: int = 5) -> tuple[FewShot, FewShot, str]:
-    classes = tiny_classes(count=6, each=40, size=28)
-    return FewShot(classes, way), FewShot(classes, way), "noise"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -158,17 +162,18 @@ def test_a_run_that_ends_too_soon_is_kept_and_told() -> None:
 
 
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["reproduce", "k1", "--quick", "--out", str(tmp_path)]) == 0
+    numpy = ["--backend", "numpy"]  # nothing is compiled
+    assert main(["reproduce", "k1", "--quick", *numpy, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "It holds: after 200 iterations" in said
     assert f"picture: {tmp_path / 'k1.png'}" in said
     assert json.loads((tmp_path / "k1.json").read_text())["holds"] is True
-    assert main(["reproduce", "magic"]) == 2
+    assert main(["reproduce", "magic", *numpy]) == 2
     assert "there is no experiment 'magic'" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
-    assert main(["reproduce", "k1", "--quick", "--out", str(tmp_path / "file")]) == 2
+    assert main(["reproduce", "k1", "--quick", *numpy, "--out", str(tmp_path / "file")]) == 2
     capsys.readouterr()
-    assert main(["reproduce", "k1", "--data", "x", "--out", str(tmp_path)]) == 2
+    assert main(["reproduce", "k1", "--data", "x", *numpy, "--out", str(tmp_path)]) == 2
     assert "--data is for gradient-combinations and overlap" in capsys.readouterr().err
-    assert main(["reproduce", "overlap", "--data", "nowhere", "--out", str(tmp_path)]) == 2
+    assert main(["reproduce", "overlap", "--data", "nowhere", *numpy, "--out", str(tmp_path)]) == 2
     assert "nowhere is not a folder" in capsys.readouterr().err
