@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from minireptile.backend import kernels
 from minireptile.engine import Walked
 from minireptile.kernels.operations import OPERATIONS, Arguments
 from minireptile.optim import Optimizer
+from minireptile.plan import fuse
 
 from .measure import close, rounding
 
@@ -111,7 +111,10 @@ def calls_of(model: mr.Model, optimizer: Optimizer, T: int, B: int) -> list[Call
     v = rng.standard_normal(phi.shape).astype(phi.dtype)
     Walked(model.plan, second).products(phi, x, y, v)
     recorder.calls += [call for call in second.calls if call.operation.endswith("_r")]
-    recorder.calls += fused(recorder.calls)
+    # Of the plan in fewer steps, those that are two in one.
+    third = Recorder(rng=rng)
+    Walked(fuse(model.plan), third).gradients(phi, x, y)
+    recorder.calls += [call for call in third.calls if "_relu_" in call.operation]
     counted: dict[tuple, Call] = {}
     for call in recorder.calls:
         shapes = tuple(getattr(a, "shape", a) for a in call.arguments.values())
@@ -119,24 +122,6 @@ def calls_of(model: mr.Model, optimizer: Optimizer, T: int, B: int) -> list[Call
         earlier = counted.get(key)
         counted[key] = replace(earlier, times=earlier.times + 1) if earlier else call
     return list(counted.values())
-
-
-def fused(calls: list[Call]) -> list[Call]:
-    """Batch normalisations and the ReLUs behind them as the one call that a device makes of two."""
-    found = []
-    for first, second in pairwise(calls):
-        a, b = first.arguments, second.arguments
-        if (first.operation, second.operation) == ("batchnorm_forward", "relu_forward"):
-            found.append(Call("batchnorm_relu_forward", {**a, "y": b["y"]}))
-        if (first.operation, second.operation) == ("relu_backward", "batchnorm_backward"):
-            # Its output is positive where its input is.
-            found.append(Call("batchnorm_relu_backward", {**b, "dy": a["dy"], "y": a["x"]}))
-    return [replace(call, arguments=_in_order(call)) for call in found]
-
-
-def _in_order(call: Call) -> Arguments:
-    names = inspect.signature(getattr(kernels("numpy"), call.operation)).parameters
-    return {name: call.arguments[name] for name in names}
 
 
 def refresh(call: Call) -> None:
