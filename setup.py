@@ -55,6 +55,7 @@ setup(
     },
     packages=[
         "minireptile",
+        "minireptile.cli",
         "minireptile.devices",
         "minireptile.engine",
         "minireptile.kernels",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .checks import whole
@@ -56,3 +57,8 @@ def sine_mlp(hidden: int = 64, **model: Any) -> Model:
 
     layers = [dense(hidden), Tanh(), dense(hidden), Tanh(), dense(1)]
     return Model(layers, (1,), "squared_error", **model)
+
+
+NETWORKS: dict[str, Callable[..., Model]] = {
+    "omniglot": omniglot_cnn, "miniimagenet": miniimagenet_cnn, "sine": sine_mlp,
+}  # fmt: skip

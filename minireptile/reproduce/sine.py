@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import algorithms
 from ..errors import InputError
 from ..evaluate import Batch, Protocol, Regression, adapt_unseen, evaluate_regression
 from ..fomaml import fomaml
@@ -25,7 +26,6 @@ from ..maml import maml
 from ..networks import sine_mlp
 from ..optim import SGD, Adam
 from ..reptile import reptile
-from ..runs.presets import RELATIVES_ON_SINE
 from ..tasks.sine import Sine
 from .outcome import Outcome
 
@@ -41,7 +41,7 @@ def run(quick: bool, backend: str = "numpy") -> Outcome:
     model = sine_mlp(16 if quick else 64, backend=backend)
     plain = Loops(iterations, meta_batch=1, epsilon=0.1, train_shots=50, state="fresh")
     with_adam = replace(plain, epsilon=1.0, outer=Adam(0.001))
-    implicit = RELATIVES_ON_SINE["imaml"]
+    implicit = algorithms.ALGORITHMS["imaml"].defaults["regression"]
     to_minimum = replace(with_adam, inner_steps=implicit["inner_steps"], prox=implicit["prox"])
     found: dict[str, Regression] = {}
     learned: dict[str, Snapshot] = {}

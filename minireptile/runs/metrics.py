@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,20 @@ def append(path: Path, record: Record) -> None:
         ) from error
 
 
-def read(path: Path) -> list[Record]:
-    """All records, none without a file; a last line cut short by a crash is left out."""
+def read(path: Path, values: Callable[[Record], Any]) -> list[Record]:
+    """All records, none without a file; a last line cut short by a crash is left out.
+
+    Parameters
+    ----------
+    path : Path
+    values : callable
+        Reads the figures of an evaluation: `Measure.values` of the run's tasks.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a line is not a record of such a run.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -35,17 +49,28 @@ def read(path: Path) -> list[Record]:
     records: list[Record] = []
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
-            record["iteration"] + 0
-            records.append(record)
-        except (ValueError, TypeError, KeyError):
-            if number < len(lines):
-                raise InputError(f"{path}, line {number} is not a record of a run") from None
+            records.append(_checked(json.loads(line), values))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            if number == len(lines) and isinstance(error, json.JSONDecodeError):
+                break
+            raise InputError(
+                f"{path}, line {number} is not a record of this run: remove the line, or restore "
+                "the file from a copy"
+            ) from None
     return records
 
 
-def rewind(path: Path, iteration: int) -> list[Record]:
+def _checked(record: Record, values: Callable[[Record], Any]) -> Record:
+    """The record itself, if every figure in it can be read."""
+    float(index(record["iteration"]))
+    for name in record.keys() & {"loss", "epsilon", "seconds"}:
+        float(record[name])
+    for name in record.keys() & {"running", "test"}:
+        values(record[name])
+    return record
+
+
+def rewind(path: Path, iteration: int, values: Callable[[Record], Any]) -> None:
     """Drop what lies after `iteration`, so that a resumed run does not write it twice."""
-    kept = [r for r in read(path) if r["iteration"] <= iteration and "test" not in r]
+    kept = [r for r in read(path, values) if r["iteration"] <= iteration and "test" not in r]
     write_atomically(path, "".join(json.dumps(r) + "\n" for r in kept).encode())
-    return kept

@@ -1,8 +1,9 @@
-"""Pictures of a run: the learning curve and, for sine, the functions during adaptation."""
+"""Pictures of a run: the learning curve and, of functions, the way they take in adaptation."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, require
-from ..evaluate import Protocol, adapt_unseen
+from ..evaluate import adapt_unseen
 from ..files import write_atomically
 from ..loops import Snapshot
 from ..rng import Stream
 from .experiment import Experiment
+from .measures import MARKS, Measure
 from .metrics import Record
-
-MARKS = (0, 1, 5, 10, 32)
-ACCURACIES = {"accuracy": "one query at a time", "transductive_accuracy": "transductive"}
 
 
 def figure(**options: Any) -> tuple[Any, Any]:
@@ -49,49 +48,53 @@ def _smooth(values: NDArray, window: int) -> NDArray:
 
 def learning_curve(experiment: Experiment, records: list[Record], folder: Path) -> Path:
     """Draw loss and few-shot performance over the outer iterations; returns the picture's path."""
-    s = experiment.settings
     losses = [(r["iteration"], r["loss"]) for r in records if "loss" in r]
-    running = [(r["iteration"], r["running"]) for r in records if "running" in r]
-    tests = [(r["iteration"], r["test"]) for r in records if "test" in r]
     if not losses:
         raise InputError(f"{folder} has no iterations to draw yet: continue it with resume")
     picture, (left, right) = figure(ncols=2)
     picture.set_size_inches(10, 3.8)
-    what = f"{s.algorithm} on {s.dataset}" + ("" if s.dataset == "sine" else f", {s.way}-way")
-    picture.suptitle(what + (f" ({experiment.note})" if experiment.note else ""))
+    measure, texts = experiment.measure, asdict(experiment.settings)
+    note = f" ({experiment.note})" if experiment.note else ""
+    picture.suptitle(measure.heading.format(**texts) + note)
 
     iterations, loss = map(np.array, zip(*losses, strict=True))
     left.plot(iterations, loss, color="C0", alpha=0.25, lw=0.8)
     left.plot(iterations, _smooth(loss, max(len(loss) // 20, 1)), color="C0")
     left.set(xlabel="outer iteration", ylabel="loss at the last inner step")
 
-    if s.dataset == "sine":
-        steps = experiment.protocol(1, 0).marks
-        for i, mark in enumerate(steps):
-            _curve(right, running, tests, f"after {mark} steps", f"C{i}",
-                   lambda result, i=i: result["mse"][i])  # fmt: skip
-        right.set(ylabel="mean squared error", yscale="log")
-    else:
-        for i, (key, label) in enumerate(ACCURACIES.items()):
-            _curve(right, running, tests, label, f"C{i}", lambda r, key=key: 100 * r[key])
-        right.axhline(100 / s.way, color="0.6", lw=0.8, ls="--")
-        right.set(ylabel=f"{s.way}-way {s.shot}-shot accuracy, %")
-    right.set(xlabel="outer iteration")
+    running, tests = (curves(records, part, measure) for part in ("running", "test"))
+    for i, label in enumerate({**running, **tests}):
+        _curve(right, running.get(label, []), tests.get(label, []), label, f"C{i}")
+    chance = measure.chance(experiment.settings)
+    if chance is not None:
+        right.axhline(chance, color="0.6", lw=0.8, ls="--")
+    right.set(xlabel="outer iteration", ylabel=measure.axis.format(**texts), yscale=measure.scale)
     if right.get_legend_handles_labels()[1]:
         right.legend(frameon=False, fontsize=8)
     return save_figure(picture, folder / "learning_curve.png")
 
 
-def _curve(ax: Any, running: list, tests: list, label: str, color: str, value: Any) -> None:
+Points = list[tuple[int, float]]
+
+
+def curves(records: list[Record], part: str, measure: Measure) -> dict[str, Points]:
+    """(iteration, value) of each figure in one part of the records, by its name."""
+    found: dict[str, Points] = {}
+    for record in records:
+        if part in record:
+            for label, (value, _) in measure.values(record[part]).items():
+                found.setdefault(label, []).append((record["iteration"], value))
+    return found
+
+
+def _curve(ax: Any, running: Points, tests: Points, label: str, color: str) -> None:
     """The running evaluation as a line, the evaluations before and after as large dots."""
     if running:
-        iterations = [iteration for iteration, _ in running]
-        values = np.array([value(result) for _, result in running])
+        iterations, values = map(np.array, zip(*running, strict=True))
         ax.plot(iterations, values, color=color, alpha=0.2, lw=0.8)
         ax.plot(iterations, _smooth(values, max(len(values) // 10, 1)), color=color, label=label)
     if tests:
-        dots = [(iteration, value(result)) for iteration, result in tests]
-        ax.plot(*zip(*dots, strict=True), "o", color=color, label=None if running else label)
+        ax.plot(*zip(*tests, strict=True), "o", color=color, label=None if running else label)
 
 
 def adaptation(experiment: Experiment, runs: dict[str, Snapshot], folder: Path) -> Path:
@@ -99,10 +102,7 @@ def adaptation(experiment: Experiment, runs: dict[str, Snapshot], folder: Path) 
     colors = require("matplotlib", "cli").colormaps["viridis"](np.linspace(0, 0.9, len(MARKS)))
     picture, axes = figure(ncols=len(runs), sharey=True, squeeze=False)
     picture.set_size_inches(5.2 * len(runs), 4)
-    s = experiment.settings
-    protocol = Protocol(
-        tasks=1, shot=s.shot, marks=MARKS, batch=s.eval_batch, seed=s.seed, stream=Stream.EXAMPLE
-    )
+    protocol = experiment.protocol(1, experiment.settings.seed, marks=MARKS, stream=Stream.EXAMPLE)
     grid = np.linspace(-5, 5, 201, dtype=np.float32)[:, None]
     for ax, (name, run) in zip(axes[0], runs.items(), strict=True):
         path = adapt_unseen(

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..algorithms import ALGORITHMS
+from .sources import SOURCES
+
 _PAPER: dict[str, Any] = {
     "optimizer": "adam",
     "beta1": 0.0,
@@ -118,33 +121,26 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-# For those whose meta-gradient is of the loss after the inner steps: SGD inside, which can be
-# differentiated, and Adam outside, as in their papers.
-_RELATIVES: dict[str, dict[str, Any]] = {
-    "fomaml": {"outer": "adam"},
-    "maml": {"outer": "adam", "optimizer": "sgd", "inner_lr": 0.1},
-    "imaml": {"outer": "adam", "optimizer": "sgd", "inner_lr": 0.01, "prox": 100.0},
-}
-RELATIVES_ON_SINE: dict[str, dict[str, Any]] = {
-    "fomaml": {"outer": "adam", "epsilon": 1.0},
-    "maml": {"outer": "adam", "epsilon": 1.0},
-    # 16 steps to the minimum, as in its paper, with a lambda above what the loss curves down.
-    "imaml": {"outer": "adam", "epsilon": 1.0, "inner_lr": 0.01, "inner_steps": 17, "prox": 100.0},
-}
+def nearest(dataset: str, way: int, shot: int) -> str:
+    """The preset of a data set with the largest way, and then shot, that do not exceed these; or
+    with the least there is."""
+
+    def rank(name: str) -> tuple[int, ...]:
+        has = PRESETS[name].get("way", way), PRESETS[name]["shot"]
+        return tuple(n for h, of in zip(has, (way, shot), strict=True) for n in (min(of - h, 0), h))
+
+    return max((name for name, v in PRESETS.items() if v["dataset"] == dataset), key=rank)
 
 
-def defaults(dataset: str, way: int, shot: int, algorithm: str = "reptile") -> dict[str, Any]:
-    """The values of a run for which no preset was named.
-
-    Those of the nearest preset, but with the tasks of a meta-batch in parallel, the loss as a mean,
-    and few enough iterations for a first look; and of Reptile's relatives, what they need.
-    """
-    if dataset == "sine":
-        return {**PRESETS["sine"], **RELATIVES_ON_SINE.get(algorithm, {})}
-    kind = "miniimagenet" if dataset == "miniimagenet" else "omniglot"
-    ways = 20 if way >= 20 and kind == "omniglot" else 5
-    nearest = PRESETS[f"{kind}-{ways}way-{5 if shot >= 5 else 1}shot"]
-    split = {"omniglot": "random", "miniimagenet": "folders"}.get(dataset, "")
-    parallel = {"state": "mean", "reduction": "mean", "iterations": 6000}
-    task = {"dataset": dataset, "split": split, "way": way, "shot": shot}
-    return {**nearest, **parallel, **_RELATIVES.get(algorithm, {}), **task}
+def defaults(
+    dataset: str, way: int = 5, shot: int = 1, algorithm: str = "reptile"
+) -> dict[str, Any]:
+    """The values of a run for which no preset was named: those of the nearest one, and what is
+    other for this source of tasks and this algorithm."""
+    source = SOURCES[dataset]
+    return {
+        **PRESETS[nearest(source.like, way, shot)],
+        **source.defaults,
+        **ALGORITHMS[algorithm].defaults.get(source.kind, {}),
+        "dataset": dataset,
+    }

@@ -7,18 +7,22 @@ one name.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
+from inspect import signature
 from typing import Any
 
+from ..algorithms import ALGORITHMS
 from ..backend import BACKENDS, BY_SPEED, fastest
 from ..errors import InputError
 from ..loops import TAILS
-from ..optim import POLICIES
+from ..networks import NETWORKS
+from ..optim import OPTIMIZERS, POLICIES
+from .sources import SOURCES
 
-DATASETS = ("sine", "glyphs", "omniglot", "miniimagenet", "folder")
-ALGORITHMS = ("reptile", "joint", "fomaml", "maml", "imaml")
-OUTERS = ("plain", "sgd", "adam")
-CHOICES = ("auto", *BACKENDS)
+DATASETS = tuple(SOURCES)
+OUTERS = ("plain", *OPTIMIZERS)
+BACKEND_CHOICES = ("auto", *BACKENDS)
 
 
 def _option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
@@ -42,7 +46,7 @@ class Settings:
     shot: int = _option(1, "support examples of each class in an evaluation task, K")
     train_shots: int = _option(10, "examples of each class in a training task")
 
-    algorithm: str = _option("reptile", "the meta-algorithm", ALGORITHMS)
+    algorithm: str = _option("reptile", "the meta-algorithm", tuple(ALGORITHMS))
     iterations: int = _option(6000, "outer iterations")
     meta_batch: int = _option(5, "tasks in each outer iteration, T")
     epsilon: float = _option(1.0, "outer step size at the start")
@@ -63,17 +67,19 @@ class Settings:
     outer_momentum: float = _option(0.0, "of an outer SGD")
     outer_beta1: float = _option(0.9, "of an outer Adam")
 
-    optimizer: str = _option("adam", "the inner optimizer", ("adam", "sgd"))
+    optimizer: str = _option("adam", "the inner optimizer", tuple(OPTIMIZERS))
     inner_lr: float = _option(0.001, "inner learning rate, alpha")
     momentum: float = _option(0.0, "of SGD")
     beta1: float = _option(0.0, "of Adam")
     weight_decay_rate: float = _option(1.0, "weights are multiplied by it before each inner step")
     reduction: str = _option("mean", "of the loss over a mini-batch", ("mean", "sum"))
 
-    network: str = _option("omniglot", "the network", ("omniglot", "miniimagenet", "sine"))
+    network: str = _option("omniglot", "the network", tuple(NETWORKS))
     filters: int = _option(0, "filters of each convolution; 0: as in the paper")
     dtype: str = _option("float32", "precision", ("float32", "float64"))
-    backend: str = _option("auto", "where the kernels come from; auto: the fastest", CHOICES)
+    backend: str = _option(
+        "auto", "where the kernels come from; auto: the fastest", BACKEND_CHOICES
+    )
     tf32: bool = _option(False, "cupy: convolutions on tensor cores, with 10 bits of mantissa")
 
     eval_steps: int = _option(50, "gradient steps on an evaluation task")
@@ -95,7 +101,7 @@ class Settings:
                 raise InputError(f"--{name} must be one of {', '.join(choices)}, not {value!r}")
         if self.backend == "auto":  # decided once: a run keeps the backend that it began with
             # A GPU gains nothing on a network so small that it waits for launches.
-            candidates = BY_SPEED[:-1] if self.network == "sine" else BY_SPEED
+            candidates = BY_SPEED if SOURCES[self.dataset].gpu else BY_SPEED[:-1]
             object.__setattr__(self, "backend", fastest(candidates))
         for name in ("size", "classes", "drawers", "shot", "eval_batch", "eval_tasks"):
             if getattr(self, name) < 1:
@@ -105,12 +111,22 @@ class Settings:
                 raise InputError(f"--{name.replace('_', '-')} must not be negative")
         if self.checkpoint_every < 1:
             raise InputError("--checkpoint-every must be at least 1")
-        if (self.network == "sine") != (self.dataset == "sine"):
-            raise InputError("the sine network and the sine tasks go together")
+        fit = SOURCES[self.dataset].networks
+        if self.network not in fit:
+            raise InputError(
+                f"the {self.network} network and the {self.dataset} tasks do not go together: "
+                f"choose --network {' or '.join(fit)}"
+            )
 
     def to_json(self) -> str:
         """The settings as a JSON object."""
         return json.dumps(asdict(self))
+
+
+def named_after(make: Callable[..., Any], s: Settings, prefix: str = "") -> dict[str, Any]:
+    """The settings that the parameters of `make` are named after, behind the prefix."""
+    names = signature(make).parameters
+    return {name: getattr(s, prefix + name) for name in names if hasattr(s, prefix + name)}
 
 
 def from_json(text: str) -> Settings:

@@ -144,12 +144,8 @@ def _parameters(layer: Any, inputs: Sequence[str], asked: Any) -> list[str]:
     """Attributes that may be parameters: of floats, but for gradients, inputs and what is kept of
     them; and those asked for that are there in another way, such as properties."""
     own = [n for n, value in getattr(layer, "__dict__", {}).items() if _is_float(value)]
-<<<<<<< Updated upstream
     if isinstance(asked, Sequence):
         own += [n for n in asked if isinstance(n, str) and _is_float(getattr(layer, n, None))]
-=======
-    own += [n for n in asked if isinstance(n, str) and _is_float(getattr(layer, n, None))]
->>>>>>> Stashed changes
     gradients = [f"d{n}" for n in own]
     return [n for n in dict.fromkeys(own) if n not in inputs and n not in gradients]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from minireptile import InputError, MissingPackage, backend, cli
+from minireptile.cli import options
 from minireptile.devices import numba_setup
 from minireptile.runs.settings import Settings
 
@@ -65,9 +66,9 @@ def test_the_command_line_says_that_it_falls_back(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
-    assert cli.settings_from({"dataset": "sine"}).backend == "numpy"
+    assert options.settings_from({"dataset": "sine"}).backend == "numpy"
     assert "using the numpy backend, several times slower: NUMBA_D" in capsys.readouterr().err
-    assert cli.settings_from({"dataset": "sine", "backend": "numpy"}).backend == "numpy"
+    assert options.settings_from({"dataset": "sine", "backend": "numpy"}).backend == "numpy"
     assert not capsys.readouterr().err
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from minireptile import Dense, InputError, MissingPackage, Model, backend, cli
+from minireptile.cli import options
 from minireptile.devices import cupy as device_cupy
 from minireptile.runs.settings import Settings
 
@@ -187,11 +188,11 @@ def test_auto_falls_back_to_the_cpu_and_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "cupy", cupy(capability="61"))
-    assert cli.settings_from({"dataset": "glyphs"}).backend == "numba"
+    assert options.settings_from({"dataset": "glyphs"}).backend == "numba"
     said = capsys.readouterr().err
     assert said.startswith("minireptile: using the numba backend, on the CPU: the A Card has")
-    monkeypatch.setattr(cli, "gpu_expected", lambda: False)
-    cli.settings_from({"dataset": "glyphs"})
+    monkeypatch.setattr(options, "gpu_expected", lambda: False)
+    options.settings_from({"dataset": "glyphs"})
     assert capsys.readouterr().err == ""
 
 

@@ -13,7 +13,9 @@ from PIL import Image
 
 from minireptile import SGD, Adam
 from minireptile.backend import fastest
-from minireptile.cli import main, parser, settings_from
+from minireptile.cli import main
+from minireptile.cli.options import settings_from
+from minireptile.cli.parser import parser
 from minireptile.runs.experiment import build
 from minireptile.runs.presets import PRESETS
 from minireptile.runs.settings import Settings, from_json
@@ -201,7 +203,7 @@ def test_more_tasks_than_memory(
 ) -> None:
     many = ["train", "sine", "--meta-batch", "1000000000", "--out", str(tmp_path / "run")]
     fails(capsys, many, "needs about")
-    monkeypatch.setattr("minireptile.runs.experiment._memory", lambda: 10_000_000)
+    monkeypatch.setattr("minireptile.runs.memory.available", lambda: 10_000_000)
     fails(capsys, [*many[:3], "1000", *many[4:]], "lower --meta-batch to ")
     assert not (tmp_path / "run").exists()
 

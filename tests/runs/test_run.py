@@ -13,11 +13,17 @@ import pytest
 
 from minireptile.cli import main
 from minireptile.runs import metrics
+from minireptile.runs.measures import MEASURES
 from minireptile.runs.run import CHECKPOINT, METRICS
 
 from .run_helpers import arrays, assert_same_run, small_run, start
 
 ITERATIONS = 120
+VALUES = MEASURES["regression"].values
+
+
+def records_of(folder: Path) -> list[metrics.Record]:
+    return metrics.read(folder / METRICS, VALUES)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +45,7 @@ def wait_for_lines(folder: Path, lines: int) -> None:
 
 
 def without_seconds(folder: Path) -> list[dict]:
-    return [{k: v for k, v in r.items() if k != "seconds"} for r in metrics.read(folder / METRICS)]
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in records_of(folder)]
 
 
 def test_a_run_folder_holds_what_it_should(uninterrupted: Path) -> None:
@@ -47,7 +53,7 @@ def test_a_run_folder_holds_what_it_should(uninterrupted: Path) -> None:
         CHECKPOINT, METRICS, "learning_curve.png", "adaptation.png", "joint.safetensors",
     }  # fmt: skip
     assert arrays(uninterrupted).keys() == {"theta", "iteration", "v", "m", "t"}
-    records = metrics.read(uninterrupted / METRICS)
+    records = records_of(uninterrupted)
     assert [r["iteration"] for r in records if "loss" in r] == list(range(1, ITERATIONS + 1))
     assert [r["iteration"] for r in records if "running" in r] == list(range(20, 121, 20))
     assert [r["iteration"] for r in records if "test" in r] == [0, ITERATIONS]
@@ -128,7 +134,7 @@ def test_overwrite_starts_anew(tmp_path: Path) -> None:
     assert main(small_run(5, tmp_path)) == 0
     assert main([*small_run(3, tmp_path), "--overwrite"]) == 0
     assert arrays(tmp_path)["iteration"] == 3
-    assert [r["iteration"] for r in metrics.read(tmp_path / METRICS)] == [1, 2, 3, 0, 3]
+    assert [r["iteration"] for r in records_of(tmp_path)] == [1, 2, 3, 0, 3]
 
 
 def test_a_full_disk_loses_nothing(uninterrupted: Path, tmp_path: Path) -> None:
@@ -168,10 +174,10 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_old_one(tmp_path: Path) -> No
 def test_a_metrics_file_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
     path = tmp_path / METRICS
     path.write_text('{"iteration": 1, "loss": 2}\n{"iteration": 2, "lo')
-    assert metrics.read(path) == [{"iteration": 1, "loss": 2}]
+    assert metrics.read(path, VALUES) == [{"iteration": 1, "loss": 2}]
     path.write_text('{"iteration": 1}\nnonsense\n{"iteration": 2}\n')
     with pytest.raises(metrics.InputError, match="line 2 is not a record"):
-        metrics.read(path)
+        metrics.read(path, VALUES)
 
 
 def test_a_diverging_run_says_so_and_keeps_its_last_good_checkpoint(

@@ -1,0 +1,101 @@
+"""How performance on unseen tasks is measured, and how a person reads it: a record each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..evaluate import Accuracy, Regression, evaluate, evaluate_regression
+from .settings import Settings
+
+Result = Accuracy | Regression
+Values = dict[str, tuple[float, float | None]]  # by name: a mean, and half its 95 % interval
+
+MARKS = (0, 1, 5, 10, 32)  # inner steps after which a function is looked at
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How tasks of one kind are measured. The texts are filled in from the settings.
+
+    Attributes
+    ----------
+    evaluate : callable
+        As `minireptile.evaluate`.
+    marks : callable
+        The inner steps to measure after, of all that are taken.
+    values : callable
+        The figures to show of a result, as `asdict` and JSON give it: the one to watch comes last.
+        KeyError, TypeError or ValueError where it is none.
+    title, axis, heading, folder, headline : str
+        Of the table, of the picture's axis and of the picture, the folder of a run for which none
+        was named, and the name and the form of the last value in the progress bar.
+    scale : str
+        Of the picture's axis.
+    chance : callable
+        What guessing would reach, if there is such a level.
+    """
+
+    evaluate: Callable[..., Result]
+    marks: Callable[[int], tuple[int, ...]]
+    values: Callable[[Mapping[str, Any]], Values]
+    title: str
+    axis: str
+    heading: str
+    folder: str
+    headline: tuple[str, str]
+    scale: str = "linear"
+    chance: Callable[[Settings], float | None] = lambda s: None
+
+    def shown(self, result: Result) -> Values:
+        """The figures to show of a result."""
+        return self.values(asdict(result))
+
+
+def _percentages(result: Mapping[str, Any]) -> Values:
+    def percent(value: Any) -> float:
+        return 100 * float(value)
+
+    def half(value: Any) -> float | None:
+        return None if value is None else percent(value)
+
+    names = "accuracy", "transductive_accuracy"
+    return {
+        n.replace("_", " "): (percent(result[n]), half(result[f"{n}_ci95"])) for n in names
+    }  # fmt: skip
+
+
+def _errors(result: Mapping[str, Any]) -> Values:
+    rows = zip(result["steps"], result["mse"], result["mse_ci95"], strict=True)
+    return {
+        f"{steps} steps": (float(mse), None if half is None else float(half))
+        for steps, mse, half in rows
+    }
+
+
+MEASURES = {
+    "classification": Measure(
+        evaluate,
+        lambda steps: (steps,),
+        _percentages,
+        title="{way}-way {shot}-shot accuracy in %, on {tasks} tasks of unseen classes "
+        "of {dataset}",
+        axis="{way}-way {shot}-shot accuracy, %",
+        heading="{algorithm} on {dataset}, {way}-way",
+        folder="{dataset}-{way}way-{shot}shot-{algorithm}-seed{seed}",
+        headline=("accuracy", "{:.1f}%"),
+        chance=lambda s: 100 / s.way,
+    ),
+    "regression": Measure(
+        evaluate_regression,
+        lambda steps: (*(mark for mark in MARKS if mark < steps), steps),
+        _errors,
+        title="mean squared error on {tasks} unseen tasks of {dataset}, {shot} points each",
+        axis="mean squared error",
+        heading="{algorithm} on {dataset}",
+        folder="{dataset}-{algorithm}-seed{seed}",
+        headline=("mse@{eval_steps}", "{:.3f}"),
+        scale="log",
+    ),
+}

@@ -1,0 +1,50 @@
+"""The pictures of a run and, where its tasks are functions, the baseline to set beside it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import require
+from ..delegate import begin
+from ..loops import Snapshot
+from . import checkpoint, metrics, plot
+from .experiment import Experiment
+from .folder import BASELINE, METRICS
+from .sources import SOURCES
+
+
+def draw(experiment: Experiment, run: Snapshot, folder: Path) -> None:
+    """Draw the pictures of a run and say where they are."""
+    s = experiment.settings
+    records = metrics.read(folder / METRICS, experiment.measure.values)
+    pictures = [plot.learning_curve(experiment, records, folder)]
+    if SOURCES[s.dataset].curves:
+        runs = {s.algorithm: run}
+        if "joint" not in runs:
+            runs["joint"] = baseline(experiment, folder)
+        pictures.append(plot.adaptation(experiment, runs, folder))
+    for picture in pictures:
+        print(f"picture: {picture}")
+
+
+def baseline(experiment: Experiment, folder: Path) -> Snapshot:
+    """Joint training from the same start and with the same budget, kept beside the run."""
+    settings = replace(experiment.settings, algorithm="joint")
+    path = folder / BASELINE
+    if path.exists():
+        run, found = checkpoint.load(path)
+        if found == settings:
+            return run
+    print("training the baseline: the same network on all tasks jointly, without meta-learning")
+    jointly = replace(experiment, settings=settings)
+    run = begin(jointly.model, jointly.optimizer, jointly.loops)
+    steps = require("tqdm", "cli").tqdm(
+        jointly.run(run), total=settings.iterations, unit="it",
+        mininterval=0.5 if os.isatty(2) else 10.0,
+    )  # fmt: skip
+    for snapshot in steps:
+        run = snapshot
+    checkpoint.save(path, run, settings)
+    return run

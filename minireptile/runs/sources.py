@@ -1,0 +1,105 @@
+"""Where tasks come from, a record each. Another source is one more, and the file that loads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import InputError
+from ..tasks.base import Tasks
+from ..tasks.images import Splits
+from ..tasks.sine import Sine
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of tasks.
+
+    Attributes
+    ----------
+    kind : {"classification", "regression"}
+        What its tasks are, and so how they are measured (`measures.MEASURES`).
+    load : callable
+        The tasks, or the image classes to make them of. It is called with the settings that its
+        parameters are named after.
+    networks : tuple of str
+        Those that its examples fit.
+    like : str
+        The data set of the paper whose presets hold here too.
+    defaults : dict
+        The settings that differ from the preset's.
+    download : callable or None
+        Fetches the data, where that can be done.
+    gpu : bool
+        Whether its networks are so large that a GPU gains by them.
+    curves : bool
+        Whether its tasks are functions of one number, which can be drawn.
+    """
+
+    kind: str
+    load: Callable[..., Splits | Tasks]
+    networks: tuple[str, ...]
+    like: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    download: Callable[[], object] | None = None
+    gpu: bool = True
+    curves: bool = False
+
+
+def _glyphs(classes: int, drawers: int, seed: int, rotations: bool) -> Splits:
+    from ..tasks.glyphs import glyph_splits
+
+    return glyph_splits(train_classes=classes, drawers=drawers, seed=seed, rotations=rotations)
+
+
+def _omniglot(data: str, seed: int, split: str, rotations: bool) -> Splits:
+    from ..tasks.files.download import cache_folder
+    from ..tasks.files.omniglot import load_omniglot
+
+    cache = cache_folder() / "omniglot"
+    if not data and not cache.is_dir():
+        raise InputError(
+            "omniglot needs --data DIR, or --download to fetch it once from its official address"
+        )
+    return load_omniglot(data or cache, seed=seed, split=split or "random", rotations=rotations)
+
+
+def _download_omniglot() -> object:
+    from ..tasks.files.download import download_omniglot
+
+    return download_omniglot()
+
+
+def _miniimagenet(data: str, split: str) -> Splits:
+    from ..tasks.files.miniimagenet import load_miniimagenet
+
+    return load_miniimagenet(_needed("miniimagenet", data), split=split or "folders")
+
+
+def _folder(data: str, size: int, channels: int, seed: int) -> Splits:
+    from ..tasks.files.folder import load_folder
+
+    return load_folder(_needed("folder", data), size=size, channels=channels, seed=seed)
+
+
+def _needed(dataset: str, data: str) -> str:
+    if not data:
+        raise InputError(f"{dataset} needs --data: the folder with the images")
+    return data
+
+
+IMAGES = ("omniglot", "miniimagenet")  # the networks for them
+# The tasks of a meta-batch in parallel, the loss a mean, and so few iterations for a first look.
+LOOK = {"state": "mean", "reduction": "mean", "iterations": 6000}
+ELSEWHERE = {**LOOK, "split": ""}
+
+SOURCES = {
+    "sine": Source("regression", Sine, ("sine",), "sine", gpu=False, curves=True),
+    "glyphs": Source("classification", _glyphs, IMAGES, "omniglot", ELSEWHERE),
+    "omniglot": Source(
+        "classification", _omniglot, IMAGES, "omniglot", LOOK, download=_download_omniglot
+    ),
+    "miniimagenet": Source("classification", _miniimagenet, IMAGES, "miniimagenet", LOOK),
+    "folder": Source("classification", _folder, IMAGES, "omniglot", ELSEWHERE),
+}
