@@ -6,18 +6,33 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minireptile.runs import checkpoint
-from minireptile.runs.run import CHECKPOINT
+from minireptile.runs.folder import CHECKPOINT
 
 ROOT = Path(__file__).parents[2]
 
+
+class Asked:
+    """A function in place of another: notes what it is asked for, and has one answer."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self.answer = answer
+        self.calls: list[Any] = []
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.calls.append((arguments, options))
+        return self.answer
+
+
 # Adam with carried state: everything that a checkpoint must hold is in play.
 SMALL = [
-    "train", "sine", "--optimizer", "adam", "--beta1", "0.5", "--inner-lr", "0.002",
+    "train", "sine", "--backend", "numpy",
+    "--optimizer", "adam", "--beta1", "0.5", "--inner-lr", "0.002",
     "--state", "mean", "--meta-batch", "2", "--checkpoint-every", "7", "--eval-every", "20",
     "--eval-tasks", "2", "--test-tasks", "3", "--eval-steps", "5",
 ]  # fmt: skip

@@ -13,10 +13,10 @@ import minireptile as mr
 from minireptile.cli import main
 from minireptile.delegate import begin
 from minireptile.runs import checkpoint
-from minireptile.runs.run import CHECKPOINT
+from minireptile.runs.folder import CHECKPOINT
 from minireptile.runs.settings import Settings, from_json
 
-SETTINGS = Settings(dataset="sine", network="sine", optimizer="adam", beta1=0.5)
+SETTINGS = Settings(dataset="sine", network="sine", backend="numpy", optimizer="adam", beta1=0.5)
 
 
 @pytest.fixture
@@ -104,3 +104,8 @@ def test_settings_are_checked(text: str, words: str) -> None:
 
 def test_settings_survive_json() -> None:
     assert from_json(SETTINGS.to_json()) == SETTINGS
+
+
+def test_settings_of_an_older_version_get_defaults_for_what_is_new() -> None:
+    older = '{"dataset": "sine", "network": "sine", "backend": "numpy", "beta1": 0.5}'
+    assert from_json(older) == SETTINGS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import resource
 import signal
@@ -13,12 +12,12 @@ import pytest
 
 from minireptile.cli import main
 from minireptile.runs import metrics
+from minireptile.runs.folder import CHECKPOINT, METRICS
 from minireptile.runs.measures import MEASURES
-from minireptile.runs.run import CHECKPOINT, METRICS
 
 from .run_helpers import arrays, assert_same_run, small_run, start
 
-ITERATIONS = 120
+ITERATIONS = 60
 VALUES = MEASURES["regression"].values
 
 
@@ -55,18 +54,18 @@ def test_a_run_folder_holds_what_it_should(uninterrupted: Path) -> None:
     assert arrays(uninterrupted).keys() == {"theta", "iteration", "v", "m", "t"}
     records = records_of(uninterrupted)
     assert [r["iteration"] for r in records if "loss" in r] == list(range(1, ITERATIONS + 1))
-    assert [r["iteration"] for r in records if "running" in r] == list(range(20, 121, 20))
+    assert [r["iteration"] for r in records if "running" in r] == [20, 40, 60]
     assert [r["iteration"] for r in records if "test" in r] == [0, ITERATIONS]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_at_a_random_moment_a_run_resumes_bit_for_bit(
     uninterrupted: Path, tmp_path: Path, seed: int
 ) -> None:
     folder, rng = tmp_path / "run", random.Random(seed)
     process = start(small_run(ITERATIONS, folder))
     for _ in range(3):  # killed three times on its way
-        wait_for_lines(folder, rng.randrange(ITERATIONS - 20))
+        wait_for_lines(folder, rng.randrange(ITERATIONS - 10))
         process.kill()
         process.communicate()
         process = start(["resume", str(folder)])
@@ -89,17 +88,6 @@ def test_a_signal_finishes_the_iteration_saves_and_exits(
     assert "Traceback" not in errors
     stopped = int(arrays(folder)["iteration"])
     assert f"stopped after iteration {stopped}, and saved" in out
-
-
-def test_stopped_by_a_signal_a_run_resumes_bit_for_bit(uninterrupted: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    process = start(small_run(ITERATIONS, folder))
-    wait_for_lines(folder, 11)
-    process.send_signal(signal.SIGINT)
-    process.communicate()
-    assert 11 <= arrays(folder)["iteration"] < ITERATIONS
-    assert main(["resume", str(folder)]) == 0
-    assert_same_run(folder, uninterrupted)
 
 
 def test_resuming_a_complete_run_changes_nothing(
@@ -130,6 +118,7 @@ def test_a_second_run_never_replaces_the_first_unasked(
     assert arrays(uninterrupted)["iteration"] == before["iteration"]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_overwrite_starts_anew(tmp_path: Path) -> None:
     assert main(small_run(5, tmp_path)) == 0
     assert main([*small_run(3, tmp_path), "--overwrite"]) == 0
@@ -154,6 +143,7 @@ def test_a_full_disk_loses_nothing(uninterrupted: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == [CHECKPOINT, METRICS]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_checkpoint_that_does_not_fit_leaves_the_old_one(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert main(small_run(7, folder)) == 0
@@ -171,19 +161,20 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_old_one(tmp_path: Path) -> No
     assert not [p for p in folder.iterdir() if p.name.startswith(".")]
 
 
-def test_a_metrics_file_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
-    path = tmp_path / METRICS
-    path.write_text('{"iteration": 1, "loss": 2}\n{"iteration": 2, "lo')
-    assert metrics.read(path, VALUES) == [{"iteration": 1, "loss": 2}]
-    path.write_text('{"iteration": 1}\nnonsense\n{"iteration": 2}\n')
-    with pytest.raises(metrics.InputError, match="line 2 is not a record"):
-        metrics.read(path, VALUES)
-
-
 def test_a_diverging_run_says_so_and_keeps_its_last_good_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["train", "sine", "--inner-lr", "1e30", "--iterations", "50", "--out"]
+    arguments = [
+        "train",
+        "sine",
+        "--backend",
+        "numpy",
+        "--inner-lr",
+        "1e30",
+        "--iterations",
+        "50",
+        "--out",
+    ]
     assert main([*arguments, str(tmp_path)]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert "diverged" in message
@@ -198,13 +189,3 @@ def test_plot_redraws_the_pictures(uninterrupted: Path) -> None:
         picture.unlink()
     assert main(["plot", str(uninterrupted)]) == 0
     assert [p.read_bytes() for p in pictures] == before
-
-
-def test_evaluate_prints_one_json_object(
-    uninterrupted: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["evaluate", str(uninterrupted), "--tasks", "4", "--json", "--seed", "9"]) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert result["steps"] == [0, 1, 5]
-    assert (len(result["mse"]), len(result["mse_ci95"])) == (3, 3)
-    assert (result["tasks"], result["seed"]) == (4, 9)
