@@ -14,8 +14,8 @@ import numpy as np
 
 from ..errors import InputError, MissingPackage
 from ..runs.signals import Stopped
+from .arguments import parser
 from .commands import COMMANDS
-from .parser import parser
 
 
 @contextmanager

@@ -14,111 +14,40 @@ from typing import Any
 from ..algorithms import ALGORITHMS
 from .sources import SOURCES
 
-_PAPER: dict[str, Any] = {
-    "optimizer": "adam",
-    "beta1": 0.0,
-    "momentum": 0.0,
-    "weight_decay_rate": 1.0,
-    "reduction": "sum",
-    "state": "carry",
-    "replacement": False,
-    "meta_batch": 5,
-    "epsilon": 1.0,
-    "epsilon_final": 0.0,
-    "eval_steps": 50,
-}
+_SHARED: dict[str, Any] = {
+    "optimizer": "adam", "beta1": 0.0, "momentum": 0.0, "weight_decay_rate": 1.0,
+    "reduction": "sum", "state": "carry", "replacement": False, "meta_batch": 5,
+    "epsilon": 1.0, "epsilon_final": 0.0, "eval_steps": 50,
+}  # fmt: skip
+_OMNIGLOT = {**_SHARED, "dataset": "omniglot", "split": "random", "network": "omniglot"}
+_MINIIMAGENET = {
+    **_SHARED, "dataset": "miniimagenet", "split": "folders", "network": "miniimagenet"
+}  # fmt: skip
+_COLUMNS = (
+    "way", "shot", "train_shots", "inner_batch", "inner_steps", "inner_lr", "iterations",
+    "eval_batch",
+)  # fmt: skip
 
-_OMNIGLOT = {**_PAPER, "dataset": "omniglot", "split": "random", "network": "omniglot"}
-_MINIIMAGENET = {**_PAPER, "dataset": "miniimagenet", "split": "folders", "network": "miniimagenet"}
+
+def _row(shared: dict[str, Any], *values: float) -> dict[str, Any]:
+    return {**shared, **dict(zip(_COLUMNS, values, strict=True))}
+
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "omniglot-5way-1shot": {
-        **_OMNIGLOT,
-        "way": 5,
-        "shot": 1,
-        "train_shots": 10,
-        "inner_batch": 10,
-        "inner_steps": 5,
-        "inner_lr": 0.001,
-        "iterations": 100_000,
-        "eval_batch": 5,
-    },
-    "omniglot-5way-5shot": {
-        **_OMNIGLOT,
-        "way": 5,
-        "shot": 5,
-        "train_shots": 10,
-        "inner_batch": 10,
-        "inner_steps": 5,
-        "inner_lr": 0.001,
-        "iterations": 100_000,
-        "eval_batch": 5,
-    },
-    "omniglot-20way-1shot": {
-        **_OMNIGLOT,
-        "way": 20,
-        "shot": 1,
-        "train_shots": 10,
-        "inner_batch": 20,
-        "inner_steps": 10,
-        "inner_lr": 0.0005,
-        "iterations": 200_000,
-        "eval_batch": 10,
-    },
-    "omniglot-20way-5shot": {
-        **_OMNIGLOT,
-        "way": 20,
-        "shot": 5,
-        "train_shots": 10,
-        "inner_batch": 20,
-        "inner_steps": 10,
-        "inner_lr": 0.0005,
-        "iterations": 200_000,
-        "eval_batch": 10,
-    },
-    "miniimagenet-5way-1shot": {
-        **_MINIIMAGENET,
-        "way": 5,
-        "shot": 1,
-        "train_shots": 15,
-        "inner_batch": 10,
-        "inner_steps": 8,
-        "inner_lr": 0.001,
-        "iterations": 100_000,
-        "eval_batch": 5,
-    },
-    "miniimagenet-5way-5shot": {
-        **_MINIIMAGENET,
-        "way": 5,
-        "shot": 5,
-        "train_shots": 15,
-        "inner_batch": 10,
-        "inner_steps": 8,
-        "inner_lr": 0.001,
-        "iterations": 100_000,
-        "eval_batch": 15,
-    },
+    "omniglot-5way-1shot": _row(_OMNIGLOT, 5, 1, 10, 10, 5, 0.001, 100_000, 5),
+    "omniglot-5way-5shot": _row(_OMNIGLOT, 5, 5, 10, 10, 5, 0.001, 100_000, 5),
+    "omniglot-20way-1shot": _row(_OMNIGLOT, 20, 1, 10, 20, 10, 0.0005, 200_000, 10),
+    "omniglot-20way-5shot": _row(_OMNIGLOT, 20, 5, 10, 20, 10, 0.0005, 200_000, 10),
+    "miniimagenet-5way-1shot": _row(_MINIIMAGENET, 5, 1, 15, 10, 8, 0.001, 100_000, 5),
+    "miniimagenet-5way-5shot": _row(_MINIIMAGENET, 5, 5, 15, 10, 8, 0.001, 100_000, 15),
     # The sine experiment's code: one task at a time, a grid of 50 points in 5 mini-batches of 10.
     "sine": {
-        "dataset": "sine",
-        "network": "sine",
-        "optimizer": "sgd",
-        "inner_lr": 0.02,
-        "reduction": "mean",
-        "state": "fresh",
-        "replacement": False,
-        "meta_batch": 1,
-        "epsilon": 0.1,
-        "epsilon_final": 0.0,
-        "shot": 10,
-        "train_shots": 50,
-        "inner_batch": 10,
-        "inner_steps": 5,
-        "iterations": 30_000,
-        "eval_steps": 32,
-        "eval_batch": 10,
+        "dataset": "sine", "network": "sine", "optimizer": "sgd", "inner_lr": 0.02,
+        "reduction": "mean", "state": "fresh", "replacement": False, "meta_batch": 1,
+        "epsilon": 0.1, "epsilon_final": 0.0, "shot": 10, "train_shots": 50, "inner_batch": 10,
+        "inner_steps": 5, "iterations": 30_000, "eval_steps": 32, "eval_batch": 10,
     },
-}
+}  # fmt: skip
 
 
 def nearest(dataset: str, way: int, shot: int) -> str:

@@ -15,9 +15,9 @@ from threadpoolctl import threadpool_info
 
 import minireptile as mr
 from minireptile.cli import commands, main
+from minireptile.cli.arguments import parser
 from minireptile.cli.commands import COMMANDS
 from minireptile.cli.options import folder_of, settings_from
-from minireptile.cli.parser import parser
 from minireptile.reproduce import EXPERIMENTS
 from minireptile.runs import checkpoint, pictures, report, run
 from minireptile.runs.experiment import build
