@@ -14,12 +14,12 @@ from PIL import Image
 from threadpoolctl import threadpool_info
 
 import minireptile as mr
-from minireptile.cli import commands, main
+from minireptile.cli import commands, main, options
 from minireptile.cli.arguments import parser
 from minireptile.cli.commands import COMMANDS
 from minireptile.cli.options import folder_of, settings_from
 from minireptile.reproduce import EXPERIMENTS
-from minireptile.runs import checkpoint, pictures, report, run
+from minireptile.runs import checkpoint, memory, pictures, report, run
 from minireptile.runs.experiment import build
 from minireptile.runs.settings import Settings
 from minireptile.runs.signals import Stopped
@@ -61,6 +61,54 @@ def test_every_setting_has_its_option() -> None:
             ]
     made = settings(given["dataset"], *words)
     assert made == Settings(**{**given, "data": str(Path("elsewhere").resolve())})
+
+
+@pytest.mark.parametrize(
+    ("dataset", "chosen", "words"),
+    [
+        ("glyphs", "numpy", "using the numpy backend, several times slower: numba will not"),
+        ("sine", "numpy", "using the numpy backend, several times slower: numba will not"),
+        ("glyphs", "numba", "using the numba backend, on the CPU: cupy will not"),
+        ("sine", "numba", ""),
+        ("glyphs", "cupy", ""),
+    ],
+)
+def test_what_auto_chose_and_why_not_faster(
+    dataset: str, chosen: str, words: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """A GPU is a candidate for images alone, and missed where one would expect it."""
+    asked = Asked(chosen)
+    monkeypatch.setattr("minireptile.runs.settings.fastest", asked)
+    monkeypatch.setattr(options, "why_not", lambda backend: f"{backend} will not")
+    monkeypatch.setattr(options, "gpu_expected", lambda: True)
+    assert settings(dataset).backend == chosen
+    candidates = ("numpy", "numba") if dataset == "sine" else ("numpy", "numba", "cupy")
+    assert asked.calls == [((candidates,), {})]
+    said = capsys.readouterr().err
+    assert said == (f"minireptile: {words}\n" if words else "")
+    monkeypatch.setattr(options, "gpu_expected", lambda: False)
+    settings(dataset)
+    assert capsys.readouterr().err == (said if chosen == "numpy" else "")
+    settings(dataset, "--backend", "numpy")  # as asked for
+    assert capsys.readouterr().err == ""
+
+
+def test_tf32_is_for_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings("glyphs", "--backend", "cupy", "--tf32").tf32
+    with pytest.raises(mr.InputError, match="--tf32 is for --backend cupy, not for numpy"):
+        settings("glyphs", "--backend", "numpy", "--tf32")
+
+
+def test_check_passes_on_what_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from minireptile import testing
+
+    asked = Asked([])
+    monkeypatch.setattr(testing, "check_layers", asked)
+    monkeypatch.setattr(testing, "table", str)
+    assert main(["check"]) == 0
+    assert main(["check", "ReLU", "--backend", "numba"]) == 0
+    assert asked.calls == [((None, "numpy"), {}), (("ReLU", "numba"), {})]
 
 
 def test_folders_of_runs() -> None:
@@ -140,7 +188,7 @@ def test_what_a_run_may_find_changed(
     monkeypatch.setattr(report, "measure", Asked())
     monkeypatch.setattr(report, "table", Asked("a table"))
     where = {"data": str(Path("there").resolve())}
-    for command, options, changes in (
+    for command, given, changes in (
         ("resume", [], {}),
         ("resume", ["--data", "there", "--backend", "numba"], {**where, "backend": "numba"}),
         ("evaluate", ["--backend", "numpy", "--shot", "3"], {"backend": "numpy", "shot": 3}),
@@ -150,7 +198,7 @@ def test_what_a_run_may_find_changed(
         ("plot", [], {}),
     ):  # fmt: skip
         asked.calls.clear()
-        assert main([command, str(tmp_path), *options]) == 0
+        assert main([command, str(tmp_path), *given]) == 0
         training = {} if command == "resume" else {"training": False}
         assert asked.calls[0] == ((tmp_path,), {**training, **changes})
         if command == "plot":
@@ -351,6 +399,15 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     ):
         fails(capsys, arguments, words)
     assert not (tmp_path / "run").exists()  # nothing was begun
+
+
+def test_a_run_that_does_not_fit_into_memory_is_not_begun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = ["--backend", "numpy", "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(memory, "available", lambda: 10**6)
+    fails(capsys, ["train", "sine", *out, "--meta-batch", "1000"], "lower --meta-batch to 28 or")
+    assert not (tmp_path / "run").exists()
 
 
 def test_too_few_images_or_classes_in_a_folder(

@@ -19,7 +19,7 @@ from minireptile.runs.measures import MEASURES
 from minireptile.runs.settings import Settings
 from minireptile.runs.sources import SOURCES
 from minireptile.tasks.files import download
-from minireptile.tasks.images import FewShot, Splits
+from minireptile.tasks.images import FewShot, Splits, from_arrays
 from minireptile.tasks.sine import Sine
 from tests.small import tiny_classes
 
@@ -128,27 +128,25 @@ def test_task_sets(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (sine.train, sine.watched, sine.test, sine.note) == (Sine(), Sine(), Sine(), "")
 
 
-@pytest.mark.parametrize(
-    ("part", "change"),
-    [
-        ("train", {"train_shots": 4, "tail_shots": 2}),
-        ("val", {"shot": 3}),
-        ("test", {"shot": 3}),
-    ],
-)
-def test_images_are_counted_in_every_split(
-    part: str, change: dict[str, Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("part", "has", "takes"), [("train", 4, 5), ("val", 2, 3), ("test", 2, 3)])
+def test_images_are_counted_in_every_class_of_every_split(
+    part: str, has: int, takes: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A class needs its training shots, or the shots and one query, and not one more."""
-    enough = Splits(tiny_classes(5, 5), tiny_classes(5, 3), tiny_classes(5, 3))
-    poor = {"train": tiny_classes(5, 4), "val": tiny_classes(5, 3), "test": tiny_classes(5, 3)}
-    experiment_with(enough, monkeypatch)
+    """A class needs its training shots, or the shots and one query: enough, and one too few in a
+    class that the first tasks do not have."""
+    enough: dict[str, Any] = {
+        "train": tiny_classes(200, 5),
+        "val": tiny_classes(5, 3),
+        "test": tiny_classes(5, 3),
+    }
+    experiment_with(Splits(**enough), monkeypatch)
     experiment.build(settings)
-    poorer = replace(enough, **{part: poor[part]})  # type: ignore[arg-type]
-    experiment_with(poorer, monkeypatch)
-    wrong = settings if part == "train" else replace(settings, **change)
-    with pytest.raises(mr.InputError, match=r"has [34] images.*take [45] from each class"):
-        experiment.build(wrong)
+    images, each = enough[part], enough[part].counts[0]
+    labels = np.arange(len(images.images)) // each
+    fewer = from_arrays(images.images[1:], labels[1:])
+    experiment_with(Splits(**{**enough, part: fewer}), monkeypatch)
+    with pytest.raises(mr.InputError, match=f"'0' has {has} images.*take {takes} from each class"):
+        experiment.build(settings)
 
 
 def experiment_with(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
