@@ -404,7 +404,7 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_a_run_that_does_not_fit_into_memory_is_not_begun(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = ["--backend", "numpy", "--out", str(tmp_path / "run")]
+    out = ["--backend", "numpy", "--iterations", "0", "--out", str(tmp_path / "run")]
     monkeypatch.setattr(memory, "available", lambda: 10**6)
     fails(capsys, ["train", "sine", *out, "--meta-batch", "1000"], "lower --meta-batch to 28 or")
     assert not (tmp_path / "run").exists()
