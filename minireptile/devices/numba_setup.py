@@ -7,6 +7,7 @@ looks at the file that a function stands in and not at the files it calls into.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import sys
 import warnings
@@ -21,6 +22,8 @@ from ..errors import InputError, MissingPackage
 
 NEEDED = {"numba": (0, 59), "scipy": (1, 10), "threadpoolctl": (3, 1), "platformdirs": (3, 0)}
 INSTALL = 'pip install "minireptile[numba]"'
+# Numba's settings that make other machine code of the same source.
+CODEGEN = ("CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE")
 
 
 def version(package: str) -> str:
@@ -111,15 +114,29 @@ def _temporary() -> Any:
 
 
 def _fingerprint() -> str:
-    """A short hash of the kernels' sources and of what compiles them."""
+    """A short hash of the kernels' sources, of what compiles them, and for which processor: a home
+    folder may be shared by machines, and code with wider vectors than one has would end it."""
     kernels = Path(__file__).parents[1] / "kernels"
     sources = sorted([*kernels.glob("*_numba.py"), *kernels.glob("program.py")])
     digest = import_module("hashlib").sha256()
     for package in ("numba", "llvmlite", "numpy", "scipy"):
         digest.update(f"{package} {version(package)} ".encode())
+    digest.update(_processor().encode())
     for path in sources:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _processor() -> str:
+    """The processor that Numba compiles for: its name, what it can do, and what was asked for."""
+    binding: Any = import_module("llvmlite.binding")
+    config: Any = import_module("numba").config
+    try:
+        features = binding.get_host_cpu_features().flatten()
+    except RuntimeError:  # LLVM does not know, and Numba then uses none
+        features = ""
+    asked = [f"{name}={getattr(config, name, None)}" for name in CODEGEN]
+    return " ".join([platform.machine(), binding.get_host_cpu_name(), features, *asked])
 
 
 @contextmanager

@@ -135,3 +135,32 @@ def test_the_cache_is_another_one_when_any_kernel_changes(
     after = numba_setup._fingerprint()
     (package / "kernels" / "new_numba.py").write_text("x = 2")
     assert len({before, after, numba_setup._fingerprint()}) == 3
+
+
+@pytest.mark.skipif(bool(backend.why_not("numba")), reason=backend.why_not("numba"))
+@pytest.mark.parametrize("setting", numba_setup.CODEGEN)
+def test_the_cache_is_another_one_for_other_machine_code(
+    setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numba
+
+    before = numba_setup._fingerprint()
+    monkeypatch.setattr(numba.config, setting, "another")
+    assert numba_setup._fingerprint() != before
+    monkeypatch.undo()
+    assert numba_setup._fingerprint() == before
+
+
+@pytest.mark.skipif(bool(backend.why_not("numba")), reason=backend.why_not("numba"))
+def test_the_cache_is_another_one_on_another_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    from llvmlite import binding
+
+    def unknown() -> None:
+        raise RuntimeError
+
+    found = {numba_setup._fingerprint()}
+    monkeypatch.setattr(binding, "get_host_cpu_name", lambda: "another")
+    found.add(numba_setup._fingerprint())
+    monkeypatch.setattr(binding, "get_host_cpu_features", unknown)
+    found.add(numba_setup._fingerprint())
+    assert len(found) == 3
