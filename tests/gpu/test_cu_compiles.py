@@ -54,7 +54,11 @@ def spilling(found: dict[tuple[str, str], list[Usage]]) -> list[Usage]:
     ]
 
 
-@each_compiler
+@pytest.mark.parametrize(
+    "compiler",
+    # What CuPy compiles with is asked always, and the other one less often.
+    [pytest.param(c, marks=[pytest.mark.long] * (c != "nvrtc")) for c in COMPILERS],
+)
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_source_compiles_and_does_not_spill(compiler: str, name: str) -> None:
     need(compiler)

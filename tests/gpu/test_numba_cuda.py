@@ -1,7 +1,7 @@
 """The numba-cuda backend without a GPU: simulated, compiled, and what it says of itself.
 
 The simulator has to be asked for before Numba starts, so that part runs in processes of its own;
-its tests are in tests/cudasim.
+its tests are in tests/gpu/cudasim.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ from minireptile.kernels.operations import MODULES
 ROOT = Path(__file__).parents[2]
 
 
+def marked(*parameters: Any) -> list[Any]:
+    """Parameters of tests that take longer."""
+    return [pytest.param(p, marks=pytest.mark.long) for p in parameters]
+
+
 @pytest.fixture
 def numba_cuda() -> None:
     pytest.importorskip("numba", reason="numba is not installed")
@@ -34,7 +39,7 @@ def numba_cuda() -> None:
 
 
 @pytest.mark.usefixtures("numba_cuda")
-@pytest.mark.parametrize("file", ["contract.py", "pieces.py", "barriers.py", "whole.py"])
+@pytest.mark.parametrize("file", ["contract.py", "pieces.py", *marked("barriers.py", "whole.py")])
 def test_simulated(file: str) -> None:
     path = ROOT / "tests" / "gpu" / "cudasim" / file
     done = subprocess.run(
@@ -59,7 +64,7 @@ def compiler(numba_cuda: None) -> None:
 
 
 @pytest.mark.usefixtures("compiler")
-@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)])
+@pytest.mark.parametrize("capability", [(8, 0), *marked((7, 5), (9, 0))])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_compiles(dtype: type, capability: tuple[int, int]) -> None:
     from tests.gpu.cudasim.signatures import signatures, to_ptx
