@@ -1,6 +1,8 @@
 # make run    meta-train on drawn characters for about a minute
-# make test   the test suite; make thorough digs deeper, make mutants tests the tests
-# Both make their own virtual environment in .venv and install what they need.
+# make test   the test suite; make quick its core in NumPy, in a minute; make long what takes longer
+# make portable   the numerical tests again, as other processors would compute them
+# make thorough   the suite with more random examples; make mutants tests the tests
+# These make their own virtual environment in .venv and install what they need.
 # make peers-test   the same meta-iteration in PyTorch and JAX, which it installs into .venv/peers
 # make gpu-test   what only a GPU can show; make gpu-bench measures it, in 25 minutes
 # These two take the Python that they are given, PYTHON=python3, with the packages that it has;
@@ -14,16 +16,28 @@ GIVEN := $(if $(filter file,$(origin PYTHON)),,$(PYTHON))
 GPU_PYTHON := $(or $(GIVEN),$(BIN)/python)
 GPU_TESTS := tests/kernels/test_contract.py tests/gpu/test_gpu.py tests/gpu/test_cu_compiles.py
 
-.PHONY: run test thorough mutants bench peers-test gpu-test gpu-bench clean
+.PHONY: run quick test long portable thorough mutants bench peers-test gpu-test gpu-bench clean
 
 run: .venv/.cli,numba
 	$(BIN)/minireptile train glyphs --iterations 400 --inner-lr 0.002 --out runs/demo --overwrite
 
-# Two processes, whole files each: what one compiles for a file, its other tests find compiled.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# Two processes: each begins with half of the files, and takes from the other when it is done.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
+# With Numba's compiler off, its tests say so and are skipped.
+quick: .venv/.dev
+	NUMBA_DISABLE_JIT=1 $(PYTEST) -m "not long" -k "not gpu" tests/kernels tests/engine tests/algorithms
+
+# First the large programs that many files need, each compiled by one process.
 test: .venv/.dev
-	$(PYTEST)
+	$(BIN)/python -m tests.compile
+	$(PYTEST) -m "not long"
+
+long: .venv/.dev
+	$(PYTEST) -m long
+
+portable: .venv/.dev
+	$(BIN)/python -m tests.portable
 
 thorough: .venv/.dev
 	HYPOTHESIS_PROFILE=thorough $(PYTEST)

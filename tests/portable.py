@@ -129,7 +129,8 @@ def run(name: str, settings: dict[str, str], threads: int, tests: Iterable[str])
     code = "from tests.portable import computes_as; print(computes_as())"
     start = time.monotonic()
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
-    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile"]
+    subprocess.run([sys.executable, "-m", "tests.compile"], cwd=ROOT, env=environment, check=True)
+    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal"]
     paths = [f"tests/{test}" for test in tests]
     done = subprocess.run([*command, *paths], cwd=ROOT, env=environment, check=False)
     word = "passed" if done.returncode == 0 else "FAILED"
