@@ -45,9 +45,9 @@ def test_the_readme_quotes_the_source() -> None:
 
 
 def test_every_file_that_the_readme_links_to_exists() -> None:
-    for page in ("README.md", "CONTRIBUTING.md"):
+    for page in ("README.md", "CONTRIBUTING.md", "tests/README.md", "tests/mistakes/README.md"):
         for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
-            assert (ROOT / link).exists(), f"{page}: {link}"
+            assert (ROOT / page).parent.joinpath(link).exists(), f"{page}: {link}"
 
 
 def test_the_readmes_library_example_runs() -> None:
