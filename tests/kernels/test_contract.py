@@ -88,6 +88,34 @@ class Call:
 
         return replace(self, arguments=tuple(one(a) for a in self.arguments))
 
+    def paired(self) -> Call:
+        """The same call for two tasks or more: one is there twice."""
+
+        def one(a: Any) -> Any:
+            if isinstance(a, np.ndarray):
+                return np.repeat(a, 2, axis=0)
+            if isinstance(a, (Parameter, Updated)):
+                return type(a)(np.repeat(a.array, 2, axis=0))
+            if isinstance(a, (Written, Scratch, Gradient)):
+                return a._replace(shape=(2, *a.shape[1:]))
+            return a
+
+        if max(shape[0] for a in self.arguments if (shape := shape_of(a))) > 1:
+            return self
+        return replace(self, arguments=tuple(map(one, self.arguments)))
+
+    def with_axes(self, n: int) -> Call:
+        """The same call whose data have n axes, some of them of length 1 before the last."""
+        data = shape_of(self.arguments[0])
+        shape = (*data[:-1], *[1] * (n - len(data)), data[-1])
+
+        def one(a: Any) -> Any:
+            if shape_of(a) != data:
+                return a
+            return a.reshape(shape) if isinstance(a, np.ndarray) else a._replace(shape=shape)
+
+        return replace(self, arguments=tuple(map(one, self.arguments)))
+
     def outputs(self) -> list[int]:
         """The places of the arguments that are written, each of which may be None."""
         return [i for i, a in enumerate(self.arguments) if isinstance(a, (Written, Gradient))]
@@ -468,6 +496,33 @@ def with_some_outputs(draw: st.DrawFn, calls: st.SearchStrategy[Call]) -> Call:
 
 
 CALLS = {operation: with_some_outputs(calls) for operation, calls in WHOLE.items()}
+ANY_AXES = ("batchnorm", "relu", "tanh")  # whose arrays have as many axes as they like
+
+
+@st.composite
+def compiled_calls(draw: st.DrawFn, operation: str, dtype: type) -> Call:
+    """Calls for a kernel of Numba, which compiles it anew, for a second or two, for every type of
+    its arguments: an array's number of axes, whether it is contiguous, as a parameter is where
+    T = 1, and each None. The source is one, so these are combined sparingly: a pair of tasks and
+    five axes in single precision, and in double also fewer axes, or without one of the outputs.
+    """
+    call = draw(WHOLE[operation])
+    if not operation.startswith(ANY_AXES):
+        call = call.paired()
+    elif dtype is np.float32 or draw(st.booleans()):
+        call = call.paired().with_axes(5)
+    else:
+        return call.paired()
+    outputs = call.outputs()
+    if dtype is np.float32 or len(outputs) < 2:
+        return call
+    return call.without(draw(st.sampled_from([set(), *({i} for i in outputs)])))
+
+
+def calls_for(operation: str, kernel: Any, dtype: type) -> st.SearchStrategy[Call]:
+    compiled = hasattr(kernel, "py_func")
+    return compiled_calls(operation, dtype) if compiled else CALLS[operation]
+
 
 EVERY = [
     pytest.param(operation, kernel, id=f"{operation}-{backend}-{version}")
@@ -514,6 +569,21 @@ def test_the_version_in_use_is_one_of_the_versions(backend: str) -> None:
 def test_numbers_of_the_reference(
     operation: str, kernel: Callable[..., None], dtype: type, data: st.DataObject
 ) -> None:
+    call = data.draw(calls_for(operation, kernel, dtype))
+    expected = make(REFERENCES[operation], call.rounded(dtype), np.float64)
+    close(make(kernel, call, dtype), expected, call, dtype)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("operation", "kernel"), [p for p in EVERY if hasattr(p.values[1], "py_func")]
+)
+@both_types
+@given(data=st.data())
+def test_compiled_for_any_types(
+    operation: str, kernel: Callable[..., None], dtype: type, data: st.DataObject
+) -> None:
+    """As above, for all that `compiled_calls` spares: each combination is compiled."""
     call = data.draw(CALLS[operation])
     expected = make(REFERENCES[operation], call.rounded(dtype), np.float64)
     close(make(kernel, call, dtype), expected, call, dtype)
@@ -527,7 +597,10 @@ def test_batched_equals_looped(
 ) -> None:
     """T tasks in one call are T calls, to rounding: what a library promises (see the test of the
     same name in test_model.py)."""
-    call = data.draw(CALLS[operation])
+    if hasattr(kernel, "py_func"):  # one task is a type of its own; it is enough to compile that
+        call = data.draw(compiled_calls(operation, np.float32))
+    else:
+        call = data.draw(CALLS[operation])
     together = make(kernel, call, dtype)
     for t in range(len(together[0])):
         alone = make(kernel, call.task(t), dtype)
