@@ -1,7 +1,8 @@
 # make run    meta-train on drawn characters for about a minute
 # make test   the test suite; make quick its core in NumPy, in a minute; make long what takes longer
 # make portable   the numerical tests again, as other processors would compute them
-# make thorough   the suite with more random examples; make mutants tests the tests
+# make thorough   the suite with more random examples
+# make mutants, make kernel-mutants   do the tests notice when a line is wrong?
 # These make their own virtual environment in .venv and install what they need.
 # make peers-test   the same meta-iteration in PyTorch and JAX, which it installs into .venv/peers
 # make gpu-test   what only a GPU can show; make gpu-bench measures it, in 25 minutes
@@ -16,7 +17,8 @@ GIVEN := $(if $(filter file,$(origin PYTHON)),,$(PYTHON))
 GPU_PYTHON := $(or $(GIVEN),$(BIN)/python)
 GPU_TESTS := tests/kernels/test_contract.py tests/gpu/test_gpu.py tests/gpu/test_cu_compiles.py
 
-.PHONY: run quick test long portable thorough mutants bench peers-test gpu-test gpu-bench clean
+.PHONY: run quick test long portable thorough mutants kernel-mutants bench peers-test gpu-test \
+  gpu-bench clean
 
 run: .venv/.cli,numba
 	$(BIN)/minireptile train glyphs --iterations 400 --inner-lr 0.002 --out runs/demo --overwrite
@@ -42,8 +44,14 @@ portable: .venv/.dev
 thorough: .venv/.dev
 	HYPOTHESIS_PROFILE=thorough $(PYTEST)
 
+# PART="evaluate runs" for some parts of tests/mutants/parts.py; compiled kernels need .dev as well.
 mutants: .venv/.mutants
-	$(BIN)/python -m tests.mutants.run
+	$(BIN)/python -m tests.mutants.run $(PART)
+
+kernel-mutants: .venv/.dev
+	for backend in numba cuda numba-cuda; do \
+	  $(BIN)/python -m tests.mutants.kernels --backend $$backend || exit 1; \
+	done
 
 bench: .venv/.cli,numba
 	$(BIN)/python -m bench all

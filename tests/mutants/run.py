@@ -1,47 +1,48 @@
 """Break the code on purpose, a little and in many places: does a test fail each time?
 
-    python -m tests.mutants.run ['minireptile.optim.*' ...] [--children N] [--folder DIR]
+    python -m tests.mutants.run [PART ...] [--only PATTERN ...] [--children N] [--folder DIR]
 
-mutmut writes the mutants and runs the tests that meet them (its settings are in pyproject.toml),
-in a copy of the sources, so that nothing here changes. Exit code 1 if a mutant survives that is not
-among the known ones of survivors.md.
+A part (parts.py; all of them if none is given) is some modules and the tests that are to notice.
+mutmut writes the mutants and runs the tests that meet them, in a copy of the sources, so that
+nothing here changes. Exit code 1 if a mutant survives that is not among the known ones of
+survivors.md. Kernels that are compiled: kernels.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+
+from .parts import PARTS, Part
+from .survivors import Mutant, joined, known
 
 ROOT = Path(__file__).parents[2]
-SURVIVORS = Path(__file__).with_name("survivors.md")
 KILLED = ("killed", "timeout")
 HEADS = ("---", "+++")
 
 
-class Mutant(NamedTuple):
-    """A changed line: in which function, what stood there, what stands there now."""
-
-    function: str
-    old: str
-    new: str
-
-
-def copy_sources(folder: Path) -> None:
-    """Sources and tests, with the link to kernels/ followed: mutmut does not follow it."""
-    leave_out = shutil.ignore_patterns("__pycache__")
-    for name in ("minireptile", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=leave_out)
-    shutil.copy2(ROOT / "pyproject.toml", folder)
+def copy_sources(folder: Path, part: Part) -> None:
+    """Sources and tests, with the link to kernels/ followed: mutmut does not follow it; and the
+    part's modules and tests beside what pyproject.toml says to mutmut."""
+    leave_out = shutil.ignore_patterns("__pycache__", "results")
+    for name in ("minireptile", "tests", "bench"):
+        shutil.copytree(ROOT / name, folder / name, ignore=leave_out, dirs_exist_ok=True)
+    text, section = (ROOT / "pyproject.toml").read_text(encoding="utf-8"), "[tool.mutmut]"
+    before, found, behind = text.partition(section)
+    assert found
+    lists = {"only_mutate": part.modules, "pytest_add_cli_args_test_selection": part.tests}
+    ours = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lists.items())
+    heading, rest = behind.split("\n", 1)
+    text = f"{before}{section}{heading}\n{ours}{rest}"
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
 
 
 def mutmut(folder: Path, *arguments: str) -> str:
@@ -78,48 +79,42 @@ def look_at(folder: Path, name: str) -> Mutant:
     return Mutant(f"{module}.{function}", old, new)
 
 
-def joined(lines: Iterable[str]) -> str:
-    """Lines as one, with single blanks."""
-    return " ".join(" ".join(lines).split())
-
-
-def known() -> set[Mutant]:
-    """The diffs in survivors.md."""
-    text = SURVIVORS.read_text(encoding="utf-8")
-    entries = re.findall(r"^@@ (\S+) @@\n((?:[-+].*\n)+)", text, re.MULTILINE)
-    return {
-        Mutant(function, *(joined(re.findall(rf"^[{s}](.*)", diff, re.M)) for s in "-+"))
-        for function, diff in entries
-    }
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "patterns", nargs="*", metavar="PATTERN", help="mutants' names; all if none"
-    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; or all")
+    parser.add_argument("--only", nargs="+", default=[], metavar="PATTERN", help="mutants' names")
     parser.add_argument("--children", type=int, default=1, help="processes at a time")
     parser.add_argument("--folder", type=Path, help="work here and leave it, for `mutmut browse`")
     given = parser.parse_args()
+    unknown = [name for name in given.parts if name not in PARTS]
+    if unknown:
+        parser.error(f"there is no part {unknown[0]!r}: choose from {', '.join(PARTS)}")
+    fine = [run(name, given) for name in given.parts or PARTS]
+    return 0 if all(fine) else 1
+
+
+def run(name: str, given: argparse.Namespace) -> bool:
+    """Run a part; whether nothing unknown survived."""
     with TemporaryDirectory(prefix="mutants-") as temporary:
-        folder = given.folder or Path(temporary)
+        folder = (given.folder or Path(temporary)) / name
         folder.mkdir(parents=True, exist_ok=True)
-        copy_sources(folder)
-        print("one clean run, then one for each mutant: a quarter of an hour and more", flush=True)
-        mutmut(folder, "run", "--max-children", str(given.children), *given.patterns)
-        found = statuses(folder, given.patterns or ["*"])
+        copy_sources(folder, PARTS[name])
+        print(f"\n{name}: one clean run, then one for each mutant", flush=True)
+        mutmut(folder, "run", "--max-children", str(given.children), *given.only)
+        found = statuses(folder, given.only or ["*"])
         alive = [name for name, status in found.items() if status not in KILLED]
         mutants = {name: look_at(folder, name) for name in alive}
     print_scores(found)
     unknown = {name: m for name, m in mutants.items() if m not in known()}
-    for name, mutant in unknown.items():
-        print(f"\n{name}: {found[name]}")
-        print(f"@@ {mutant.function} @@\n-{mutant.old}\n+{mutant.new}")
+    for mutant, m in unknown.items():
+        print(f"\n{mutant}: {found[mutant]}\n{m}")
     print(f"\n{len(alive)} of {len(found)} mutants survive, {len(unknown)} of them unknown")
-    if not given.patterns:
+    if not given.only:
+        modules = {mutant.rpartition(".")[0] for mutant in found}
         for mutant in sorted(known() - set(mutants.values())):
-            print(f"in survivors.md, yet not alive: {mutant}")
-    return 1 if unknown or not found else 0
+            if any(mutant.function.startswith(f"{module}.") for module in modules):
+                print(f"\nin survivors.md, yet not alive:\n{mutant}")
+    return bool(found) and not unknown
 
 
 def print_scores(found: dict[str, str]) -> None:

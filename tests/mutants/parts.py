@@ -1,0 +1,68 @@
+"""What is mutated together, and the tests that are to notice: each part takes an hour at most."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Part(NamedTuple):
+    """Patterns of files to change, and files of tests."""
+
+    modules: list[str]
+    tests: list[str]
+
+
+def tests(*names: str) -> list[str]:
+    return [f"tests/{name}.py" for name in names]
+
+
+ALGORITHMS = ("optim", "loops", "outer", "tail", "relatives", "fomaml", "maml", "imaml")
+LOOPS = [
+    *tests(*(f"algorithms/test_{name}" for name in ALGORITHMS)),
+    *tests("tasks/test_sampling", "mutants/test_mutants_found"),
+]
+
+PARTS = {
+    "kernels": Part(
+        ["minireptile/kernels/*_numpy.py", "minireptile/kernels/window.py"],
+        [
+            *tests("kernels/test_kernels", "kernels/test_contract", "engine/test_layers",
+                   "engine/test_r_operator", "engine/test_model"),
+            *LOOPS,
+        ],
+    ),
+    "loops": Part(
+        [f"minireptile/{name}.py" for name in
+         ("optim", "loops", "reptile", "joint", "fomaml", "maml", "imaml")],
+        [*tests("engine/test_model", "engine/test_r_operator"), *LOOPS],
+    ),
+    "evaluate": Part(
+        ["minireptile/evaluate.py", "minireptile/rng.py"],
+        tests("algorithms/test_evaluate", "tasks/test_sampling", "mutants/test_mutants_found"),
+    ),
+    "tasks": Part(
+        [f"minireptile/tasks/{name}.py" for name in ("base", "images", "sine")],
+        tests("tasks/test_sampling", "tasks/test_loaders", "algorithms/test_evaluate",
+              "mutants/test_mutants_found"),
+    ),
+    "layers": Part(
+        ["minireptile/layers/*.py", "minireptile/networks.py"],
+        tests("engine/test_layers", "engine/test_model", "engine/test_r_operator",
+              "engine/test_own_layers", "testing/test_testing"),
+    ),
+    "testing": Part(
+        ["minireptile/testing/*.py"],
+        tests("testing/test_testing", "testing/test_strategies", "testing/test_mistakes"),
+    ),
+    "runs": Part(
+        [f"minireptile/runs/{name}.py" for name in
+         ("experiment", "presets", "settings", "checkpoint", "metrics", "run")],
+        tests("runs/test_run", "runs/test_checkpoint", "runs/test_cli"),
+    ),
+    "reproduce": Part(["minireptile/reproduce/*.py"], tests("runs/test_reproduce")),
+    "bench": Part(
+        [f"bench/{name}.py" for name in
+         ("measure", "costs", "results", "compare", "calls", "products", "memory")],
+        tests("bench/test_bench", "bench/test_bench_measure", "bench/test_bench_results"),
+    ),
+}  # fmt: skip

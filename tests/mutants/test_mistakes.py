@@ -1,0 +1,63 @@
+"""The mistakes that a run of kernels.py makes, each in a source of one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from .kernels import ROOT, drawn
+from .mistakes import mistakes
+
+
+def changed(name: str, source: str) -> set[str]:
+    return {mistake.made(source) for mistake in mistakes(name, source)}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("y = a - b * c", {"y = a + b * c", "y = a - b / c"}),
+        ("ok = 0 <= r < H", {"ok = 1 <= r < H", "ok = 0 < r < H", "ok = 0 <= r <= H"}),
+        ("y = x[i, j]", {"y = x[i + 1, j]", "y = x[i, j + 1]", "y = x[j, i]"}),
+        ("n = max(a, b) or c is None", {"n = min(a, b) or c is None", "n = max(a, b) and c is None",
+                                        "n = max(a, b) or c is not None"}),
+        ("cuda.syncthreads()", {"pass"}),
+        ("n += m", {"pass", "n -= m", "n = m"}),
+        ("y[i] = a", {"pass", "y[i + 1] = a"}),
+        ("flat = a.reshape(-1)", {"flat = a.reshape(1)"}),
+        ("add = True  # β - 1", {"add = False  # β - 1"}),
+    ],
+)  # fmt: skip
+def test_in_python(source: str, expected: set[str]) -> None:
+    assert changed("a.py", f"β = x  # β\n{source}") == {f"β = x  # β\n{text}" for text in expected}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("    y = a - b;", {";", "    y = a + b;"}),
+        ("    __syncthreads();  // 1 - 2", {"      // 1 - 2"}),
+        ("    if (n >= N) return;", {";", "    if (n > N) return;"}),
+        ("    real s = p[i][j];", {"    real s = p[j][i];", "    real s = p[i + 1][j];"}),
+        ("    const int k = threadIdx.x;", {"    const int k = threadIdx.y;"}),
+        ("    const int k = max(n, 1);", {"    const int k = min(n, 1);",
+                                          "    const int k = max(n, 2);"}),
+        ("#pragma unroll 4", set()),
+        ("__shared__ real tile[TILE];", set()),
+    ],
+)  # fmt: skip
+def test_in_cuda(source: str, expected: set[str]) -> None:
+    assert changed("a.cu", source) == expected
+
+
+def test_what_is_compiled_for_a_gpu_alone_is_left_alone() -> None:
+    source = "#if !defined(CUDA_ON_CPU)\n#if A\na = b - c;\n#endif\n    a = b - c;\n#endif\n"
+    assert not changed("a.cu", source)
+    assert changed("a.cu", source + "    a = b - c;")
+
+
+def test_a_sample_is_the_same_twice_and_takes_from_every_file() -> None:
+    text = (ROOT / "kernels" / "sgd_numba.py").read_text(encoding="utf-8")
+    found = {name: mistakes(name, text) for name in ("one.py", "two.py")}
+    sample = drawn(found, 10, seed=3)
+    assert sample == drawn(found, 10, seed=3) != drawn(found, 10, seed=4)
+    assert [file for file, _ in sample] == ["one.py", "two.py"] * 5
