@@ -6,8 +6,8 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from ..errors import require
 from ..delegate import begin
+from ..errors import require
 from ..loops import Snapshot
 from . import metrics
 from .experiment import Experiment

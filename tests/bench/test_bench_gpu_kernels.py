@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bench.costs import COSTS
 
 import minireptile as mr
 from bench import gpu_card, gpu_clock, gpu_kernels, results
 from bench.calls import Call, calls_of, refresh, terms
-from bench.costs import COSTS
 from bench.measure import Mismatch, close, rounding
 from minireptile import SGD, backend, omniglot_cnn
 from tests.gpu.cuda_on_cpu import COMPILER
