@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench.costs import COSTS
 
 import minireptile as mr
 from bench import gpu_card, gpu_clock, gpu_kernels, results
 from bench.calls import Call, calls_of, refresh, terms
 from bench.measure import Mismatch, close, rounding
 from minireptile import SGD, backend, omniglot_cnn
+from minireptile.kernels.operations import OPERATIONS
 from tests.gpu.cuda_on_cpu import COMPILER
 from tests.gpu.gpu_stand_in import stand_in
 
@@ -213,7 +213,7 @@ def by_name(call: Call, way: str, results: Any) -> dict[str, Any]:
     else:
         listed = results if isinstance(results, tuple) else (results,)
         results = [None if r is None else r.numpy() for r in listed]
-    written = [name for name in COSTS[call.operation].written if name != "winner"]
+    written = [name for name in OPERATIONS[call.operation].written if name != "winner"]
     found = {}
     for name, got in zip(written, results, strict=False):
         if a[name] is None:

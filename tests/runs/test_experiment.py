@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minireptile as mr
-from minireptile.loops import begin
+from minireptile.delegate import begin
 from minireptile.networks import NETWORKS
 from minireptile.rng import Stream
 from minireptile.runs import experiment, memory

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import minireptile as mr
+from minireptile.delegate import begin
 from minireptile.evaluate import adapt_unseen
-from minireptile.loops import begin
 from minireptile.rng import Stream
 from minireptile.runs import checkpoint, experiment, metrics, pictures, plot
 from minireptile.runs.folder import BASELINE, METRICS

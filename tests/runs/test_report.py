@@ -11,7 +11,7 @@ import pytest
 
 import minireptile as mr
 from minireptile.cli import main
-from minireptile.loops import begin
+from minireptile.delegate import begin
 from minireptile.runs import checkpoint, experiment, report
 from minireptile.runs.folder import CHECKPOINT
 from minireptile.runs.settings import Settings

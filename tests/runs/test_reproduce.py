@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from minireptile import InputError, omniglot_cnn, sine_mlp
+from minireptile.algorithms import ALGORITHMS
 from minireptile.cli import main
 from minireptile.loops import Snapshot
 from minireptile.reproduce import (
@@ -29,7 +31,7 @@ from minireptile.tasks.images import FewShot
 from tests.small import random_batch, random_phi, tiny_classes, tiny_model
 
 MODULES = "minireptile.reproduce"
-IMAML = sine.RELATIVES_ON_SINE["imaml"]
+IMAML = ALGORITHMS["imaml"]
 
 # What is certain enough to be seen in seconds; the others' verdicts need their full size, and are
 # tried on made-up measurements in test_verdicts.py.
@@ -49,7 +51,8 @@ def made(name: str) -> Outcome:
             small = partial(omniglot_cnn, input_shape=(6, 6, 1))
             patch.setattr(module, "omniglot_cnn", small)
         if name == "sine":
-            patch.setattr(sine, "RELATIVES_ON_SINE", {"imaml": {**IMAML, "inner_steps": 2}})
+            short = {"regression": {**IMAML.defaults["regression"], "inner_steps": 2}}
+            patch.setitem(ALGORITHMS, "imaml", replace(IMAML, defaults=short))
         return run(name, quick=True)
 
 

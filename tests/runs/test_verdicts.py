@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from minireptile import SGD, Adam, Loops
+from minireptile.algorithms import ALGORITHMS
 from minireptile.evaluate import Accuracy, Protocol, Regression
 from minireptile.loops import Snapshot
 from minireptile.reproduce import (
@@ -192,7 +193,7 @@ def test_sine_is_measured_so(quick: bool, monkeypatch: pytest.MonkeyPatch) -> No
     for name, ((model, task, optimizer, loops),) in calls.items():
         assert hidden(model) == (16 if quick else 64)
         assert type(task).__name__ == "Sine"
-        preset = sine.RELATIVES_ON_SINE["imaml"]
+        preset = ALGORITHMS["imaml"].defaults["regression"]
         assert optimizer == SGD(preset["inner_lr"] if name == "imaml" else 0.02)
         expected = {
             "joint": Loops(iterations, epsilon=0.1, **plain),
