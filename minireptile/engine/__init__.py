@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 
 from ..backend import device_of, kernels
-from ..layers import Flatten
 from ..plan import Plan, fuse
 from .base import Engine
 from .walked import Walked
@@ -25,14 +24,14 @@ def engine_for(plan: Plan, backend: str, tf32: bool = False) -> Engine:
     InputError, MissingPackage
         If the backend cannot be used here.
     """
-    device = device_of(backend)
+    device, fused = device_of(backend), fuse(plan)
     if backend == "numpy":
         return walked(plan, backend)
     if device:
-        from .graph import KNOWN, Graph
+        from .graph import Graph, knows
     else:
-        from .compiled import KNOWN, Compiled
-    strange = [step.name for step in plan.steps if type(step.layer) not in (*KNOWN, Flatten)]
+        from .compiled import Compiled, knows
+    strange = [step.name for step in fused.steps if not knows(step.layer)]
     if strange:
         warnings.warn(
             f"{', '.join(strange)}: the {backend} backend does not know such a layer, so the "
@@ -40,11 +39,7 @@ def engine_for(plan: Plan, backend: str, tf32: bool = False) -> Engine:
             stacklevel=4,
         )
         return walked(plan, backend)
-    if device:
-        return Graph(fuse(plan), device, device.kernels(tf32))
-    fused = fuse(plan)
-    # Of layers that are all Flatten there is nothing to compile.
-    return walked(plan, backend) if type(fused.steps[0].layer) is Flatten else Compiled(fused)
+    return Graph(fused, device, device.kernels(tf32)) if device else Compiled(fused)
 
 
 def walked(plan: Plan, backend: str) -> Walked:

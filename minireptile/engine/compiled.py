@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..kernels import program as p
-from ..layers import BatchNorm, BatchNormReLU, Conv2D, Dense, MaxPool, ReLU, Tanh
+from ..layers import BatchNorm, BatchNormReLU, Conv2D, Dense, Layer, MaxPool, ReLU, Tanh
 from ..layers.base import pair, window_of
 from ..optim import Optimizer, State
 from ..plan import Plan
@@ -35,6 +35,11 @@ HVP_PRODUCTS = 8  # of a layer, in a Hessian-vector product (kernels/loss_and_gr
 DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 MODES = {"sgd_step": p.SGD, "adam_step": p.ADAM}  # of an optimizer, by its kernel
 KNOWN = (Conv2D, Dense, BatchNorm, BatchNormReLU, ReLU, Tanh, MaxPool)
+
+
+def knows(layer: Layer) -> bool:
+    """Whether the compiled loop has a stage for a layer."""
+    return type(layer) in KNOWN
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..devices.base import Array, Device
 from ..errors import InputError
-from ..layers import BatchNorm, BatchNormReLU, Conv2D, Dense, Flatten, MaxPool, ReLU, Tanh
+from ..layers import Layer
 from ..loops import Loops, Snapshot
 from ..optim import Optimizer, State
 from ..plan import Plan
@@ -23,8 +23,12 @@ from .launches import check_memory, inner_loop, takes, targets_of
 from .outer import reptile
 from .walk import Walk
 
-KNOWN = (Conv2D, Dense, BatchNorm, BatchNormReLU, ReLU, Tanh, MaxPool)
 KEPT = 8  # recorded calls of different sizes; training and evaluation take turns with a few
+
+
+def knows(layer: Layer) -> bool:
+    """Whether a layer's passes can be recorded."""
+    return bool(vars(type(layer)).get("recorded"))
 
 
 class Recorded(NamedTuple):
@@ -47,8 +51,6 @@ class Graph(Engine):
     """
 
     def __init__(self, plan: Plan, device: Device, kernels: Any) -> None:
-        if type(plan.steps[0].layer) is Flatten:
-            raise InputError("a model of Flatten alone has nothing to compute on a GPU")
         self.plan, self.device, self.kernels = plan, device, kernels
         self._recorded: dict[tuple, Recorded] = {}
 

@@ -53,6 +53,10 @@ class Stage(NamedTuple):
 class Layer:
     """What every layer answers; the defaults suit one without parameters or saved arrays."""
 
+    # Whether its passes call kernels alone, so that a GPU can record them; a class speaks for
+    # itself, and not for those derived from it.
+    recorded: ClassVar[bool] = False
+
     @property
     def kind(self) -> str:
         """The layer's name in parameter names and messages: "conv", "dense", ..."""

@@ -25,6 +25,8 @@ class BatchNorm(Layer):
         Added to the variance; 1e-3 is TensorFlow's.
     """
 
+    recorded = True
+
     eps: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -67,6 +69,8 @@ class BatchNormReLU(BatchNorm):
     The ReLU's derivative is 1 where y > 0, so that z, the output of the normalisation, is not kept
     (kernels/batchnorm.md).
     """
+
+    recorded = True
 
     def forward(self, k: Kernels, a: Stage) -> None:
         s, p = a.saved, a.p

@@ -43,6 +43,8 @@ class Conv2D(Layer):
         Initialisers of the weights and of the bias.
     """
 
+    recorded = True
+
     filters: int
     kernel_size: int | tuple[int, int]
     stride: int | tuple[int, int] = 1

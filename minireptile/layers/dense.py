@@ -27,6 +27,8 @@ class Dense(Layer):
         Initialisers of the weights and of the bias.
     """
 
+    recorded = True
+
     units: int
     bias: bool = True
     init: str = "glorot_uniform"

@@ -26,6 +26,8 @@ class MaxPool(Layer):
         "same" pads as TensorFlow does; the padding never wins.
     """
 
+    recorded = True
+
     size: int | tuple[int, int] = 2
     stride: int | tuple[int, int] | None = None
     padding: str = "same"

@@ -12,6 +12,8 @@ from .base import Layer, Stage
 class ReLU(Layer):
     """max(x, 0) (kernels/relu.md)."""
 
+    recorded = True
+
     def forward(self, k: Kernels, a: Stage) -> None:
         k.relu_forward(a.y, a.x)
 

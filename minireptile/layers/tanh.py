@@ -12,6 +12,8 @@ from .base import Layer, Stage
 class Tanh(Layer):
     """The hyperbolic tangent (kernels/tanh.md)."""
 
+    recorded = True
+
     def forward(self, k: Kernels, a: Stage) -> None:
         k.tanh_forward(a.y, a.x)
 
