@@ -15,7 +15,10 @@ from .maxpool import MaxPool
 from .relu import ReLU
 from .tanh import Tanh
 
+LAYERS: tuple[type[Layer], ...] = (Conv2D, Dense, BatchNorm, ReLU, Tanh, MaxPool, Flatten)
+
 __all__ = [
+    "LAYERS",
     "BatchNorm",
     "BatchNormReLU",
     "Conv2D",

@@ -14,14 +14,12 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..errors import InputError, require
 from ..kernels.window import Pair, output_size
-from ..layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool, ReLU, Tanh
+from ..layers import LAYERS, BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool, ReLU, Tanh
 from ..model import Model
 from ..plan import LOSSES, REDUCTIONS
 from ..tasks.images import FewShot, from_arrays
 
 st = require("hypothesis.strategies", "dev")
-
-LAYERS: tuple[type[Layer], ...] = (Conv2D, Dense, BatchNorm, ReLU, Tanh, MaxPool, Flatten)
 
 seeds = st.integers(0, 2**32 - 1)
 few = st.integers(1, 3)  # T, B or channels
@@ -95,9 +93,9 @@ def layers(draw, kinds: type[Layer] | Sequence[type[Layer]] = LAYERS):
     if kind is Conv2D:
         g = draw(geometries(4))
         return Conv2D(n, g.kernel, g.stride, g.padding, bias), (*g.in_size, draw(few))
-    if kind is MaxPool:
+    if "size" in kind.__dataclass_fields__:  # a pooling
         g = draw(geometries(5))
-        return MaxPool(g.kernel, g.stride, g.padding), (*g.in_size, n)
+        return kind(g.kernel, g.stride, g.padding), (*g.in_size, n)
     if kind is Dense:
         return Dense(n, bias), (draw(st.integers(1, 5)),)
     shape = draw(shapes(1, 3, 3))

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from minireptile import BatchNorm, Conv2D, Dense, Flatten, InputError, MaxPool, ReLU, Tanh
 from minireptile import testing as checks
 from minireptile.backend import Kernels, kernels
-from minireptile.layers import Layer, Stage
+from minireptile.layers import LAYERS, Layer, Stage
 from minireptile.plan import LOSSES
 from minireptile.testing.strategies import few, layers, seeds
 
 K = kernels("numpy")
-KINDS: list[type[Layer]] = [Conv2D, Dense, BatchNorm, ReLU, Tanh, MaxPool, Flatten]
-every_kind = pytest.mark.parametrize("kind", KINDS)
+every_kind = pytest.mark.parametrize("kind", LAYERS)
 
 
 @every_kind
@@ -66,7 +65,7 @@ def test_the_first_layer_needs_no_dx(
 def test_examples_pass_and_meet_every_layer() -> None:
     found = checks.check_layers()
     assert all(row.report.passed for row in found), checks.table(found)
-    assert {row.layer for row in found} == {kind.__name__ for kind in KINDS} | {*LOSSES, "Model"}
+    assert {row.layer for row in found} == {kind.__name__ for kind in LAYERS} | {*LOSSES, "Model"}
     only = checks.check_layers("BatchNorm")
     assert [row.gradient for row in only] == ["dx", "dgamma", "dbeta"] * 2
     with pytest.raises(InputError, match="no layer 'Dropout' to check: choose one of BatchNorm"):

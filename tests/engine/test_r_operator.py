@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from minireptile import (
-    BatchNorm,
     Conv2D,
     Dense,
     Flatten,
@@ -28,7 +27,7 @@ from minireptile import (
     sine_mlp,
 )  # fmt: skip
 from minireptile.backend import Kernels, kernels, why_not
-from minireptile.layers import Layer, Stage, has_r
+from minireptile.layers import LAYERS, Layer, Stage, has_r
 from minireptile.testing import check_hvp
 from minireptile.testing.layers import examples
 from minireptile.testing.strategies import few, seeds
@@ -201,11 +200,11 @@ def both_passes(layer: Layer, dtype: Any, x: NDArray, dy: NDArray, p: Any) -> St
     return a
 
 
-LAYERS = [pytest.param(layer, shape, id=repr(layer)) for layer, shape in examples()]
+EXAMPLES = [pytest.param(layer, shape, id=repr(layer)) for layer, shape in examples()]
 
 
 @every_backend
-@pytest.mark.parametrize(("layer", "shape"), LAYERS)
+@pytest.mark.parametrize(("layer", "shape"), EXAMPLES)
 @given(T=st.integers(1, 2), B=st.integers(2, 3), seed=seeds)
 def test_tangents_of_each_layer(
     layer: Layer, shape: tuple[int, ...], backend: str, T: int, B: int, seed: int
@@ -251,7 +250,7 @@ def test_each_example_is_shifted_by_its_own_largest_logit(
 
 def test_every_layer_has_an_r_pass() -> None:
     kinds = {type(layer) for layer, _ in examples()}
-    assert kinds == {Conv2D, Dense, BatchNorm, ReLU, Tanh, MaxPool, Flatten}
+    assert kinds == {*LAYERS}
     assert all(has_r(layer) for layer, _ in examples())
 
 
