@@ -1,4 +1,4 @@
-"""Whole models on the simulated device: gpu.py and gpu_reptile.py with the numba-cuda backend."""
+"""Whole models on the simulated device: engine/graph.py and outer.py with the numba-cuda backend."""
 
 from __future__ import annotations
 
