@@ -29,7 +29,7 @@ class Operation:
     name : str
         Of the kernel: a function of this name, or with _v1, _v2, ... behind it.
     module : str
-        The kernels are in kernels/MODULE_BACKEND.py, their derivation in kernels/MODULE.md.
+        The kernels are in kernels/MODULE_BACKEND.py, their derivation in the page of that name.
     written : tuple of str
         Arguments that a call overwrites. Each may be None, where nobody wants it.
     flops : callable
