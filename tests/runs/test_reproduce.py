@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from minireptile.loops import Snapshot
 from minireptile.reproduce import (
     EXPERIMENTS,
     ON_CHARACTERS,
+    cost,
     gradient_combinations,
     run,
     sine,
@@ -50,6 +52,10 @@ def made(name: str) -> Outcome:
             patch.setattr(module, "characters", lambda quick, data: splits)
             small = partial(omniglot_cnn, input_shape=(6, 6, 1))
             patch.setattr(module, "omniglot_cnn", small)
+        if name == "cost":
+            classes = tiny_classes(count=6, each=20)
+            patch.setattr(cost, "glyph_splits", lambda **_: SimpleNamespace(train=classes))
+            patch.setattr(cost, "omniglot_cnn", partial(omniglot_cnn, input_shape=(6, 6, 1)))
         if name == "sine":
             short = {"regression": {**IMAML.defaults["regression"], "inner_steps": 2}}
             patch.setitem(ALGORITHMS, "imaml", replace(IMAML, defaults=short))

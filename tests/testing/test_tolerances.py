@@ -29,8 +29,10 @@ SQUARES: dict[str, Callable[[NDArray], NDArray]] = {
 }
 
 
-def bracket(check: Callable[[float], Any], limit: float, raises: type[Exception], match: str | None = None,
-            close: float = 0.1) -> None:  # fmt: skip
+def bracket(
+    check: Callable[[float], Any], limit: float, raises: type[Exception],
+    match: str | None = None, close: float = 0.1,
+) -> None:  # fmt: skip
     """What is off by so much passes below the limit and fails above it."""
     check(limit * (1 - close))
     with pytest.raises(raises, match=match):
@@ -119,7 +121,8 @@ def test_a_backward_pass_without_memory() -> None:
     bracket(lambda e: check(Recalls((e, 2 * e))), 1e-9, GradientError, "a second call adds")
     bracket(lambda e: check(Recalls((0, 0, e))), 1e-9, GradientError, "is not linear")  # 2 dy
     bracket(lambda e: check(Recalls((0, 0, 0, e))), 1e-9, GradientError, "is not linear")  # - dy
-    bracket(lambda e: check(lambda dy, x: 2 * x * dy + e * most), 5e-10, GradientError, "not linear",
+    added = lambda e: check(lambda dy, x: 2 * x * dy + e * most)  # noqa: E731
+    bracket(added, 5e-10, GradientError, "is not linear",
             close=1e-3)  # fmt: skip
 
 
@@ -185,7 +188,7 @@ def test_ties_share_to_a_millionth_part() -> None:
 
 
 def test_noise_is_that_of_the_values() -> None:
-    """A unit of rounding of float32 and of float64, and nothing of curvature, whatever the scale."""
+    """A unit of rounding of float32 and of float64, and nothing of curvature, at any scale."""
     rng = np.random.default_rng(0)
     for scale in (1e-2, 1.0, 1e3):
         x, v = scale * rng.standard_normal((2, 50))
@@ -285,7 +288,8 @@ def test_the_same_where_nothing_rounds() -> None:
     for value in (i, i > 3, empty, inf, i.astype(np.uint8)):
         assert check_same(lambda value=value: value, lambda value=value: value) == 0
     for got, want in (
-        (i, i + np.array([0, 1])), (i > 3, i > 2), (i + 0.4, i), (i, i + 1e-9), (inf, inf + np.array([0.1, 0])),
+        (i, i + np.array([0, 1])), (i > 3, i > 2), (i + 0.4, i), (i, i + 1e-9),
+        (inf, inf + np.array([0.1, 0])),
         (inf, -inf), (inf * [1, 0.5], np.array([1.0, 2.0])), (np.array([1, np.nan]), i),
         (i.astype(np.uint8), i.astype(np.uint8) + np.uint8(1)),
         (np.array([2**60]), np.array([2**60 + 1])),
