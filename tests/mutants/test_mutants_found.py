@@ -15,6 +15,7 @@ from minireptile.backend import kernels
 from minireptile.delegate import begin
 from minireptile.engine import Walked
 from minireptile.kernels.conv2d_numpy import _blocks
+from minireptile.rng import Stream, generator
 from minireptile.tasks.base import Tasks
 from tests.small import OPTIMIZERS, random_batch, random_phi, tiny_model, tiny_tasks
 
@@ -60,6 +61,25 @@ def test_blocks_meet_every_image_of_every_task_once(room: tuple[int, int]) -> No
         met[tasks, images] += 1
         assert cols.shape == (*met[tasks, images].shape, 7)
     np.testing.assert_array_equal(met, np.ones_like(met))
+
+
+# ------------------------------------------------------------------------------ randomness
+
+
+@pytest.mark.parametrize(("iteration", "task"), [(0, 0), (3, 5), (2**63 + 1, 2**64 - 1)])
+def test_a_stream_is_philox_from_its_place_on(iteration: int, task: int) -> None:
+    """The counter's words are (block, task, iteration, 0), over many blocks of four numbers."""
+    place = ((iteration << 64) + task << 64).to_bytes(32, "little")
+    key = (2**64 - 2).to_bytes(8, "little") + int(Stream.GLYPHS).to_bytes(8, "little")
+    counter, words = np.frombuffer(place, "<u8"), np.frombuffer(key, "<u8")
+    expected = np.random.Generator(np.random.Philox(key=words, counter=counter))
+    got = generator(2**64 - 2, Stream.GLYPHS, iteration, task)
+    np.testing.assert_array_equal(got.random(99), expected.random(99))
+
+
+def test_a_stream_begins_at_its_first_iteration_and_task() -> None:
+    got, expected = generator(7, Stream.INIT), generator(7, Stream.INIT, 0, 0)
+    np.testing.assert_array_equal(got.random(9), expected.random(9))
 
 
 # ---------------------------------------------------------------------------------- defaults
