@@ -1,4 +1,4 @@
-"""Whole models on the simulated device: engine/graph.py and outer.py with the numba-cuda backend."""
+"""Whole models on the simulated device: the recorded walk, and the outer loop, by numba-cuda."""
 
 from __future__ import annotations
 
