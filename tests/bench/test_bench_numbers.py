@@ -373,6 +373,8 @@ def test_memory_is_what_the_loop_adds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert above is None
     assert traced is not None
     assert traced > 4 * mr.sine_mlp().size
+    monkeypatch.setattr(memory.tracemalloc, "get_traced_memory", lambda: (11, 22))  # now, at most
+    assert memory.adapt(SINE, "numpy", trace=True) == (None, 22)
     monkeypatch.setattr(memory, "forget_peak", lambda: False)
     assert memory.adapt(SINE, "numpy", trace=False) == (None, None)
 
