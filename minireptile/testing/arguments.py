@@ -46,11 +46,8 @@ def whole(value: Any, what: str, least: int = 0) -> int:
 
 def positive(value: Any, what: str) -> float:
     """A finite number above 0."""
-    if (
-        not isinstance(value, float | Integral)
-        or isinstance(value, bool)
-        or not 0 < float(value) < np.inf
-    ):
+    number = isinstance(value, float | Integral) and not isinstance(value, bool)
+    if not number or not 0 < float(value) < np.inf:
         raise InputError(f"{what} must be a finite number above 0, not {value!r}")
     return float(value)
 
