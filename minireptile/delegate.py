@@ -76,4 +76,6 @@ def begin(model: Model, optimizer: Optimizer, loops: Loops) -> Snapshot:
 
 def _none(batches: Any) -> bool:
     """Whether these are no mini-batches at all."""
-    return hasattr(batches, "__len__") and not len(batches)
+    if isinstance(batches, list | tuple):
+        return not batches
+    return getattr(batches, "shape", ())[:1] == (0,)

@@ -107,7 +107,7 @@ class Loops:
             )
         outer = self.outer
         if isinstance(outer, dict):  # from dataclasses.asdict, by way of JSON
-            for kind in reversed(OPTIMIZERS.values()):
+            for kind in reversed(OPTIMIZERS.values()) if "lr" in outer else ():
                 with suppress(TypeError):  # other names
                     object.__setattr__(self, "outer", kind(**outer))
         if not isinstance(self.outer, Optimizer | None):

@@ -36,6 +36,7 @@ from .rng import Stream, generator
 
 HVP_METHODS = ("auto", "r", "complex")
 COMPLEX_STEP = 1e-20
+NOTHING: Any = object()  # no targets, which is another thing than None for targets
 
 
 class Model:
@@ -81,12 +82,22 @@ class Model:
         self.layers, self.input_shape, self.dtype = checked_architecture(
             layers, input_shape, loss, reduction, backend, dtype, tf32
         )
-        self.loss, self.reduction, self.backend, self.tf32 = loss, reduction, backend, tf32
+        self.backend, self.tf32 = backend, tf32
         self.plan = make_plan(self.layers, self.input_shape, loss, reduction)
         self.n_out, self.size = self.plan.n_out, self.plan.size
         self.kernels = kernels(backend)
         self.engine: Engine = engine_for(self.plan, backend, tf32)
         self._warned = False
+
+    @property
+    def loss(self) -> str:
+        """One of `LOSSES`."""
+        return self.plan.loss
+
+    @property
+    def reduction(self) -> str:
+        """Of the loss over the mini-batch: "mean" or "sum"."""
+        return self.plan.reduction
 
     @property
     def place(self) -> Place:
@@ -195,6 +206,8 @@ class Model:
             As `loss_and_grad`; if v has not phi's shape; if the method cannot be used.
         """
         choice(method, "hvp: method", HVP_METHODS)
+        if isinstance(phi, np.ndarray) and phi.dtype.kind == "c" and not self.exotic:
+            return self._reference.hvp(phi, x, y, v, method)
         v = read(v, "v", "bifc", self.place)
         single, at, x_t, y_t = self.checked(phi, x, y)
         shape = at.shape[1:] if single else at.shape
@@ -257,7 +270,7 @@ class Model:
 
     # ------------------------------------------------------------------------------------ inside
 
-    def checked(self, phi: Any, x: Any, y: Any = None) -> tuple[bool, Any, Any, Any]:
+    def checked(self, phi: Any, x: Any, y: Any = NOTHING) -> tuple[bool, Any, Any, Any]:
         """Whether there was no task axis; phi (T, P), x (T, B, ...) and y, if given, with one.
 
         Raises
@@ -268,12 +281,12 @@ class Model:
         phi = parameters(phi, self.size, self.exotic, self.place)
         lead = phi.shape[:-1]
         x = examples(x, lead, self.input_shape, phi.dtype, self.place)
-        if y is not None:
+        if y is not NOTHING:
             batch = x.shape[: len(lead) + 1]
             y = targets(y, batch, self.n_out, self.loss, phi.dtype, self.place)
         if lead:
             return False, phi, x, y
-        return True, phi[None], x[None], None if y is None else y[None]
+        return True, phi[None], x[None], y if y is NOTHING else y[None]
 
     def checked_steps(self, phi: Any, x: Any, y: Any) -> tuple[bool, Any, Any, Any]:
         """As `checked`, for k > 0 mini-batches: x (k, T, B, ...), y (k, T, B) or (..., n_out)."""

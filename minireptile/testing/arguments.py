@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import shown
 from ..errors import InputError
 
 
@@ -37,19 +37,10 @@ def doubles(value: Any, what: str) -> NDArray:
     return array.astype(np.float64)
 
 
-def whole(value: Any, what: str, least: int = 0) -> int:
-    """A whole number, NumPy's too."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise InputError(f"{what} must be a whole number of at least {least}, not {value!r}")
-    return int(value)
-
-
-def positive(value: Any, what: str) -> float:
-    """A finite number above 0."""
-    number = isinstance(value, float | Integral) and not isinstance(value, bool)
-    if not number or not 0 < float(value) < np.inf:
-        raise InputError(f"{what} must be a finite number above 0, not {value!r}")
-    return float(value)
+def text(name: Any) -> None:
+    """What a message may call a thing."""
+    if not isinstance(name, str):
+        raise InputError(f"name must be a string, not {shown(name)}")
 
 
 def functions(**given: Any) -> None:
@@ -62,9 +53,9 @@ def functions(**given: Any) -> None:
 def known_names(params: Any, known: Sequence[str], of: str) -> tuple[str, ...]:
     """Names of parameters, each among the known ones."""
     if isinstance(params, str) or not isinstance(params, Sequence):
-        raise InputError(f"params must be a list of names such as ['w'], not {params!r}")
+        raise InputError(f"params must be a list of names such as ['w'], not {shown(params)}")
     for name in params:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             there = f"it has {', '.join(known)}" if known else "it has none"
-            raise InputError(f"{of} has no parameter {name!r}: {there}")
+            raise InputError(f"{of} has no parameter {shown(name)}: {there}")
     return tuple(params)

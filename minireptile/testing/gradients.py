@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import number, shown, whole
 from ..errors import InputError
+from ..rng import SEEDS
 from . import numeric
-from .arguments import array_of, positive, whole
+from .arguments import array_of
 from .diagnosis import diagnose
 from .guesses import what_if
 from .numeric import Arrays, Function
@@ -70,11 +72,11 @@ def check_gradients(
         If something is wrong. Its message names the worst entry, the ratio, the pattern of the
         error, and the call that shows it again.
     """
-    seed = whole(seed, "seed")
-    if method not in METHODS:
-        raise InputError(f"there is no method {method!r}: choose one of {', '.join(METHODS)}")
+    seed = whole(seed, "seed", 0, SEEDS)
+    if not isinstance(method, str) or method not in METHODS:
+        raise InputError(f"there is no method {shown(method)}: choose one of {', '.join(METHODS)}")
     if tolerance is not None:
-        tolerance = positive(tolerance, "tolerance")
+        tolerance = number(tolerance, "tolerance", "positive")
     s = subject_of(subject, inputs, params, name, seed, backend)
     if not any(a.dtype.kind == "f" for a in s.arrays.values()):
         raise InputError("there is nothing to differentiate: no input is an array of floats")

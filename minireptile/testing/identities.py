@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import number, whole
 from ..errors import InputError
-from .arguments import array_of, doubles, functions, positive, whole
+from ..rng import SEEDS
+from .arguments import array_of, doubles, functions, text
 from .numeric import Arrays, richardson_slope
 
 Operator = Callable[[NDArray], NDArray]
@@ -49,7 +51,8 @@ def check_adjoint(
         If an identity fails by more than rounding.
     """
     functions(L=L, L_adjoint=L_adjoint)
-    rng = np.random.default_rng(whole(seed, "seed"))
+    text(name)
+    rng = np.random.default_rng(whole(seed, "seed", 0, SEEDS))
     x, z = (rng.standard_normal(array_of(x, "x").shape) for _ in range(2))
     y, u = (rng.standard_normal(array_of(y, "y").shape) for _ in range(2))
     Lx, Ly = doubles(L(x.copy()), "L x"), doubles(L_adjoint(y.copy()), "L* y")
@@ -109,7 +112,8 @@ def check_same(
         Naming the output, the worst index, both values and the bound.
     """
     functions(kernel=kernel, reference=reference)
-    whole(length, "length", 1)
+    whole(length, "length")
+    text("" if name is None else name)
     name = name or getattr(kernel, "__name__", "kernel")
     results = []
     for f in (kernel, reference):
@@ -185,8 +189,9 @@ def check_hvp(
         Naming the identity that fails.
     """
     functions(grad=grad, hvp=hvp, **({} if loss is None else {"loss": loss}))
-    positive(tolerance, "tolerance")
-    rng = np.random.default_rng(whole(seed, "seed"))
+    number(tolerance, "tolerance", "positive")
+    text(name)
+    rng = np.random.default_rng(whole(seed, "seed", 0, SEEDS))
     theta = doubles(theta, "theta")
     v, w = (rng.standard_normal(theta.shape) for _ in range(2))
     Hv, Hw = (doubles(hvp(theta.copy(), u.copy()), "H v") for u in (v, w))

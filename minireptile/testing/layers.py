@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import kernels
+from ..checks import shown
 from ..errors import InputError
 from ..layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool, ReLU, Tanh
 from ..model import Model
@@ -67,6 +68,12 @@ def check_layers(name: str | None = None, backend: str = "numpy") -> list[Row]:
         If there is no such layer or backend.
     """
     kernels(backend)
+    known = {type(layer).__name__ for layer, _ in examples()}
+    choices = [*sorted(known), *LOSSES, "Model"]
+    if name is not None and not (isinstance(name, str) and name in choices):
+        raise InputError(
+            f"there is no layer {shown(name)} to check: choose one of {', '.join(choices)}"
+        )
     rng = np.random.default_rng(0)
     rows: list[Row] = []
     for layer, shape in examples():
@@ -84,10 +91,6 @@ def check_layers(name: str | None = None, backend: str = "numpy") -> list[Row]:
             rows += _gradient_rows(loss, backend, functions, out, name=loss)
     if name in (None, "Model"):
         rows.append(_hvp_row(backend))
-    if not rows:
-        known = {type(layer).__name__ for layer, _ in examples()}
-        choices = ", ".join([*sorted(known), *LOSSES, "Model"])
-        raise InputError(f"there is no layer {name!r} to check: choose one of {choices}")
     return rows
 
 
@@ -170,7 +173,7 @@ def loss_functions(loss: str, targets: NDArray, backend: str = "numpy") -> tuple
 def table(rows: list[Row]) -> str:
     """Rows of layer, gradient, shape, backend, method, error, verdict; then what is wrong."""
     if not isinstance(rows, Sequence) or not all(isinstance(row, Row) for row in rows):
-        raise InputError(f"rows must be those that check_layers returns, not {rows!r:.60}")
+        raise InputError(f"rows must be those that check_layers returns, not {shown(rows)}")
     cells = [("layer", "gradient", "shape", "backend", "by", "error", "")]
     for row in rows:
         bad = any(f.gradient in (row.gradient, "") for f in row.report.findings)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..checks import shown
 from ..errors import InputError, require
 from ..kernels.window import Pair, output_size
 from ..layers import LAYERS, BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool, ReLU, Tanh
@@ -87,7 +88,9 @@ def layers(draw, kinds: type[Layer] | Sequence[type[Layer]] = LAYERS):
     """A layer of one of the kinds, and the shape of one example, both small."""
     every = (kinds,) if isinstance(kinds, type) else tuple(kinds)
     if not every or not set(every) <= set(LAYERS):
-        raise InputError(f"kinds must be of {', '.join(k.__name__ for k in LAYERS)}, not {kinds!r}")
+        raise InputError(
+            f"kinds must be of {', '.join(k.__name__ for k in LAYERS)}, not {shown(kinds)}"
+        )
     kind = draw(st.sampled_from(every))
     n, bias = draw(few), draw(st.booleans())
     if kind is Conv2D:

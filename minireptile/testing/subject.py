@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import kernels
+from ..checks import shown
 from ..errors import InputError, require
 from ..layers import Layer, Stage
 from .arguments import array_of, doubles, known_names
@@ -44,7 +45,7 @@ def subject_of(
 ) -> Subject:  # fmt: skip
     """Make a `Subject` of what a user hands in; see `check_gradients`."""
     if name is not None and not isinstance(name, str):
-        raise InputError(f"name must be a string, not {name!r}")
+        raise InputError(f"name must be a string, not {shown(name)}")
     if isinstance(what, type):
         raise InputError(f"{what.__name__} is a class: give an instance, {what.__name__}(...)")
     if isinstance(what, Layer):
@@ -203,7 +204,7 @@ def _of_layer(
     if len(inputs) != 1:
         raise InputError(f"a layer takes one input, x (T, B, ...), not {len(inputs)}")
     x = doubles(_host(inputs[0]), "x")
-    if x.ndim < 2:
+    if x.ndim < 3:
         raise InputError(f"a layer takes x (T, B, ...), not an array of shape {x.shape}")
     known_names(params, tuple(layer.params(x.shape[2:])), repr(layer))
     rng, T, B, shape = np.random.default_rng(seed), x.shape[0], x.shape[1], x.shape[2:]

@@ -246,7 +246,7 @@ def test_a_gpu_that_learns_something_else_is_found(monkeypatch: pytest.MonkeyPat
     def model(self: Setting, name: str = "numpy") -> Any:
         made = real(self)
         if name == "other":
-            made.reduction = "sum"
+            return mr.Model(made.layers, made.input_shape, made.loss, "sum")
         return made
 
     monkeypatch.setattr(gpu_crossover, "backends", lambda: ["numpy", "other"])

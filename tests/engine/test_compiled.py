@@ -250,7 +250,7 @@ def test_a_fork_has_threads_of_its_own() -> None:
         import os, sys, warnings
         warnings.simplefilter("ignore")
         import numpy as np, minireptile as mr
-        from minireptile import compiled
+        from minireptile.engine import compiled
         compiled.WORTH_SLICES = compiled.WORTH_THREADS = 0
         model = mr.sine_mlp(4, backend="numba", dtype="float64")
         x = np.ones((2, 3, 4, 1))

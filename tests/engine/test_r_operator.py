@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -309,7 +310,9 @@ class NamedTanh(Tanh):
 
 def with_layer(layer: Layer, backend: str = "numpy") -> Model:
     layers = [Dense(3), layer, Dense(2)]
-    return Model(layers, (4,), "squared_error", backend=backend, dtype="float64")
+    known = pytest.warns(UserWarning, match=f"^{layer.kind}1: the {backend} backend does not know")
+    with nullcontext() if backend == "numpy" else known:
+        return Model(layers, (4,), "squared_error", backend=backend, dtype="float64")
 
 
 @every_backend

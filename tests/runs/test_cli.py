@@ -363,7 +363,7 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["train", "mnist"], "invalid choice: 'mnist'"),
         (["train", "sine", "--iterations", "many"], "invalid int value: 'many'"),
         (["train", "sine", "--preset", "omniglot-5way-1shot"], "is for omniglot, not for sine"),
-        (["train", "sine", "--iterations", "-1", *out], "iterations must not be negative"),
+        (["train", "sine", "--iterations", "-1", *out], "iterations must be at least 0"),
         (["train", "sine", "--inner-steps", "0", *out], "inner_steps must be at least 1"),
         (["train", "sine", "--inner-lr", "-1", *out], "lr must be positive"),
         (["train", "sine", "--inner-lr", "nan", *out], "lr must be positive"),

@@ -366,14 +366,14 @@ def test_a_gpus_memory_is_asked_for_with_the_tangents_of_maml(
     asked: list[Any] = []
 
     class Gpu:
-        def check_memory(self, *sizes: int, second: bool) -> None:
+        def check_memory(self, *sizes: Any, second: bool) -> None:
             asked.append((sizes, second))
 
     model = mr.sine_mlp(4)
-    monkeypatch.setattr(model, "gpu", Gpu())
+    monkeypatch.setattr(model, "engine", Gpu())
     settings = Settings(
         dataset="sine", network="sine", backend="numpy", algorithm=algorithm,
         inner_steps=3, meta_batch=5, inner_batch=7,
     )  # fmt: skip
     memory.check(settings, model, mr.SGD(0.1))
-    assert asked == [((3, 5, 7), second)]
+    assert asked == [((3, 5, 7, np.float32), second)]

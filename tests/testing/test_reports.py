@@ -138,7 +138,7 @@ CAUSES: dict[str, tuple[NDArray, NDArray, str]] = {
     "sign": (-WANT, WANT, "^ratio -1 everywhere: the sign is wrong$"),
     "mean over rows": (WANT / 3, WANT, f"ratio 0.333333 .*: 1/3, and 3 .* axis 0 of this.*{MEAN}"),
     "sum": (WANT * 12, WANT, "ratio 12 everywhere: 12, and 12 is the size of axis 0, 1 of this"),
-    "of the output": (WANT * 5, WANT, "ratio 5 : 5, and 5 is the size of axis 1"),
+    "of the output": (WANT * 5, WANT, "ratio 5 everywhere: 5, and 5 is the size of axis 1"),
     "n - 1": (WANT * 3 / 4, WANT, r"ratio 0.75 everywhere: 1 - 1/4, and 4 is the size of axis 1"),
     "n / (n - 1)": (WANT * 4 / 3, WANT, "ratio 1.33333 everywhere: 4/3, and 4 is the size of"),
     "two": (WANT * 2, WANT, "ratio 2 everywhere: a factor 2, such as"),
