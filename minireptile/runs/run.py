@@ -132,7 +132,7 @@ def _iterate(
                 metrics.append(folder / METRICS, record)
             bar.set_postfix(shown, refresh=False)
             bar.update()
-            if run.iteration % s.checkpoint_every == 0 or received:
+            if run.iteration % s.checkpoint_every == 0:
                 checkpoint.save(folder / CHECKPOINT, run, s)
                 saved_at = run.iteration
             if received:
