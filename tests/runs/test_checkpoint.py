@@ -112,11 +112,5 @@ def test_settings_survive_json() -> None:
 
 
 def test_settings_of_an_older_version_get_defaults_for_what_is_new() -> None:
-    older = {
-        "dataset": "sine",
-        "network": "sine",
-        "backend": "numpy",
-        "beta1": 0.5,
-        "iterations": 3,
-    }
-    assert from_json(json.dumps(older)) == replace(SETTINGS, test_tasks=200)
+    older = {"dataset": "sine", "network": "sine", "backend": "numpy", "beta1": 0.5}
+    assert from_json(json.dumps({**older, "iterations": 3})) == replace(SETTINGS, test_tasks=200)

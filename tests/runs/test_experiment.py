@@ -14,7 +14,7 @@ import minireptile as mr
 from minireptile.delegate import begin
 from minireptile.networks import NETWORKS
 from minireptile.rng import Stream
-from minireptile.runs import experiment, memory
+from minireptile.runs import experiment, memory, report
 from minireptile.runs.measures import MEASURES
 from minireptile.runs.settings import Settings
 from minireptile.runs.sources import SOURCES
@@ -192,20 +192,26 @@ def test_each_kind_has_its_measure(kind: str, measure: Any) -> None:
     assert MEASURES[kind].evaluate is measure
 
 
-def test_the_running_evaluation(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whom_an_evaluation_is_of(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The running one of the watched tasks, in this iteration; the one at the end of the test
+    tasks, as many and of such a seed as asked for."""
     built, asked = experiment.build(settings), Asked()
     measure = replace(MEASURES["classification"], evaluate=asked)
     monkeypatch.setitem(MEASURES, "classification", measure)
     run = replace(begin(built.model, built.optimizer, built.loops), iteration=34)
     built.watch(run)
-    [(arguments, options)] = asked.calls
-    protocol = mr.Protocol(
-        tasks=16, shot=2, query=1, marks=(13,), batch=4, replacement=True, seed=11,
-        stream=Stream.RUNNING, iteration=34,
-    )  # fmt: skip
-    wanted = (built.model, run.theta, run.state, built.watched, built.optimizer, protocol)
-    assert all(a is b for a, b in zip(arguments[:5], wanted[:5], strict=True))
-    assert (arguments[5], options) == (protocol, {})
+    report.measure(built, run, 70, 71)
+    sizes: dict[str, Any] = {"shot": 2, "query": 1, "marks": (13,), "batch": 4, "replacement": True}
+    running = mr.Protocol(16, **sizes, seed=11, stream=Stream.RUNNING, iteration=34)
+    at_the_end = mr.Protocol(70, **sizes, seed=71, stream=Stream.TEST, iteration=0)
+    (watched, none), (tested, options) = asked.calls
+    for found, tasks, protocol in (
+        (watched, built.watched, running), (tested, built.test, at_the_end)
+    ):  # fmt: skip
+        wanted = (built.model, run.theta, run.state, tasks, built.optimizer)
+        assert all(a is b for a, b in zip(found[:5], wanted, strict=True))
+        assert found[5] == protocol
+    assert (none, list(options)) == ({}, ["report"])
 
 
 LOADERS = {
