@@ -32,6 +32,7 @@ from minireptile.rng import Stream
 from minireptile.tasks.base import sample
 from minireptile.tasks.images import FewShot
 from minireptile.tasks.sine import Sine
+from tests.runs.made_up import replace
 from tests.small import random_phi, tiny_classes, tiny_model
 
 
@@ -112,7 +113,7 @@ def test_gradients_are_looked_at_at_the_marks(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(inner_products, "looked_at", looked_at)
     start = float(sine_mlp(4).init(0)[0])
     found = inner_products.along(sine_mlp(4), snapshots(1, 2, 3, 4), [0, 2, 4], 9)
-    assert found == [(0, start, 9), (2, 2.0, 9), (4, 4.0, 9)]  # type: ignore[comparison-overlap]
+    assert found == [(0, start, 9), (2, 2.0, 9), (4, 4.0, 9)]
 
 
 # taylor
@@ -186,9 +187,9 @@ def test_coefficients_are_those_of_the_normal_equations(
     rows = taylor.regressed(sine_mlp(2), q.theta, k, tasks)
     theta = np.repeat(q.theta[None], tasks, axis=0)
     first = [q.g(theta, i) for i in range(k)]
-    grad = sum(first) / k
+    grad: Any = sum(first) / k
     pairs = [q.hv(theta, i, first[j]) for i in range(k) for j in range(k) if i != j]
-    inner = 1e-5 * sum(pairs) / len(pairs)
+    inner: Any = 1e-5 * sum(pairs) / len(pairs)
     draws = np.random.default_rng(0)
     for name, expected in taylor.coefficients(k).items():
         update = sum(
@@ -196,7 +197,7 @@ def test_coefficients_are_those_of_the_normal_equations(
             for order in ([0, 1, 2], [1, 2, 0], [2, 0, 1])
         ) / k  # fmt: skip
 
-        def solved(on: Any, update: NDArray = update) -> NDArray:
+        def solved(on: Any, update: Any = update) -> NDArray:
             A = np.stack([grad[on].mean(0), inner[on].mean(0)], axis=1)
             return np.linalg.solve(A.T @ A, A.T @ update[on].mean(0))
 
@@ -220,8 +221,7 @@ def test_the_order_of_a_remainder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of quadratics, FOMAML's and Reptile's for k = 2 is rounding; for k = 3 all are of second
     order; the numbers are the distances of update and expansion."""
     q = Quadratics(3, tasks=2, P=4)
-    calls = []
-    monkeypatch.setattr(taylor, "at_tasks", lambda *call: calls.append(call) or (q.g, q.hv))
+    calls = replace(monkeypatch, taylor, "at_tasks", lambda *_: (q.g, q.hv))
     slopes, remainders = taylor.orders(sine_mlp(2), q.theta, 3, 2)
     assert [call[1:] for call in calls] == [(3, 2)]
     theta = np.repeat(q.theta[None], 2, axis=0)
@@ -283,8 +283,7 @@ def test_a_row_of_shares_is_an_interval_over_tasks(monkeypatch: pytest.MonkeyPat
     """Each set takes K mini-batches of its own."""
     tasks, K, SETS = 3, chance.K, chance.SETS
     q = Quadratics(K * SETS, tasks, P=4)
-    calls = []
-    monkeypatch.setattr(chance, "at_tasks", lambda *call: calls.append(call) or (q.g, q.hv))
+    calls = replace(monkeypatch, chance, "at_tasks", lambda *_: (q.g, q.hv))
     rows = chance.looked_at(sine_mlp(2), q.theta, 30, tasks)
     assert [call[1:] for call in calls] == [(K * SETS, tasks)]
     theta = np.repeat(q.theta[None], tasks, axis=0)
@@ -315,7 +314,7 @@ def test_shares_are_taken_at_the_start_a_tenth_and_the_end(
     )
     found = chance.shares(quick, "numpy", 7)
     ((model, _, optimizer, loops),) = calls
-    assert found[0] == (float(model.init(0)[0]), 0, 7)  # type: ignore[comparison-overlap]
+    assert found[0] == (float(model.init(0)[0]), 0, 7)
     assert found[1:] == [(it, it, 7) for it in (last // 10, last)]
     assert (model.layers[0].units, model.dtype) == (16 if quick else 64, np.float64)
     assert optimizer == SGD(0.02)
@@ -341,8 +340,7 @@ def test_a_lines_task_is_solved_on_its_line_alone() -> None:
 
 
 def test_in_the_plane(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, reptile = [], manifolds.reptile
-    monkeypatch.setattr(manifolds, "reptile", lambda *call: calls.append(call) or reptile(*call))
+    calls = replace(monkeypatch, manifolds, "reptile", manifolds.reptile)
     path, nearest = manifolds.in_the_plane(150)
     ((_, tasks, optimizer, loops),) = calls
     assert (tasks, optimizer) == (manifolds.Lines(), SGD(0.3))
@@ -451,7 +449,7 @@ def test_a_peak_is_what_an_iteration_holds_at_once() -> None:
 
     iterations = allocates()
     next(iterations)
-    assert 1_000_000 <= cost.peak(iterations) < 1_100_000  # type: ignore[arg-type]
+    assert 1_000_000 <= cost.peak(iterations) < 1_100_000
 
 
 def test_what_cost_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -491,10 +489,10 @@ def test_runs_side_by_side_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch)
     rows = gradient_combinations.trained(
         model,
         train,
-        "test",
+        "test",  # type: ignore[arg-type]
         names,
         iterations,
-        {0: 8, 2: 9, 4: 10},  # type: ignore[arg-type]
+        {0: 8, 2: 9, 4: 10},
     )
     loops = Loops(
         iterations, meta_batch=1, epsilon=0.25, inner_steps=2, inner_batch=25, train_shots=10
@@ -561,7 +559,7 @@ def test_a_point_of_a_curve(curve: str, monkeypatch: pytest.MonkeyPatch) -> None
         return snapshots(1, 2)
 
     monkeypatch.setitem(overlap.CURVES, curve, (run, options))
-    values = {"inner_steps": 4, "inner_batch": 50, "epsilon": 0.5}
+    values: dict[str, Any] = {"inner_steps": 4, "inner_batch": 50, "epsilon": 0.5}
     found = overlap.accuracy("model", "train", "test", curve, 2, 9, values)  # type: ignore[arg-type]
     assert found.transductive_accuracy == 0.7
     tail, _, dealt = curve.partition(" tail, ")

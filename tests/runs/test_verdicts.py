@@ -27,23 +27,9 @@ from minireptile.reproduce import (
 )
 from minireptile.reproduce.convergence import Sizes
 from minireptile.reproduce.outcome import Outcome
+from tests.runs.made_up import replace
 
 both = pytest.mark.parametrize("quick", [True, False], ids=["quick", "full"])
-
-
-def replace(
-    patch: pytest.MonkeyPatch, module: Any, name: str, answer: Callable[..., Any]
-) -> list[Any]:
-    """Put `answer` in the place of a module's function; returns the list of its calls to be."""
-    calls: list[Any] = []
-
-    def called(*arguments: Any, **named: Any) -> Any:
-        calls.append((*arguments, named) if named else arguments)
-        return answer(*arguments, **named)
-
-    monkey = patch.setitem if isinstance(module, dict) else patch.setattr
-    monkey(module, name, called)
-    return calls
 
 
 def hidden(model: Any) -> int:
@@ -378,7 +364,7 @@ def test_variance_is_measured_so(quick: bool, monkeypatch: pytest.MonkeyPatch) -
     tasks = 30 if quick else 300
     assert shares == [(quick, "numpy", tasks)]
     assert {hidden(model) for model, _ in races} == {16 if quick else 64}
-    full = {"choice": (5, 6, 7), "report": (0, 1, 2, 3, 4), "tasks": 200}
+    full: dict[str, Any] = {"choice": (5, 6, 7), "report": (0, 1, 2, 3, 4), "tasks": 200}
     assert [sizes for _, sizes in races] == (
         [Sizes(40, 1, choice=(1,), report=(0,), tasks=10)]
         if quick else [Sizes(6000, 1, **full), Sizes(3000, 5, **full)]

@@ -44,7 +44,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "not of floats": (lambda: check_gradients(Kept(), X, params=["count"]), "it has w, fault$"),
     "an input": (lambda: check_gradients(Kept(), X, params=["x"]), "it has w, fault$"),
     "a string for params": (lambda: check_gradients(Kept(), X, params="w"), r"such as \['w'\]"),
-    "a number for params": (lambda: check_gradients(Kept(), X, params=3), "not 3"),
+    "a number for params": (lambda: check_gradients(Kept(), X, params=3), "not 3"),  # type: ignore[arg-type]
     "params of a pair": (lambda: check_gradients(BOTH, X, W, B, params=["w"]), "it has none"),
     "params of a layer": (lambda: check_gradients(mr.Dense(2), X[None], params=["w"]),
                           "it has weight, bias"),
@@ -116,13 +116,13 @@ def test_a_wrong_argument_is_one_sentence(case: str) -> None:
 def test_what_is_as_good_is_taken() -> None:
     """NumPy's numbers, any order of bytes, lists, float16; a layer's own parameters by name."""
     report = check_gradients(
-        BOTH, X.tolist(), W.astype(">f8"), B.astype(np.float16), seed=np.int64(3),  # type: ignore[arg-type]
+        BOTH, X.tolist(), W.astype(">f8"), B.astype(np.float16), seed=np.int64(3),
         tolerance=np.float64(1e-9), name="mine",
     )  # fmt: skip
     assert report.errors.keys() == {"dx", "dw", "db"}
     assert report.name == "mine"
     assert check_gradients(mr.Dense(2), X[None], params=["bias"]).passed
-    assert check_same(lambda x: x, lambda x: x, X, length=np.int64(2)) == 0  # type: ignore[arg-type]
+    assert check_same(lambda x: x, lambda x: x, X, length=np.int64(2)) == 0
     np.testing.assert_array_equal(complex_step(lambda z: (z**2).sum(), np.arange(3)), [0, 2, 4])
 
 
@@ -149,4 +149,4 @@ def test_kinds_of_layers(data: st.DataObject) -> None:
     assert isinstance(data.draw(layers([mr.ReLU, mr.Tanh]))[0], mr.ReLU | mr.Tanh)
     for wrong in ((), (mr.ReLU, int), "ReLU"):
         with pytest.raises(mr.InputError, match="kinds must be of Conv2D, Dense"):
-            data.draw(layers(wrong))  # type: ignore[arg-type]
+            data.draw(layers(wrong))

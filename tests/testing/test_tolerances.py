@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -187,6 +188,10 @@ def test_ties_share_to_a_millionth_part() -> None:
     bracket(check, 1e-6, AssertionError)
 
 
+def sine(scale: float, at: dict[str, NDArray]) -> complex:
+    return complex(np.sin(at["x"] / scale).sum())
+
+
 def test_noise_is_that_of_the_values() -> None:
     """A unit of rounding of float32 and of float64, and nothing of curvature, at any scale."""
     rng = np.random.default_rng(0)
@@ -197,7 +202,7 @@ def test_noise_is_that_of_the_values() -> None:
             f = lambda at, d=dtype: complex(at["x"].astype(d).sum(dtype=np.float64))  # noqa: E731
             ulp = np.finfo(dtype).eps * scale * np.sqrt(50)
             assert 0.02 * ulp < numeric.noise_of(f, at, along) < 2 * ulp
-        smooth = numeric.noise_of(lambda at, s=scale: complex(np.sin(at["x"] / s).sum()), at, along)
+        smooth = numeric.noise_of(partial(sine, scale), at, along)
         assert smooth < 1e-14
 
 
