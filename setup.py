@@ -34,7 +34,7 @@ DEV = [
     "mypy>=1.10",
     "sympy>=1.13",
 ]
-MUTANTS = ["mutmut>=3.8,<4", "pytest>=7.4", "hypothesis>=6.80", "scipy>=1.10"]
+MUTANTS = [*CLI, "mutmut>=3.8,<4", "pytest>=7.4", "hypothesis>=6.80", "scipy>=1.10"]
 
 setup(
     name="minireptile",

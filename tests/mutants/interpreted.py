@@ -9,14 +9,13 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 sys.setswitchinterval(1e-5)  # threads take turns often, so that a missing barrier shows
-_adding = threading.Lock()
+_come = threading.Condition()
 
 
 def jit(function: Any) -> Any:
@@ -55,10 +54,10 @@ def packed(array: NDArray) -> NDArray:
 
 
 def barrier(arrived: NDArray, members: int) -> None:
-    """Wait until all members have come here."""
+    """Wait until all members have come here, without keeping a core busy."""
     if members > 1:
-        with _adding:
+        with _come:
             goal = (arrived[0] // members + 1) * members
             arrived[0] += 1
-        while arrived[0] < goal:
-            time.sleep(0)
+            _come.notify_all()
+            _come.wait_for(lambda: arrived[0] >= goal)

@@ -27,6 +27,7 @@ from .survivors import Mutant, joined, known
 ROOT = Path(__file__).parents[2]
 KILLED = ("killed", "timeout")
 HEADS = ("---", "+++")
+ONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_DISABLE_JIT")
 
 
 def copy_sources(folder: Path, part: Part) -> None:
@@ -46,12 +47,13 @@ def copy_sources(folder: Path, part: Part) -> None:
 
 
 def mutmut(folder: Path, *arguments: str) -> str:
-    # Not `python -m mutmut`, which would load it twice. One thread: the products are tiny.
+    # Not `python -m mutmut`, which would load it twice. One thread: the products are tiny. Nothing
+    # is compiled: kernels.py does that.
     command = [str(Path(sys.executable).with_name("mutmut")), *arguments]
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **dict.fromkeys(ONE, "1")},
         capture_output=True,
         text=True,
         check=False,

@@ -14,6 +14,7 @@ from minireptile import SGD, Adam, Loops, adapt, fomaml, imaml, joint, reptile
 from minireptile.backend import kernels
 from minireptile.delegate import begin
 from minireptile.engine import Walked
+from minireptile.evaluate import mean_ci95
 from minireptile.kernels.conv2d_numpy import _blocks
 from minireptile.rng import Stream, generator
 from minireptile.tasks.base import Tasks
@@ -80,6 +81,12 @@ def test_a_stream_is_philox_from_its_place_on(iteration: int, task: int) -> None
 def test_a_stream_begins_at_its_first_iteration_and_task() -> None:
     got, expected = generator(7, Stream.INIT), generator(7, Stream.INIT, 0, 0)
     np.testing.assert_array_equal(got.random(9), expected.random(9))
+
+
+def test_two_tasks_have_an_interval_and_one_has_none() -> None:
+    """1.96 s / sqrt(2), where s = 2 / sqrt(2) of the numbers 1 and 3."""
+    assert mean_ci95(np.array([5.0])) == (5.0, None)
+    assert mean_ci95(np.array([1.0, 3.0])) == (2.0, pytest.approx(1.96, rel=1e-14))
 
 
 # ---------------------------------------------------------------------------------- defaults
