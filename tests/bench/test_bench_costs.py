@@ -381,8 +381,8 @@ def test_calls_have_the_tasks_and_the_batch_they_were_asked_for() -> None:
 
 
 def test_every_call_of_an_inner_step_is_counted() -> None:
-    """Of the Omniglot network's four blocks and its dense layer, and the two of a block that are one
-    in fewer steps; a Hessian-vector product adds tangents alone."""
+    """Of the Omniglot network's four blocks and its dense layer, with two that are one in fewer
+    steps; a Hessian-vector product adds tangents alone."""
     found = calls.calls_of(mr.omniglot_cnn(5, 4), mr.SGD(0.1), 2, 3)
     times: dict[str, int] = {}
     for call in found:
