@@ -25,7 +25,7 @@ def jit(function: Any) -> Any:
 def _matrix(address: int, itemsize: int, rows: int, columns: int, pitch: int) -> NDArray:
     numbers = (rows - 1) * pitch + columns
     memory = (ctypes.c_char * (numbers * itemsize)).from_address(int(address))
-    flat = np.frombuffer(memory, f"f{itemsize}")
+    flat: NDArray = np.frombuffer(memoryview(memory), np.dtype(f"f{itemsize}"))
     return np.lib.stride_tricks.as_strided(flat, (rows, columns), (pitch * itemsize, itemsize))
 
 

@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .mistakes import Mistake, mistakes
 from .survivors import Mutant, known
@@ -152,7 +152,8 @@ class Place:
         sys.path[:] = [str(self.folder), *(p for p in sys.path if p not in ("", str(ROOT)))]
         sys.dont_write_bytecode = True  # a mutant may have the size and the age of the last one
         os.environ["NUMBA_CACHE_DIR"] = str(self.folder / "cache")
-        import_module("tempfile").tempdir = str(self.temporary)
+        tempfile: Any = import_module("tempfile")
+        tempfile.tempdir = str(self.temporary)
         plugins = ["-p", "no:cacheprovider", "-p", "tests.mutants.quick_failures"]
         ignored = ("RuntimeWarning", "pytest.PytestAssertRewriteWarning")
         quiet = ["-x", "-q", *(word for w in ignored for word in ("-W", f"ignore::{w}"))]

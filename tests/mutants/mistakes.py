@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .survivors import Mutant, joined
 
@@ -70,16 +70,16 @@ def _in_python(name: str, source: str) -> Iterator[Mistake]:
         )
         return at(row, column), at(last_row, last)
 
-    def between(where: str, one: ast.AST, two: ast.AST, operator: object) -> Iterator[Mistake]:
-        old, new = OPERATORS.get(type(operator), ("", ""))  # type: ignore[call-overload]
+    def between(where: str, one: ast.AST, two: ast.AST, operator: ast.AST) -> Iterator[Mistake]:
+        old, new = OPERATORS.get(type(operator), ("", ""))
         start = source.find(old, span(one)[1], span(two)[0]) if old else -1
         if start >= 0:
             yield Mistake(where, start, start + len(old), new)
 
     def walk(node: ast.AST, where: str) -> Iterator[Mistake]:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            for child in node.body:
-                yield from walk(child, f"{name}:{node.name}")
+            for statement in node.body:
+                yield from walk(statement, f"{name}:{node.name}")
             return
         if isinstance(node, (ast.Import, ast.ImportFrom, ast.AnnAssign, ast.Raise)):
             return
@@ -103,8 +103,9 @@ def _in_python(name: str, source: str) -> Iterator[Mistake]:
             start, _ = span(node)
             yield Mistake(where, start, start + 1, "")
         elif isinstance(node, ast.Constant) and type(node.value) in (int, float, bool):
-            value = not node.value if type(node.value) is bool else node.value + 1
-            yield Mistake(where, *span(node), str(value))
+            value: Any = node.value
+            other = not value if type(value) is bool else value + 1
+            yield Mistake(where, *span(node), str(other))
         elif isinstance(node, ast.Subscript):
             yield from indices(node, where)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -116,7 +117,7 @@ def _in_python(name: str, source: str) -> Iterator[Mistake]:
             yield Mistake(where, *span(node), "pass")
         elif isinstance(node, ast.AugAssign):
             yield Mistake(where, *span(node), "pass")
-            old, new = OPERATORS[type(node.op)]  # type: ignore[index]
+            old, new = OPERATORS[type(node.op)]
             start = source.index(f"{old}=", span(node.target)[1])
             yield Mistake(where, start, start + len(old), new)
             yield Mistake(where, start, start + len(old), "")

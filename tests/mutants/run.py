@@ -113,9 +113,9 @@ def run(name: str, given: argparse.Namespace) -> bool:
     print(f"\n{len(alive)} of {len(found)} mutants survive, {len(unknown)} of them unknown")
     if not given.only:
         modules = {mutant.rpartition(".")[0] for mutant in found}
-        for mutant in sorted(known() - set(mutants.values())):
-            if any(mutant.function.startswith(f"{module}.") for module in modules):
-                print(f"\nin survivors.md, yet not alive:\n{mutant}")
+        for gone in sorted(known() - set(mutants.values())):
+            if any(gone.function.startswith(f"{module}.") for module in modules):
+                print(f"\nin survivors.md, yet not alive:\n{gone}")
     return bool(found) and not unknown
 
 

@@ -73,7 +73,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "text for tolerance": (lambda: check_gradients(BOTH, X, W, B, tolerance="1"), "not '1'"),  # type: ignore[arg-type]
     "true tolerance": (lambda: check_gradients(BOTH, X, W, B, tolerance=True), "not True"),
     "a number for a name": (lambda: check_gradients(BOTH, X, W, B, name=3), "a string, not 3"),  # type: ignore[arg-type]
-    "backend": (lambda: check_gradients(mr.ReLU(), X, backend="torch"), "no backend 'torch'"),
+    "backend": (lambda: check_gradients(mr.ReLU(), X[None], backend="torch"), "no backend 'torch'"),
     "forgotten return": (lambda: check_gradients((lambda x: None, SAME), X),
                          "what forward returns must be an array of numbers"),
     "adjoint of no function": (lambda: check_adjoint(3, SAME, X, X), "L must be a function"),  # type: ignore[arg-type]
