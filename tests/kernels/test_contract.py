@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any, NamedTuple
 
@@ -27,10 +28,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from minireptile.backend import BACKENDS, kernels, versions, why_not
+from minireptile.errors import InputError
 from minireptile.kernels.operations import OPERATIONS
+from minireptile.optim import OPTIMIZERS, Optimizer
 from minireptile.testing.strategies import few, geometries, seeds
 
 USABLE = tuple(backend for backend in BACKENDS if not why_not(backend))
+REFERENCES = {operation: versions(operation, "numpy")["v1"] for operation in OPERATIONS}
 GAP = 3  # numbers between two parameters of a vector that belong to nobody
 
 
@@ -436,30 +440,38 @@ def loss_r_calls(draw: st.DrawFn, labels: bool) -> Call:
 
 
 @st.composite
-def sgd_calls(draw: st.DrawFn) -> Call:
-    shape = draw(few), draw(st.integers(1, 9))
-    rng = np.random.default_rng(draw(seeds))
-    phi, velocity, grad = uniform(rng, 3, *shape)
-    lr, momentum = draw(st.sampled_from((0.02, 1.5))), draw(st.sampled_from((0.0, 0.9)))
-    state = Updated(velocity) if momentum else None
-    magnitude = largest(phi) + (1 + lr) * (largest(velocity) + largest(grad))
-    return Call((Updated(phi), state, grad, lr, momentum), 2, magnitude)
+def records(draw: st.DrawFn, kind: type[Optimizer]) -> Optimizer:
+    """An optimizer with its own numbers, with 0.9, and with 0 where a slot is then not kept."""
+    optimizer = kind(lr=draw(st.sampled_from((0.02, 1.5))))  # type: ignore[call-arg]
+    for field in fields(optimizer):  # type: ignore[arg-type]
+        if field.name not in ("lr", "weight_decay_rate"):  # which is no number of the kernel
+            others = [field.default, 0.9]
+            with suppress(InputError):
+                zero = replace(optimizer, **{field.name: 0.0})  # type: ignore[type-var]
+                others += [0.0] * (not all(map(zero.keeps, zero.slots)))
+            value = draw(st.sampled_from(others))
+            optimizer = replace(optimizer, **{field.name: value})  # type: ignore[type-var]
+    return optimizer
 
 
 @st.composite
-def adam_calls(draw: st.DrawFn) -> Call:
-    shape = draw(few), draw(st.integers(1, 9))
+def step_calls(draw: st.DrawFn, kind: type[Optimizer]) -> Call:
+    """kernel(phi, *slots, grad, *numbers), whatever the optimizer."""
+    shape, optimizer = (draw(few), draw(st.integers(1, 9))), draw(records(kind))
     rng = np.random.default_rng(draw(seeds))
-    phi, m, v, grad = uniform(rng, 4, *shape)
+    phi, grad = uniform(rng, 2, *shape)
     grad *= draw(sizes(1e-3, 30.0))
-    v *= v
-    t = rng.integers(0, 2000, shape[0])
-    lr, beta1, beta2 = 0.01, draw(st.sampled_from((0.0, 0.9))), 0.999
-    moment = Updated(m) if beta1 else None
-    arguments = Updated(phi), moment, Updated(v), Updated(t), grad, lr, beta1, beta2, 1e-8
-    rate = lr / (1 - beta1)
-    step = rate * (abs(m) + abs(grad)) / np.sqrt(beta2 * v + (1 - beta2) * grad**2)
-    return Call(arguments, 2, largest(phi) + largest(step) + largest(m) + largest(grad) ** 2 + 9)
+    slots = [
+        None if not optimizer.keeps(slot)
+        else Updated(rng.integers(0, 2000, shape[0]) if slot == "t" else rng.uniform(0.1, 1, shape))
+        for slot in optimizer.slots
+    ]  # fmt: skip
+    call = Call((Updated(phi), *slots, grad, *optimizer.numbers), 2, 1.0)
+    after = make(REFERENCES[kind.kernel], call, np.float64)
+    # A step is at most the way that phi goes; a slot holds the gradient or its square.
+    floats = [array for array in after if array.dtype.kind == "f"]
+    size = sum(map(largest, floats)) + 2 * largest(phi) + largest(grad) + largest(grad) ** 2
+    return replace(call, magnitude=size)
 
 
 # With every output; CALLS, which the tests draw from, leave some out.
@@ -486,8 +498,7 @@ WHOLE: dict[str, st.SearchStrategy[Call]] = {
     "softmax_cross_entropy_r": loss_r_calls(labels=True),
     "squared_error": loss_calls(labels=False),
     "squared_error_r": loss_r_calls(labels=False),
-    "sgd_step": sgd_calls(),
-    "adam_step": adam_calls(),
+    **{kind.kernel: step_calls(kind) for kind in OPTIMIZERS.values()},
 }
 
 
@@ -535,8 +546,6 @@ EVERY = [
     for operation in OPERATIONS
     for version, kernel in versions(operation, backend).items()
 ]
-
-REFERENCES = {operation: versions(operation, "numpy")["v1"] for operation in OPERATIONS}
 
 every_version = pytest.mark.parametrize(("operation", "kernel"), EVERY)
 both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
