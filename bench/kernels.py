@@ -9,7 +9,7 @@ since a copy is not the fastest way to touch memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,8 @@ import minireptile as mr
 from minireptile.backend import kernels, versions
 from minireptile.errors import InputError
 from minireptile.kernels.operations import MODULES, OPERATIONS
-from minireptile.optim import Optimizer
+from minireptile.optim import OPTIMIZERS, Optimizer
+from minireptile.testing.layers import examples
 
 from .calls import Call, Kernel, calls_of, check
 from .machine import Limits, blas_threads, limits, usable
@@ -61,16 +62,41 @@ def networks(quick: bool) -> dict[str, tuple[mr.Model, Optimizer, int, int]]:
 
 def cases(quick: bool) -> Iterator[tuple[Call, Row]]:
     """Every case: the call, and the entries of its rows that say where it belongs."""
+    met: set[str] = set()
     for network, (model, optimizer, T, B) in networks(quick).items():
         for call in calls_of(model, optimizer, T, B):
+            met.add(call.operation)
             name = f"{network} {call.operation} {call.shapes}"
             yield call, {"case": name, "group": network, "times": call.times}
+    size = {**BASE, "channels": 4, "size": 6} if quick else BASE
+    for model, optimizer in others(networks(quick).values(), size):
+        for call in calls_of(model, optimizer, size["tasks"], size["images"]):
+            if call.operation not in met:
+                name = f"others {call.operation} {call.shapes}"
+                yield call, {"case": name, "group": "others", "times": call.times}
     for axis, values in ({} if quick else SWEEP).items():
         for value in values:
             at = {**BASE, axis: value}
             for call in calls_of(_block(at), ADAM, at["tasks"], at["images"]):
                 name = f"{axis}={value} {call.operation} {call.shapes}"
                 yield call, {"case": name, "group": f"sweep {axis}", "value": value}
+
+
+def others(
+    networks: Collection[tuple[mr.Model, Optimizer, int, int]], at: dict[str, int]
+) -> Iterator[tuple[mr.Model, Optimizer]]:
+    """Each layer and each optimizer of the library that the networks do without, around a block's
+    images. The batch norm ahead makes the layer's dx wanted."""
+    met: set[type] = {type(o) for _, o, _, _ in networks}
+    met |= {type(step.layer) for model, _, _, _ in networks for step in model.plan.steps}
+    for layer, shape in examples():
+        if type(layer) not in met:
+            met.add(type(layer))
+            image = (at["size"], at["size"], at["channels"])[-len(shape) :]
+            yield mr.Model([mr.BatchNorm(), layer, mr.Flatten(), mr.Dense(5)], image), ADAM
+    for kind in OPTIMIZERS.values():
+        if kind not in met:
+            yield mr.Model([mr.Dense(5)], (at["channels"],)), kind(lr=0.01)  # type: ignore[call-arg]
 
 
 def _block(at: dict[str, int]) -> mr.Model:

@@ -215,11 +215,13 @@ def cases() -> dict[str, Call]:
         mr.MaxPool(2), mr.ReLU(), mr.Flatten(), mr.Dense(5),
     ]  # fmt: skip
     found: dict[str, Call] = {}
-    for model, optimizer in (
-        (mr.Model(layers, (9, 8, 2)), mr.Adam(0.1)),
+    own = (
+        (mr.Model(layers, (9, 8, 2)), mr.Adam(0.1), 2, 5),
         (mr.Model([mr.Dense(3), mr.Tanh(), mr.Dense(2)], (4,), loss="squared_error"),
-         mr.SGD(0.1, momentum=0.9)),
-    ):  # fmt: skip
+         mr.SGD(0.1, momentum=0.9), 2, 5),
+    )  # fmt: skip
+    more = bench.kernels.others(own, {"size": 6, "channels": 2})
+    for model, optimizer in (*more, *(case[:2] for case in own)):
         for call in calls.calls_of(model, optimizer, 2, 5):
             found[call.operation] = call
     assert sorted(found) == ALL_OPERATIONS
