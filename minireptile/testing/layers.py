@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..backend import kernels
 from ..checks import shown
 from ..errors import InputError
-from ..layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool, ReLU, Tanh
+from ..layers import LAYERS, BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool, Tanh
 from ..model import Model
 from ..plan import LOSSES
 from .gradients import check_gradients
@@ -35,19 +35,25 @@ class Row(NamedTuple):
 
 
 def examples() -> Iterator[tuple[Layer, tuple[int, ...]]]:
-    """A few small cases of every layer: the layer, and the shape of one example."""
-    yield Conv2D(3, 3, stride=2), (6, 5, 2)
-    yield Conv2D(2, (2, 3), padding="valid"), (4, 5, 2)
-    yield Conv2D(2, 5, bias=False), (3, 3, 2)
-    yield Dense(4), (5,)
-    yield Dense(3, bias=False), (2,)
-    yield BatchNorm(), (3, 2, 4)
-    yield BatchNorm(), (5,)
-    yield ReLU(), (3, 3, 2)
-    yield Tanh(), (7,)
-    yield MaxPool(2), (5, 4, 3)
-    yield MaxPool(3, stride=2, padding="valid"), (7, 5, 2)
-    yield Flatten(), (2, 3, 2)
+    """A few small cases of every layer: the layer, and the shape of one example.
+
+    What is not named here is made without arguments.
+    """
+    named: list[tuple[Layer, tuple[int, ...]]] = [
+        (Conv2D(3, 3, stride=2), (6, 5, 2)),
+        (Conv2D(2, (2, 3), padding="valid"), (4, 5, 2)),
+        (Conv2D(2, 5, bias=False), (3, 3, 2)),
+        (Dense(4), (5,)),
+        (Dense(3, bias=False), (2,)),
+        (BatchNorm(), (3, 2, 4)),
+        (BatchNorm(), (5,)),
+        (MaxPool(2), (5, 4, 3)),
+        (MaxPool(3, stride=2, padding="valid"), (7, 5, 2)),
+    ]
+    yield from named
+    for kind in LAYERS:
+        if kind not in {type(layer) for layer, _ in named}:
+            yield kind(), (5, 4, 3)
 
 
 def check_layers(name: str | None = None, backend: str = "numpy") -> list[Row]:
