@@ -18,12 +18,13 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -123,6 +124,21 @@ class Call:
     def outputs(self) -> list[int]:
         """The places of the arguments that are written, each of which may be None."""
         return [i for i, a in enumerate(self.arguments) if isinstance(a, (Written, Gradient))]
+
+    def repeated(self, n: int) -> Call:
+        """The same call with its examples, or parameters, n times: axis 1 of every array."""
+
+        def one(a: Any) -> Any:
+            if len(shape_of(a)) < 2:
+                return a
+            if isinstance(a, Written):
+                return a._replace(shape=(a.shape[0], n * a.shape[1], *a.shape[2:]))
+            array = np.concatenate([a.array if isinstance(a, Updated) else a] * n, axis=1)
+            return Updated(array) if isinstance(a, Updated) else array
+
+        assert not any(isinstance(a, (Parameter, Gradient, Scratch)) for a in self.arguments)
+        assert all(len(a.shape) > 1 for a in self.arguments if isinstance(a, Written))
+        return replace(self, arguments=tuple(map(one, self.arguments)))
 
     def without(self, places: set[int]) -> Call:
         """The same call where nobody wants these outputs."""
@@ -510,6 +526,23 @@ def with_some_outputs(draw: st.DrawFn, calls: st.SearchStrategy[Call]) -> Call:
     if len(outputs) < 2:
         return call
     return call.without(draw(st.sets(st.sampled_from(outputs), max_size=len(outputs) - 1)))
+
+
+@cache
+def enlarged(operation: str, least: int) -> list[Call]:
+    """Three calls of an operation that has no sum over its examples, with `least` numbers or more
+    in what each task writes."""
+    drawn: list[tuple[int, Call]] = []
+
+    @settings(max_examples=20, derandomize=True, database=None, phases=[Phase.generate])
+    @given(WHOLE[operation])
+    def note(call: Call) -> None:
+        first = next(a for a in call.arguments if isinstance(a, (Written, Updated)))
+        drawn.append((prod(shape_of(first)[1:]), call))
+
+    note()
+    largest_first = sorted(drawn, key=lambda pair: -pair[0])[:3]
+    return [call.repeated(-(-least // size)) for size, call in largest_first]
 
 
 CALLS = {operation: with_some_outputs(calls) for operation, calls in WHOLE.items()}

@@ -1,4 +1,5 @@
-"""Calls that are larger than a block, a warp or a tile in every direction, or fit exactly.
+"""Calls that are larger than a block, a warp or a tile in every direction, or fit exactly: of what
+works in tiles or sums up. The contract's calls are enlarged for all else (host.py).
 
 The numbers that count: tiles of 16 and 32, blocks of 32, 64, 128 and 256, 8 channels and 64 lanes
 of a sum over rows, and sums that a block's 8 warps share 8 terms at a time, that is, 64.
@@ -226,21 +227,6 @@ def adam() -> list[Call]:
     return calls
 
 
-def _with_derivative(calls: list[Call]) -> list[Call]:
-    """dx, dy, x to dx, dy, tanh(x)."""
-    return [
-        replace(call, arguments=(*call.arguments[:2], np.tanh(call.arguments[2]))) for call in calls
-    ]
-
-
-def tanh_backward_r() -> list[Call]:
-    """rdx, rdy, ry, dy, x to rdx, rdy, ry, dy, tanh(x)."""
-    return [
-        replace(call, arguments=(*call.arguments[:4], np.tanh(call.arguments[4])), magnitude=3.0)
-        for call in elementwise(4)
-    ]
-
-
 LARGE: dict[str, Callable[[], list[Call]]] = {
     "conv2d_forward": lambda: conv2d(backward=False),
     "conv2d_backward": lambda: conv2d(backward=True),
@@ -254,9 +240,6 @@ LARGE: dict[str, Callable[[], list[Call]]] = {
     "batchnorm_backward_r": lambda: batchnorm_r(backward=True),
     "relu_forward": lambda: elementwise(1),
     "relu_backward": lambda: elementwise(2),
-    "tanh_forward": lambda: elementwise(1),
-    "tanh_backward": lambda: _with_derivative(elementwise(2)),
-    "tanh_backward_r": tanh_backward_r,
     "maxpool_forward": lambda: maxpool(backward=False),
     "maxpool_backward": lambda: maxpool(backward=True),
     "maxpool_forward_r": maxpool_r,

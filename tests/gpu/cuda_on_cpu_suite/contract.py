@@ -33,8 +33,8 @@ def expected(operation: str, call: Call, dtype: type) -> list[Any]:
     return make(reference(operation), call.rounded(dtype), np.float64)
 
 
-def test_every_operation_has_large_calls() -> None:
-    assert set(LARGE) == set(CALLS)
+def test_large_calls_are_of_operations() -> None:
+    assert set(LARGE) <= set(CALLS)
 
 
 @every_version

@@ -17,7 +17,7 @@ from minireptile.kernels import launch_cupy
 from minireptile.kernels.operations import OPERATIONS
 from tests.gpu.cuda_on_cpu import Array, Device, Engine
 from tests.gpu.cuda_on_cpu_build import Changes
-from tests.kernels.test_contract import Call, Scratch, make
+from tests.kernels.test_contract import Call, Scratch, enlarged, make
 
 from .calls import LARGE
 
@@ -40,18 +40,20 @@ def reference(operation: str) -> Kernel:
 
 
 def large(operation: str) -> list[Call]:
-    """Calls that cross blocks and tiles, without the scratch that a GPU does not use."""
+    """Calls that cross blocks and tiles, an operation's own or else the contract's enlarged;
+    without the scratch that a GPU does not use."""
+    calls = LARGE[operation]() if operation in LARGE else enlarged(operation, 600)
     return [
         replace(
             call, arguments=tuple(None if isinstance(a, Scratch) else a for a in call.arguments)
         )
-        for call in LARGE[operation]()
+        for call in calls
     ]
 
 
 EVERY = [
     pytest.param(operation, kernel, id=name)
-    for operation in LARGE
+    for operation in OPERATIONS
     for name, kernel in ladder(operation).items()
 ]
 

@@ -1,4 +1,5 @@
-"""Calls of every operation, larger in every direction than the simulator's blocks and tiles."""
+"""Calls of every operation, larger in every direction than the simulator's blocks and tiles: an
+operation's own, or else those of the contract, enlarged."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.kernels.test_contract import Gradient, Parameter, Updated, Written
+from minireptile.kernels.operations import OPERATIONS
+from tests.kernels.test_contract import Gradient, Parameter, Updated, Written, enlarged
 
 
 def numbers(*shape: int) -> NDArray:
@@ -23,7 +25,7 @@ POOLED = (2, 2, 3, 3, 5)
 WINNER = np.full(POOLED, 2, np.int32)  # the tap (1, 0), which is inside everywhere
 LABELS = np.arange(18).reshape(2, 9) % 3
 
-LARGE: dict[str, list[tuple[Any, ...]]] = {
+OWN: dict[str, list[tuple[Any, ...]]] = {
     "conv2d_forward": [
         (Written(Y), None, numbers(*X), WEIGHT, Parameter(numbers(2, 6)), STRIDE, PAD),
     ],
@@ -76,14 +78,6 @@ LARGE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "relu_forward": [(Written(ACTIVE), numbers(*ACTIVE))],
     "relu_backward": [(Written(ACTIVE), numbers(*ACTIVE), -numbers(*ACTIVE))],
-    "tanh_forward": [(Written(ACTIVE), numbers(*ACTIVE))],
-    "tanh_backward": [(Written(ACTIVE), numbers(*ACTIVE), -numbers(*ACTIVE))],
-    "tanh_backward_r": [
-        (
-            Written(ACTIVE), numbers(*ACTIVE), -numbers(*ACTIVE), numbers(*ACTIVE) / 2,
-            -numbers(*ACTIVE),
-        ),
-    ],
     "maxpool_forward": [
         (Written(POOLED), Written(POOLED, integer=True), numbers(*X), (3, 2), STRIDE, PAD),
     ],
@@ -116,3 +110,8 @@ LARGE: dict[str, list[tuple[Any, ...]]] = {
         ),
     ],
 }  # fmt: skip
+
+LARGE: dict[str, list[tuple[Any, ...]]] = {
+    operation: OWN.get(operation) or [call.arguments for call in enlarged(operation, 20)]
+    for operation in OPERATIONS
+}
