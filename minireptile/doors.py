@@ -213,7 +213,7 @@ def check_state(
 ) -> None:  # fmt: skip
     """`InputError` unless a state is such as ``optimizer.init(phi)``, to be changed in place."""
     what = "the optimizer's state"
-    _check_arrays(state, _kept(optimizer, phi), what, place, scalars=not writeable)
+    _check_arrays(state, _kept(optimizer, phi), what, place)
     for name, found in state.items() if writeable else ():
         _check_writeable(found, f"{what}: {name!r}")
 
@@ -249,8 +249,7 @@ def _kept(optimizer: Any, phi: Any) -> dict[str, tuple[tuple[int, ...], np.dtype
 
 
 def _check_arrays(
-    found: Any, expected: Mapping[str, tuple[tuple[int, ...], np.dtype]], what: str, place: Place,
-    scalars: bool = False,
+    found: Any, expected: Mapping[str, tuple[tuple[int, ...], np.dtype]], what: str, place: Place
 ) -> None:  # fmt: skip
     """The same names, shapes and types, and no gaps in memory."""
     if not isinstance(found, Mapping):
@@ -267,8 +266,6 @@ def _check_arrays(
         (shape, dtype), label = expected[name], f"{what}: {name!r}"
         if _on_device(given):
             read(given, label, "bif", place)
-        elif scalars and isinstance(given, np.generic):  # a count that was computed with
-            given = np.asarray(given)
         elif not isinstance(given, np.ndarray) or isinstance(given, np.ma.MaskedArray):
             raise InputError(f"{label} must be a NumPy array, not {shown(given)}")
         if given.shape != shape:

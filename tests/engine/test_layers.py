@@ -68,7 +68,7 @@ def test_examples_pass_and_meet_every_layer() -> None:
     assert {row.layer for row in found} == {kind.__name__ for kind in LAYERS} | {*LOSSES, "Model"}
     only = checks.check_layers("BatchNorm")
     assert [row.gradient for row in only] == ["dx", "dgamma", "dbeta"] * 2
-    with pytest.raises(InputError, match="no layer 'Dropout' to check: choose one of .*BatchNorm"):
+    with pytest.raises(InputError, match=r"no layer 'Dropout' to check: choose one of .*BatchNorm"):
         checks.check_layers("Dropout")
 
 

@@ -573,8 +573,19 @@ def calls_for(operation: str, kernel: Any, dtype: type) -> st.SearchStrategy[Cal
     return compiled_calls(operation, dtype) if is_compiled(kernel) else CALLS[operation]
 
 
+def lengthy(operation: str, backend: str, kernel: Callable[..., None]) -> Any:
+    """A rung of Numba's that is not in use is compiled for these tests alone: `make long`."""
+    spare = backend == "numba" and kernel is not getattr(kernels(backend), operation)
+    return pytest.mark.long if spare else ()
+
+
 EVERY = [
-    pytest.param(operation, kernel, id=f"{operation}-{backend}-{version}")
+    pytest.param(
+        operation,
+        kernel,
+        id=f"{operation}-{backend}-{version}",
+        marks=lengthy(operation, backend, kernel),
+    )
     for backend in USABLE
     for operation in OPERATIONS
     for version, kernel in versions(operation, backend).items()

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import minireptile as mr
@@ -35,7 +36,7 @@ def saved(folder: Path, settings: Settings, model: mr.Model) -> mr.Snapshot:
     """A run as if it had come to iteration 12, with an optimizer's state that matters."""
     theta = model.init(1)
     start = begin(model, mr.Adam(beta1=settings.beta1), mr.Loops(1))
-    state = {name: array + (3 if array.ndim == 0 else 1) for name, array in start.state.items()}
+    state = {n: np.asarray(a + (3 if a.ndim == 0 else 1)) for n, a in start.state.items()}
     run = mr.Snapshot(12, theta, state, start.loss)
     checkpoint.save(folder / CHECKPOINT, run, settings)
     return run
