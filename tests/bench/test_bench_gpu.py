@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import queue
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,13 +142,30 @@ def test_a_part_that_fails_is_written_down_and_the_next_goes_on(
 
 
 def test_a_part_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "GRACE", 0.0)
-    monkeypatch.setitem(gpu.PARTS, "card", gpu.PARTS["card"]._replace(least=1, share=0.01))
+    """Its time is over as soon as it has said its first line, however long that took it."""
+    real, processes, limits = gpu._lines, [], []
+
+    class Over:
+        def __init__(self, process: Any) -> None:
+            processes.append(process)
+            self.lines = real(process)
+
+        def get(self, timeout: float) -> str:
+            limits.append(timeout)
+            if len(limits) == 2:
+                raise queue.Empty
+            return self.lines.get(timeout=600)
+
+    monkeypatch.setattr(gpu, "_lines", Over)
+    monkeypatch.setattr(gpu, "GRACE", 3.0)
+    monkeypatch.setitem(gpu.PARTS, "card", gpu.PARTS["card"]._replace(least=1, share=0.5))
     program = "row(seconds=2.0)\nif name == 'card': time.sleep(6000)"
-    failed, rows = measured(tmp_path, program, monkeypatch, "card", "train", seconds=800)
+    failed, rows = measured(tmp_path, program, monkeypatch, "card", "train", seconds=2000)
     assert failed == ["card"]
     assert [row["part"] for row in rows] == ["card", "card", "train"]
-    assert "ended after 8 s" in rows[1]["note"]
+    assert "ended after 1003 s; what came before is above" in rows[1]["note"]
+    assert 1000 < limits[0] <= 1003
+    assert processes[0].poll() == -9
 
 
 def test_a_part_without_time_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +191,7 @@ def test_an_exception_in_a_part_is_a_row(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_part_answers_in_lines_of_json(tmp_path: Path) -> None:
     """In its process, without CuPy or a GPU: one row that says what is missing."""
     options = {"quick": True, "rounds": 1, "seconds": 5.0, "out": str(tmp_path)}
-    rows = list(gpu.rows_of("card", options, 60))
+    rows = list(gpu.rows_of("card", options, 600))
     if not gpu.why_not():
         pytest.skip("there is a GPU")
     assert rows[-1]["failed"]

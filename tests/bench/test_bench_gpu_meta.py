@@ -47,7 +47,7 @@ def test_cases_and_variants_go_together() -> None:
 
 def test_a_job_is_checked_and_timed_in_its_process() -> None:
     jobs = [Job(CASE, "minireptile", name, 1, double=name == "numpy") for name in ("numpy", "cupy")]
-    rows = list(gpu_meta.measure(CASE, jobs, rounds=2, seconds=300))
+    rows = list(gpu_meta.measure(CASE, jobs, rounds=2, seconds=3000))
     by_name = {row["variant"]: row for row in rows}
     good = by_name["minireptile numpy, 1 thread"]
     assert 0 < good["low"] <= good["seconds"] <= good["high"]
@@ -124,7 +124,7 @@ def test_what_is_not_there_is_named() -> None:
 
 def test_a_job_with_another_theta_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_meta, "reference", lambda case: case.theta + 1)
-    (row,) = gpu_meta.measure(CASE, [Job(CASE, "minireptile", "numpy", 1, double=True)], 1, 300)
+    (row,) = gpu_meta.measure(CASE, [Job(CASE, "minireptile", "numpy", 1, double=True)], 1, 3000)
     assert row["failed"]
     assert "theta is off by" in row["note"]
     assert row["seconds"] is None
