@@ -58,7 +58,7 @@ bench: .venv/.cli,numba
 	$(BIN)/python -m bench all
 
 # An environment of their own: what they bring along must not change what the others find.
-PEERS := torch>=2.13,<2.14 jax>=0.10,<0.11
+PEERS := torch==2.13.0 jax>=0.10,<0.11
 PEERS_TESTS := tests/bench/test_bench_peers.py tests/bench/test_bench_gpu_meta.py \
   tests/bench/test_bench_gpu_kernels.py
 
