@@ -434,14 +434,24 @@ def test_a_framework_gives_the_reference_theta(framework: str, variant: str) -> 
         built = build(case, variant, 1)
         check(variant, case, built.flat(built.run()), reference(case))
         check(variant, case, built.flat(built.run()), reference(case))  # a call leaves nothing
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("framework", "variant"), [("PyTorch", "eager"), ("JAX", "jit vmap")])
+@pytest.mark.parametrize("wrong", ["rate", "order of the steps"])
+def test_a_framework_that_does_something_else_is_found(
+    framework: str, variant: str, wrong: str
+) -> None:
+    pytest.importorskip(peers.PEERS[framework].package)
+    build = import_module(peers.PEERS[framework].module).build
     case = in_double(small_case())[0]
-    for wrong in (
-        replace(case, optimizer=mr.SGD(0.0101)),
-        replace(case, x=case.x[:, ::-1], y=case.y[:, ::-1]),
-    ):
-        built = build(wrong, variant, 1)
-        with pytest.raises(Mismatch):
-            check(variant, case, built.flat(built.run()), reference(case))
+    if wrong == "rate":
+        other = replace(case, optimizer=mr.SGD(0.0101))
+    else:
+        other = replace(case, x=case.x[:, ::-1], y=case.y[:, ::-1])
+    built = build(other, variant, 1)
+    with pytest.raises(Mismatch, match="theta is off by"):
+        check(variant, case, built.flat(built.run()), reference(case))
 
 
 @pytest.mark.filterwarnings("default")
