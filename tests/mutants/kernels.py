@@ -123,6 +123,8 @@ class Place:
         jit = self.folder / "kernels" / "jit_numba.py"
         before, plain = path.read_text(encoding="utf-8"), jit.read_text(encoding="utf-8")
         path.write_text(text, encoding="utf-8")
+        # A mutant may have the size and the age of the last one.
+        shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
         interpreted = self.backend == "numba" and not compiled
         if interpreted:
             stand_in = Path(__file__).with_name("interpreted.py")
@@ -150,7 +152,6 @@ class Place:
         for name in [m for m in sys.modules if m.partition(".")[0] in ("tests", "minireptile")]:
             del sys.modules[name]
         sys.path[:] = [str(self.folder), *(p for p in sys.path if p not in ("", str(ROOT)))]
-        sys.dont_write_bytecode = True  # a mutant may have the size and the age of the last one
         os.environ["NUMBA_CACHE_DIR"] = str(self.folder / "cache")
         tempfile: Any = import_module("tempfile")
         tempfile.tempdir = str(self.temporary)
