@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from minireptile import SGD, Adam, Dense, InputError, Loops, Model, Snapshot, adapt, joint, reptile
+from minireptile.backend import why_not
 from minireptile.delegate import begin
 from minireptile.loops import check_finite
 from minireptile.optim import POLICIES, Optimizer
@@ -314,3 +315,20 @@ def test_divergence_names_the_iteration() -> None:
 def test_wrong_numbers(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         small_loops(**changes)
+
+
+@pytest.mark.parametrize("layout", ["every second", "columns first", "one task"])
+@pytest.mark.parametrize("backend", [b for b in ("numpy", "numba") if not why_not(b)])
+def test_phi_is_updated_in_place_whatever_its_layout(backend: str, layout: str) -> None:
+    model, rng = tiny_model(backend=backend), np.random.default_rng(0)
+    theta, (x, y) = random_phi(model, rng, 2), random_batch(model, rng, 3, 2, 4)
+    wide = np.full((2, 2 * model.size), np.nan)
+    phi = {"every second": wide[:, ::2], "columns first": np.asfortranarray(theta)}.get(layout)
+    phi = wide[0, ::2] if phi is None else phi
+    one = phi.ndim == 1
+    phi[...] = theta[0] if one else theta
+    wanted, batches = theta.copy(), (x[:, 0], y[:, 0]) if one else (x, y)
+    adapt(model, wanted, x, y, SGD(0.1))
+    adapt(model, phi, *batches, SGD(0.1))
+    np.testing.assert_allclose(phi, wanted[0] if one else wanted, rtol=1e-12, atol=1e-13)
+    assert np.isnan(wide[:, 1::2]).all()
