@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 import minireptile as mr
 from minireptile import testing as kit
+from minireptile.backend import why_not
 from minireptile.checks import shown
 from minireptile.optim import State
 from minireptile.rng import Stream, generator
@@ -29,7 +30,7 @@ from minireptile.tasks.sine import Sine
 from minireptile.testing import GradientError, IdentityError
 from tests import conftest  # noqa: F401  Hypothesis's profile, in a child too
 
-BACKENDS = ("numpy", "numba")
+BACKENDS = tuple(backend for backend in ("numpy", "numba") if not why_not(backend))
 FEW = 12  # failures of a door that are shown
 Legit = Callable[[Any], bool | None]  # whether a value must be taken; None: it may be
 
