@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import resource
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -32,15 +33,14 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def wait_for_lines(folder: Path, lines: int) -> None:
-    """Until the run has written so many lines of metrics."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        path = folder / METRICS
+def wait_for_lines(folder: Path, lines: int, process: subprocess.Popen[str]) -> None:
+    """Until the run has written so many lines of metrics, or has ended; a slow machine may take
+    its time."""
+    path = folder / METRICS
+    while process.poll() is None:
         if path.exists() and path.read_bytes().count(b"\n") >= lines:
             return
-        time.sleep(0.001)
-    raise TimeoutError(f"no {lines} lines in {folder}")
+        time.sleep(0.01)
 
 
 def without_seconds(folder: Path) -> list[dict]:
@@ -65,7 +65,7 @@ def test_killed_at_a_random_moment_a_run_resumes_bit_for_bit(
     folder, rng = tmp_path / "run", random.Random(seed)
     process = start(small_run(ITERATIONS, folder))
     for _ in range(3):  # killed three times on its way
-        wait_for_lines(folder, rng.randrange(ITERATIONS - 10))
+        wait_for_lines(folder, rng.randrange(ITERATIONS - 10), process)
         process.kill()
         process.communicate()
         process = start(["resume", str(folder)])
@@ -81,7 +81,7 @@ def test_a_signal_finishes_the_iteration_saves_and_exits(
 ) -> None:
     folder = tmp_path / "run"
     process = start(small_run(ITERATIONS * 100, folder))
-    wait_for_lines(folder, 5)
+    wait_for_lines(folder, 5, process)
     process.send_signal(signum)
     out, errors = process.communicate()
     assert process.returncode == 128 + signum
