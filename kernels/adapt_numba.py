@@ -67,18 +67,21 @@ def update(mode, phi, m, v, t, grads, numbers, start, stop):
 
 @jit
 def adapt_task(
-    mode, table, layer_eps, slices, tile, scale, task, phi, x, labels, targets, loss, out,
-    numbers, m, v, t, ws, winners, cols, scratch, grads, examples, member, members, arrived,
+    mode, table, cuts, tables, layer_eps, scale, task, phi, x, labels, targets, loss, out,
+    numbers, m, v, t, own, ws, winners, scratch, grads, examples, member, members, arrived,
 ):  # fmt: skip
-    """One member's part in the steps on one task. Parameters as in `work`; ws, winners, grads
-    and examples are the team's, cols and scratch the member's own.
+    """One member's part in the steps on one task. Parameters as in `work`; own, ws, winners,
+    grads and examples are the team's, scratch the member's own.
 
     GRADIENT leaves the gradient of the first step in out, FORWARD the network's outputs.
     """
-    phi, out, m, v = phi[task], out[task], m[task], v[task]
-    f, P, B = phi.dtype.type, phi.shape[0], x.shape[2]
+    theirs, out, m, v = phi[task], out[task], m[task], v[task]
+    f, P, B, slices = phi.dtype.type, theirs.shape[0], x.shape[2], cuts.shape[1]
     start, stop = member * P // members, (member + 1) * P // members
     taken = t[task]
+    barrier(arrived, members)  # the team's memory may still be another task's
+    phi = own[:P]  # where its rows begin on cache lines
+    phi[start:stop] = theirs[start:stop]
     for i in range(x.shape[0]):
         if numbers[DECAY] != 1:
             decay, mine = f(numbers[DECAY]), phi[start:stop]
@@ -86,8 +89,8 @@ def adapt_task(
                 mine[j] *= decay
         barrier(arrived, members)  # phi is complete, and the last step's gradients are used up
         forward(
-            table, layer_eps, phi, x[i, task], ws, winners, cols, scratch,
-            slices, tile, member, members, arrived,
+            table, cuts, tables, layer_eps, phi, x[i, task], ws, winners, scratch,
+            member, members, arrived,
         )  # fmt: skip
         if mode == FORWARD:
             row = table[table.shape[0] - 1]
@@ -101,8 +104,8 @@ def adapt_task(
             slices, member, members, B,
         )  # fmt: skip
         backward(
-            table, phi, x[i, task], ws, winners, cols, scratch, grads,
-            slices, tile, member, members, arrived,
+            table, cuts, tables, phi, x[i, task], ws, winners, scratch, grads,
+            member, members, arrived,
         )  # fmt: skip
         barrier(arrived, members)
         if member == 0:
@@ -115,6 +118,8 @@ def adapt_task(
             out[start:stop] = grads[0, start:stop]
         else:
             update(mode, phi, m, v, taken + i + 1, grads, numbers, start, stop)
+    if mode >= SGD:
+        theirs[start:stop] = phi[start:stop]
     barrier(arrived, members)
     if member == 0 and mode == ADAM:
         t[task] = taken + x.shape[0]
@@ -132,8 +137,8 @@ def dealt(T, member, members):
 
 @jit
 def work(
-    mode, table, layer_eps, slices, tile, scale, phi, x, labels, targets, loss, out, numbers,
-    m, v, t, ws, winners, cols, scratch, grads, examples, arrived, member, members,
+    mode, table, cuts, tables, layer_eps, scale, phi, x, labels, targets, loss, out, numbers,
+    m, v, t, own, ws, winners, scratch, grads, examples, arrived, member, members,
 ):  # fmt: skip
     """All that one of the threads does in a call.
 
@@ -141,7 +146,8 @@ def work(
     ----------
     mode : FORWARD, GRADIENT, SGD or ADAM
     table, layer_eps : (stages, COLUMNS) int64 and (stages,), the network (program.py)
-    slices, tile : parts of a mini-batch; multiply-adds that BLAS gets at once
+    cuts, tables : (stages, slices) int64, where in `tables` a convolution's begin for a slice of
+        the mini-batch (tiles.py)
     scale : 1 / B for the mean over the mini-batch, 1 for the sum
     phi : (T, P), updated
     x : (k, T, B, size)
@@ -149,7 +155,7 @@ def work(
     loss, out : (k, T), written; (T, P) for the gradient, (T, B n_out) for the outputs, or (T, 0)
     numbers : (6,), the optimizer's
     m, v, t : (T, P) moments, or (T, 0) where there are none; (T,) steps taken
-    ws, winners, cols, scratch, grads, examples : a row for each thread
+    own, ws, winners, scratch, grads, examples : a row for each thread
     arrived : (threads, 8) int64 zeros, one row for each team, as far apart as cache lines
     member, members : which thread this is, of how many
     """
@@ -158,15 +164,15 @@ def work(
     alone = arrived[member]
     for j in range(member, whole, members):
         adapt_task(
-            mode, table, layer_eps, slices, tile, scale, j, phi, x, labels, targets, loss, out,
+            mode, table, cuts, tables, layer_eps, scale, j, phi, x, labels, targets, loss, out,
             numbers, m, v, t,
-            ws[member], winners[member], cols[member], scratch[member], grads[member],
+            own[member], ws[member], winners[member], scratch[member], grads[member],
             examples[member], 0, 1, alone,
         )  # fmt: skip
     if whole < T:
         adapt_task(
-            mode, table, layer_eps, slices, tile, scale, i, phi, x, labels, targets, loss, out,
+            mode, table, cuts, tables, layer_eps, scale, i, phi, x, labels, targets, loss, out,
             numbers, m, v, t,
-            ws[first], winners[first], cols[member], scratch[member], grads[first],
+            own[first], ws[first], winners[first], scratch[member], grads[first],
             examples[first], member - first, last - first, arrived[first],
         )  # fmt: skip

@@ -10,7 +10,11 @@ The functions on one task's images, without a task axis, are also what the compi
 from __future__ import annotations
 
 from .jit_numba import copy, gemm, jit, packed
-from .program import TILE
+
+# Multiply-adds that BLAS gets at once. Where OpenBLAS has kernels for small matrices (AVX-512), it
+# computes these without copying its operands first.
+TILE = 10**6
+
 
 
 @jit
@@ -189,53 +193,6 @@ def conv_backward(dx, wanted, dw, cols, dy, x, w, kh, kw, sr, sc, pr, pc, tile):
         if wanted:
             gemm(size, M, K, N, d, N, 0, w, N, 1, to, K, 0.0)
             col2im(dx, block, first, sr, sc, pr, pc, kw, dy.shape[1])
-
-
-@jit
-def conv_forward_r(y, ry, cols, x, rx, moves, w, rw, kh, kw, sr, sc, pr, pc, tile):
-    """`conv_forward`, and ry = im2col(x) rw + im2col(rx) w, the latter if x moves, that is, if it
-    has a tangent (conv2d.md, eq. 11). rw is an address too."""
-    wide, N, taps, C, size = y.shape[2], y.shape[3], kh * kw, x.shape[3], y.itemsize
-    K, total = taps * C, y.shape[0] * y.shape[1]
-    step = max(1, min(total, cols.shape[0] // (wide * K)))
-    for first in range(0, total, step):
-        rows = min(step, total - first)
-        M, done, a = rows * wide, first * wide * N * size, cols.ctypes.data
-        to, rto = y.ctypes.data + done, ry.ctypes.data + done
-        block = _patches(cols, rows, wide, taps, C)
-        _lower(block, x, first, sr, sc, pr, pc, kw, y.shape[1])
-        _patches_w(to, a, w, M, K, N, size, tile, False)
-        _patches_w(rto, a, rw, M, K, N, size, tile, False)
-        if moves:
-            _lower(block, rx, first, sr, sc, pr, pc, kw, y.shape[1])
-            _patches_w(rto, a, w, M, K, N, size, tile, True)
-
-
-@jit
-def conv_backward_r(dx, rdx, moves, rdw, cols, dy, rdy, x, rx, w, rw, kh, kw, sr, sc, pr, pc, tile):
-    """Write rdw = im2col(x)' rdy and, if x moves, add im2col(rx)' dy to it and write dx = col2im(dy
-    w') and rdx = col2im(rdy w' + dy rw') (conv2d.md, eq. 12 and 13). Nobody needs dw here."""
-    wide, N, taps, C, size = dy.shape[2], dy.shape[3], kh * kw, x.shape[3], dy.itemsize
-    K, total = taps * C, dy.shape[0] * dy.shape[1]
-    step = max(1, min(total, cols.shape[0] // (wide * K)))
-    if moves:
-        dx[...] = 0
-        rdx[...] = 0
-    for first in range(0, total, step):
-        rows = min(step, total - first)
-        M, done, to = rows * wide, first * wide * N * size, cols.ctypes.data
-        d, rd = dy.ctypes.data + done, rdy.ctypes.data + done
-        block = _patches(cols, rows, wide, taps, C)
-        _lower(block, x, first, sr, sc, pr, pc, kw, dy.shape[1])
-        _patches_dw(rdw, to, rd, M, K, N, size, tile, first > 0)
-        if moves:
-            _lower(block, rx, first, sr, sc, pr, pc, kw, dy.shape[1])
-            _patches_dw(rdw, to, d, M, K, N, size, tile, True)
-            gemm(size, M, K, N, d, N, 0, w, N, 1, to, K, 0.0)
-            col2im(dx, block, first, sr, sc, pr, pc, kw, dy.shape[1])
-            gemm(size, M, K, N, rd, N, 0, w, N, 1, to, K, 0.0)
-            gemm(size, M, K, N, d, N, 0, rw, N, 1, to, K, 1.0)
-            col2im(rdx, block, first, sr, sc, pr, pc, kw, dy.shape[1])
 
 
 @jit

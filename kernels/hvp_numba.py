@@ -18,7 +18,7 @@ from .batchnorm_numba import (
     sums_r,
     sums_r_relu,
 )
-from .conv2d_numba import add_bias, conv_backward_r, conv_forward_r, sum_rows
+from .conv2d_numba import sum_rows
 from .dense_numba import fill_rows, rows_dw, rows_dx, rows_w
 from .jit_numba import barrier, jit
 from .loss_and_grad_numba import (
@@ -29,9 +29,12 @@ from .loss_and_grad_numba import (
     join_sums,
     loss_of,
     moments,
+    parameter,
     stage_input,
     statistics,
     sums_of,
+    turn_weights,
+    weights,
 )
 from .maxpool_numba import pool_backward, pool_forward_r
 from .program import (
@@ -59,6 +62,7 @@ from .program import (
     WIDTH,
     WINNER,
     WITH_RELU,
+    WT,
     C,
     H,
     N,
@@ -66,6 +70,7 @@ from .program import (
     X,
     Y,
 )
+from .registers_numba import address_of, conv_products, conv_rows, conv_rows_back
 from .relu_numba import relu_backward
 from .softmax_cross_entropy_numba import cross_entropies_r
 from .squared_error_numba import squared_error_r
@@ -74,7 +79,7 @@ from .tanh_numba import tanh_backward, tanh_backward_r
 
 @jit
 def forward_stage_r(
-    row, eps, phi, v, x, ws, rws, winners, cols, first, last, B, tile, moves
+    row, eps, phi, v, x, ws, rws, winners, tables, first, last, B, moves
 ):  # fmt: skip
     """`forward_stage`, and the tangent of its output. It moves: its input has a tangent too."""
     n, kind = last - first, row[KIND]
@@ -82,21 +87,14 @@ def forward_stage_r(
     x_s, y_s = stage_input(row, x, ws, first, last), images(ws, row[Y], first, last, out_size)
     ry_s = images(rws, row[Y], first, last, out_size)
     rx_s = images(rws, row[X], first, last, size) if moves else ry_s  # stands for none
+    forward_stage(row, eps, phi, x, ws, winners, tables, first, last, B)
     if kind == CONV:
-        x_4 = x_s.reshape((n, row[H], row[WIDTH], row[C]))
-        rx_4 = rx_s.reshape((n, row[H], row[WIDTH], row[C])) if moves else x_4
-        shape, at = (n, row[H_OUT], row[W_OUT], row[N]), row[W] * phi.itemsize
-        conv_forward_r(
-            y_s.reshape(shape), ry_s.reshape(shape), cols, x_4, rx_4, moves,
-            phi.ctypes.data + at, v.ctypes.data + at,
-            row[KH], row[KW], row[SR], row[SC], row[PR], row[PC], tile,
-        )  # fmt: skip
-        if row[BIAS] >= 0:
-            add_bias(y_s.reshape((-1, row[N])), phi[row[BIAS] : row[BIAS] + row[N]])
-            add_bias(ry_s.reshape((-1, row[N])), v[row[BIAS] : row[BIAS] + row[N]])
-        return
-    forward_stage(row, eps, phi, x, ws, winners, cols, first, last, B, tile)
-    if kind == DENSE:
+        one, ry = phi.dtype.type(1), address_of(ry_s)
+        rb = parameter(v, row[BIAS]) if row[BIAS] >= 0 else 0
+        conv_rows(one, ry, address_of(x_s), parameter(v, row[W]), rb, tables, row[N], 0)
+        if moves:
+            conv_rows(one, ry, address_of(rx_s), parameter(phi, row[W]), 0, tables, row[N], 1)
+    elif kind == DENSE:
         x_2, ry_2 = x_s.reshape((n, size)), ry_s.reshape((n, out_size))
         if row[BIAS] >= 0:
             fill_rows(ry_2, v[row[BIAS] : row[BIAS] + out_size])
@@ -137,7 +135,7 @@ def forward_stage_r(
 
 @jit
 def backward_stage_r(
-    row, phi, v, x, ws, rws, winners, cols, hv, first, last, B, tile, scratch, moves
+    row, phi, v, x, ws, rws, winners, tables, hv, first, last, B, scratch, moves
 ):  # fmt: skip
     """dx, its tangent, and the parameters' part of hv (P,), the slice's own; of the gradient
     itself nothing is kept."""
@@ -154,16 +152,17 @@ def backward_stage_r(
     dx_s = images(ws, row[DX], first, last, size) if moves else dy_s
     rdx_s = images(rws, row[DX], first, last, size) if moves else rdy_s
     if kind == CONV:
-        x_4 = x_s.reshape((n, row[H], row[WIDTH], row[C]))
-        rx_4 = rx_s.reshape(x_4.shape) if moves else x_4
-        dx_4 = dx_s.reshape(x_4.shape) if moves else x_4
-        rdx_4 = rdx_s.reshape(x_4.shape) if moves else x_4
-        shape, at = (n, row[H_OUT], row[W_OUT], row[N]), row[W] * phi.itemsize
-        conv_backward_r(
-            dx_4, rdx_4, moves, hv.ctypes.data + at, cols, dy_s.reshape(shape),
-            rdy_s.reshape(shape), x_4, rx_4, phi.ctypes.data + at, v.ctypes.data + at,
-            row[KH], row[KW], row[SR], row[SC], row[PR], row[PC], tile,
-        )  # fmt: skip
+        one, rdw = phi.dtype.type(1), parameter(hv, row[W])
+        dy, rdy = address_of(dy_s), address_of(rdy_s)
+        weights(hv, row)[:] = 0
+        conv_products(one, rdw, address_of(x_s), rdy, tables, row[N])
+        if moves:
+            wt, rwt = parameter(ws, row[WT]), parameter(rws, row[WT])
+            dx, rdx = address_of(dx_s), address_of(rdx_s)
+            conv_products(one, rdw, address_of(rx_s), dy, tables, row[N])
+            conv_rows_back(one, dx, dy, wt, tables, row[C], 0)
+            conv_rows_back(one, rdx, rdy, wt, tables, row[C], 0)
+            conv_rows_back(one, rdx, dy, rwt, tables, row[C], 1)
         if row[BIAS] >= 0:
             sum_rows(hv[row[BIAS] : row[BIAS] + row[N]], rdy_s.reshape((-1, row[N])))
         return
@@ -185,7 +184,7 @@ def backward_stage_r(
         if row[BIAS] >= 0:
             sum_rows(hv[row[BIAS] : row[BIAS] + out_size], rdy_2)
         return
-    backward_stage(row, phi, x, ws, winners, cols, hv, first, last, B, tile, scratch)
+    backward_stage(row, phi, x, ws, winners, tables, hv, first, last, B, scratch)
     if kind == NORMALISE:
         c = row[C]
         mean, rstd = statistics(ws, row)
@@ -227,11 +226,13 @@ def backward_stage_r(
 
 @jit
 def forward_r(
-    table, eps, phi, v, x, ws, rws, winners, cols, scratch, slices, tile, start,
+    table, cuts, tables, eps, phi, v, x, ws, rws, winners, scratch, start,
     member, members, arrived,
 ):  # fmt: skip
     """`forward` with tangents from stage `start` on, the first with parameters."""
-    B = x.shape[0]
+    B, slices = x.shape[0], cuts.shape[1]
+    turn_weights(table, phi, ws, member, members)
+    turn_weights(table, v, rws, member, members)
     for l in range(table.shape[0]):
         row = table[l]
         if row[SYNC]:
@@ -250,11 +251,12 @@ def forward_r(
             shared_rrstd[:] = rrstd
         for s in range(member * slices // members, (member + 1) * slices // members):
             first, last = s * B // slices, (s + 1) * B // slices
+            these = tables[cuts[l, s] :]
             if l < start:
-                forward_stage(row, eps[l], phi, x, ws, winners, cols, first, last, B, tile)
+                forward_stage(row, eps[l], phi, x, ws, winners, these, first, last, B)
             else:
                 forward_stage_r(
-                    row, eps[l], phi, v, x, ws, rws, winners, cols, first, last, B, tile, l > start
+                    row, eps[l], phi, v, x, ws, rws, winners, these, first, last, B, l > start
                 )
 
 
@@ -278,11 +280,12 @@ def loss_r(table, labels, targets, ws, rws, losses, scale, slices, member, membe
 
 @jit
 def backward_r(
-    table, phi, v, x, ws, rws, winners, cols, scratch, hvs, slices, tile, start,
+    table, cuts, tables, phi, v, x, ws, rws, winners, scratch, hvs, start,
     member, members, arrived,
 ):  # fmt: skip
     """The stages backwards down to `start` for the slices of one member; hvs is (slices, P)."""
-    B = x.shape[0]
+    B, slices = x.shape[0], cuts.shape[1]
+    barrier(arrived, members)  # the turned weights are complete
     for l in range(table.shape[0] - 1, start - 1, -1):
         row = table[l]
         if row[SYNC_BACK]:
@@ -297,40 +300,44 @@ def backward_r(
                 hvs[0, row[W] : row[W] + c] = rdgamma
         for s in range(member * slices // members, (member + 1) * slices // members):
             first, last = s * B // slices, (s + 1) * B // slices
+            these = tables[cuts[l, s] :]
             backward_stage_r(
-                row, phi, v, x, ws, rws, winners, cols, hvs[s], first, last, B, tile, scratch,
-                l > start,
-            )  # fmt: skip
+                row, phi, v, x, ws, rws, winners, these, hvs[s], first, last, B, scratch, l > start
+            )
 
 
 @jit
 def hvp_task(
-    table, layer_eps, slices, tile, scale, start, phi, v, x, labels, targets, hv,
-    ws, rws, winners, cols, scratch, hvs, examples, member, members, arrived,
+    table, cuts, tables, layer_eps, scale, start, phi, v, x, labels, targets, hv,
+    own, rown, ws, rws, winners, scratch, hvs, examples, member, members, arrived,
 ):  # fmt: skip
     """One member's part in the product of one task: phi, v, hv (P,), x (B, size)."""
-    P, B = phi.shape[0], x.shape[0]
+    P, B, slices = phi.shape[0], x.shape[0], cuts.shape[1]
+    first, last = member * P // members, (member + 1) * P // members
     barrier(arrived, members)  # the team's memory may still be another task's
+    own[first:last] = phi[first:last]
+    rown[first:last] = v[first:last]
+    phi, v = own[:P], rown[:P]
+    barrier(arrived, members)
     forward_r(
-        table, layer_eps, phi, v, x, ws, rws, winners, cols, scratch, slices, tile, start,
+        table, cuts, tables, layer_eps, phi, v, x, ws, rws, winners, scratch, start,
         member, members, arrived,
     )  # fmt: skip
     scale = phi.dtype.type(scale)
     loss_r(table, labels, targets, ws, rws, examples, scale, slices, member, members, B)
     backward_r(
-        table, phi, v, x, ws, rws, winners, cols, scratch, hvs, slices, tile, start,
+        table, cuts, tables, phi, v, x, ws, rws, winners, scratch, hvs, start,
         member, members, arrived,
     )  # fmt: skip
     barrier(arrived, members)
-    first, last = member * P // members, (member + 1) * P // members
     add_slices(hvs, first, last)
     hv[first:last] = hvs[0, first:last]
 
 
 @jit
 def work(
-    table, layer_eps, slices, tile, scale, start, phi, v, x, labels, targets, hv,
-    ws, rws, winners, cols, scratch, hvs, examples, arrived, member, members,
+    table, cuts, tables, layer_eps, scale, start, phi, v, x, labels, targets, hv,
+    own, rown, ws, rws, winners, scratch, hvs, examples, arrived, member, members,
 ):  # fmt: skip
     """All that one of the threads does in a call; who does what is as in adapt_numba.py.
 
@@ -339,21 +346,21 @@ def work(
     start : the first stage with parameters
     phi, v, hv : (T, P); hv is written
     x, labels, targets : (T, B, size), (T, B) int64 or (T, 0), (T, B, n_out) or (T, 0, 0)
-    rws, hvs : as ws and grads in adapt_numba.py, for tangents and for parts of the product
+    rown, rws, hvs : as own, ws and grads in adapt_numba.py, for tangents and for parts of the product
     The others are those of adapt_numba.py.
     """
     T = phi.shape[0]
     whole, i, first, last = dealt(T, member, members)
     for j in range(member, whole, members):
         hvp_task(
-            table, layer_eps, slices, tile, scale, start, phi[j], v[j], x[j], labels[j],
-            targets[j], hv[j], ws[member], rws[member], winners[member], cols[member],
-            scratch[member], hvs[member], examples[member], 0, 1, arrived[member],
+            table, cuts, tables, layer_eps, scale, start, phi[j], v[j], x[j], labels[j],
+            targets[j], hv[j], own[member], rown[member], ws[member], rws[member],
+            winners[member], scratch[member], hvs[member], examples[member], 0, 1, arrived[member],
         )  # fmt: skip
     if whole < T:
         hvp_task(
-            table, layer_eps, slices, tile, scale, start, phi[i], v[i], x[i], labels[i],
-            targets[i], hv[i], ws[first], rws[first], winners[first], cols[member],
+            table, cuts, tables, layer_eps, scale, start, phi[i], v[i], x[i], labels[i],
+            targets[i], hv[i], own[first], rown[first], ws[first], rws[first], winners[first],
             scratch[member], hvs[first], examples[first], member - first, last - first,
             arrived[first],
         )  # fmt: skip

@@ -16,7 +16,7 @@ from .batchnorm_numba import (
     normalise,
     normalise_backward,
 )
-from .conv2d_numba import add_bias, conv_backward, conv_forward, sum_rows
+from .conv2d_numba import sum_rows
 from .dense_numba import fill_rows, rows_dw, rows_dx, rows_w
 from .jit_numba import barrier, jit
 from .maxpool_numba import pool_backward, pool_forward
@@ -46,6 +46,7 @@ from .program import (
     WIDTH,
     WINNER,
     WITH_RELU,
+    WT,
     C,
     H,
     N,
@@ -53,6 +54,7 @@ from .program import (
     X,
     Y,
 )
+from .registers_numba import address_of, conv_products, conv_rows, conv_rows_back, turned
 from .relu_numba import relu_backward, relu_forward
 from .softmax_cross_entropy_numba import cross_entropies
 from .squared_error_numba import squared_errors
@@ -75,18 +77,39 @@ def stage_input(row, x, ws, first, last):
 
 
 @jit
-def forward_stage(row, eps, phi, x, ws, winners, cols, first, last, B, tile):
-    """One stage, forward, for images first to last of a task."""
+def parameter(phi, offset):
+    """The address of a number of phi, or of a workspace."""
+    return address_of(phi) + offset * phi.itemsize
+
+
+@jit
+def weights(phi, row):
+    """A convolution's weights, of phi or of a vector like it, flat."""
+    return phi[row[W] : row[W] + row[KH] * row[KW] * row[C] * row[N]]
+
+
+@jit
+def turn_weights(table, phi, ws, member, members):
+    """Write one member's share of the weights as the way back reads them."""
+    for l in range(table.shape[0]):
+        row = table[l]
+        if row[KIND] == CONV and row[DX] >= 0:
+            taps, shape = row[KH] * row[KW], (row[KH] * row[KW], row[C], row[N])
+            first, last = member * taps // members, (member + 1) * taps // members
+            w, wt = weights(phi, row), ws[row[WT] : row[WT] + taps * row[C] * row[N]]
+            turned(wt.reshape((taps, row[N], row[C]))[first:last], w.reshape(shape)[first:last])
+
+
+@jit
+def forward_stage(row, eps, phi, x, ws, winners, tables, first, last, B):
+    """One stage, forward, for images first to last of a task; a convolution's tables are theirs."""
     n, kind = last - first, row[KIND]
     size, out_size = row[H] * row[WIDTH] * row[C], row[H_OUT] * row[W_OUT] * row[N]
     x_s, y_s = stage_input(row, x, ws, first, last), images(ws, row[Y], first, last, out_size)
     if kind == CONV:
-        x_4 = x_s.reshape((n, row[H], row[WIDTH], row[C]))
-        y_4 = y_s.reshape((n, row[H_OUT], row[W_OUT], row[N]))
-        w = phi.ctypes.data + row[W] * phi.itemsize
-        conv_forward(y_4, cols, x_4, w, row[KH], row[KW], row[SR], row[SC], row[PR], row[PC], tile)
-        if row[BIAS] >= 0:
-            add_bias(y_s.reshape((-1, row[N])), phi[row[BIAS] : row[BIAS] + row[N]])
+        b = parameter(phi, row[BIAS]) if row[BIAS] >= 0 else 0
+        y, w = address_of(y_s), parameter(phi, row[W])
+        conv_rows(phi.dtype.type(1), y, address_of(x_s), w, b, tables, row[N], 0)
     elif kind == DENSE:
         x_2, y_2 = x_s.reshape((n, size)), y_s.reshape((n, out_size))
         if row[BIAS] >= 0:
@@ -163,7 +186,7 @@ def join_sums(row, ws, B, dbeta, dgamma):
 
 
 @jit
-def backward_stage(row, phi, x, ws, winners, cols, grad, first, last, B, tile, scratch):
+def backward_stage(row, phi, x, ws, winners, tables, grad, first, last, B, scratch):
     """One stage, backward, for images first to last of a task; grad (P,) is the slice's own."""
     n, kind = last - first, row[KIND]
     size, out_size = row[H] * row[WIDTH] * row[C], row[H_OUT] * row[W_OUT] * row[N]
@@ -171,15 +194,12 @@ def backward_stage(row, phi, x, ws, winners, cols, grad, first, last, B, tile, s
     dy_s, wanted = images(ws, row[DY], first, last, out_size), row[DX] >= 0
     dx_s = images(ws, row[DX], first, last, size) if wanted else dy_s
     if kind == CONV:
-        x_4 = x_s.reshape((n, row[H], row[WIDTH], row[C]))
-        dx_4 = dx_s.reshape((n, row[H], row[WIDTH], row[C])) if wanted else x_4
-        dy_4 = dy_s.reshape((n, row[H_OUT], row[W_OUT], row[N]))
-        w = phi.ctypes.data + row[W] * phi.itemsize
-        dw = grad.ctypes.data + row[W] * grad.itemsize
-        conv_backward(
-            dx_4, wanted, dw, cols, dy_4, x_4, w,
-            row[KH], row[KW], row[SR], row[SC], row[PR], row[PC], tile,
-        )  # fmt: skip
+        one, dy, dw = phi.dtype.type(1), address_of(dy_s), parameter(grad, row[W])
+        weights(grad, row)[:] = 0
+        conv_products(one, dw, address_of(x_s), dy, tables, row[N])
+        if wanted:
+            wt = parameter(ws, row[WT])
+            conv_rows_back(one, address_of(dx_s), dy, wt, tables, row[C], 0)
         if row[BIAS] >= 0:
             sum_rows(grad[row[BIAS] : row[BIAS] + row[N]], dy_s.reshape((-1, row[N])))
     elif kind == DENSE:
@@ -223,11 +243,10 @@ def backward_stage(row, phi, x, ws, winners, cols, grad, first, last, B, tile, s
 
 
 @jit
-def forward(
-    table, eps, phi, x, ws, winners, cols, scratch, slices, tile, member, members, arrived
-):  # fmt: skip
+def forward(table, cuts, tables, eps, phi, x, ws, winners, scratch, member, members, arrived):
     """All stages for the slices of one member of a task's team. x is (B, size)."""
-    B = x.shape[0]
+    B, slices = x.shape[0], cuts.shape[1]
+    turn_weights(table, phi, ws, member, members)
     for l in range(table.shape[0]):
         row = table[l]
         if row[SYNC]:
@@ -236,7 +255,8 @@ def forward(
             join_statistics(row, eps[l], ws, scratch, B)
         for s in range(member * slices // members, (member + 1) * slices // members):
             first, last = s * B // slices, (s + 1) * B // slices
-            forward_stage(row, eps[l], phi, x, ws, winners, cols, first, last, B, tile)
+            these = tables[cuts[l, s] :]
+            forward_stage(row, eps[l], phi, x, ws, winners, these, first, last, B)
 
 
 @jit
@@ -256,11 +276,10 @@ def loss_of(table, labels, targets, ws, losses, scale, slices, member, members, 
 
 
 @jit
-def backward(
-    table, phi, x, ws, winners, cols, scratch, grads, slices, tile, member, members, arrived
-):  # fmt: skip
-    """All stages backwards for the slices of one member; grads is (slices, P)."""
-    B = x.shape[0]
+def backward(table, cuts, tables, phi, x, ws, winners, scratch, grads, member, members, arrived):
+    """All stages backwards for the slices of one member; grads is (slices, P) or longer."""
+    B, slices = x.shape[0], cuts.shape[1]
+    barrier(arrived, members)  # the turned weights are complete
     for l in range(table.shape[0] - 1, -1, -1):
         row = table[l]
         if row[SYNC_BACK]:
@@ -274,4 +293,5 @@ def backward(
                 grads[0, row[W] : row[W] + c] = dgamma
         for s in range(member * slices // members, (member + 1) * slices // members):
             first, last = s * B // slices, (s + 1) * B // slices
-            backward_stage(row, phi, x, ws, winners, cols, grads[s], first, last, B, tile, scratch)
+            these = tables[cuts[l, s] :]
+            backward_stage(row, phi, x, ws, winners, these, grads[s], first, last, B, scratch)

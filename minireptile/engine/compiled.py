@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib import import_module
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from ..devices.numba_setup import caching
 from ..errors import InputError
 from ..kernels import program as p
+from ..kernels.tiles import Window, tables
 from ..layers import BatchNorm, BatchNormReLU, Conv2D, Dense, Layer, MaxPool, ReLU, Tanh
 from ..layers.base import pair, window_of
 from ..optim import Optimizer, State
@@ -24,7 +27,7 @@ from ..plan import Plan
 from .base import Engine
 from .threads import run, threads
 
-COLS_BYTES = 2**19  # a thread's scratch for a convolution: half a second-level cache
+LINE = 64  # bytes of a cache line: where vectors begin on one, no load meets two
 # A mini-batch's parts, where the network is large enough for threads to share them. The number
 # depends on the machine but not on the threads in use: sums do not change with these.
 SLICES = 2 if (os.cpu_count() or 1) <= 8 else 5
@@ -47,10 +50,11 @@ class Program:
     """A network as kernels/program.py describes it, for mini-batches of B."""
 
     table: NDArray  # (stages, COLUMNS)
+    cuts: NDArray  # (stages, slices)
+    tables: NDArray  # of the convolutions, those of each slice where `cuts` says
     eps: NDArray  # (stages,)
     ws: int  # elements of a task's workspace
     winners: int
-    cols: int  # elements of one image's patches, in its largest convolution
     scratch: int
     work: int  # multiply-adds of a forward pass
 
@@ -59,10 +63,11 @@ class Program:
 class Memory:
     """What the threads write between phi and phi: a row for each of them."""
 
+    own: NDArray
+    rown: NDArray  # tangents; of no rows until a Hessian-vector product wants them
     ws: NDArray
-    rws: NDArray  # tangents; of no rows until a Hessian-vector product wants them
+    rws: NDArray
     winners: NDArray
-    cols: NDArray
     scratch: NDArray
     grads: NDArray
     examples: NDArray
@@ -73,7 +78,6 @@ class Ready(NamedTuple):
     """What a call of certain sizes (k, T, B) needs beside its data; see `work` for the arrays."""
 
     program: Program
-    slices: int
     members: int
     memory: Memory
     no_labels: NDArray
@@ -86,7 +90,8 @@ def program(plan: Plan, B: int) -> Program:
     """The table of a fused plan, whose layers are among `KNOWN`."""
     rows: list[dict[int, int]] = []
     eps: list[float] = []
-    size = winners = cols = scratch = work = 0
+    windows: dict[int, Window] = {}
+    size = winners = scratch = work = 0
 
     def room(elements: int) -> int:
         nonlocal size
@@ -100,7 +105,7 @@ def program(plan: Plan, B: int) -> Program:
         shape = step.out_shape if len(step.out_shape) == 3 else (1, 1, out)
         row = {p.X: at, p.DX: d_at, p.H: h, p.WIDTH: w, p.C: c}
         row |= dict(zip((p.H_OUT, p.W_OUT, p.N), shape, strict=True))
-        row |= {p.W: -1, p.BIAS: -1}
+        row |= {p.W: -1, p.BIAS: -1, p.WT: -1}
         names = (p.W, p.BIAS)
         row |= {n: slot.start for n, slot in zip(names, step.slots.values(), strict=False)}
         at, d_at = room(B * out), room(B * out)
@@ -113,7 +118,9 @@ def program(plan: Plan, B: int) -> Program:
         if type(layer) is Conv2D:
             row[p.KIND] = p.CONV
             patch = row[p.KH] * row[p.KW] * c
-            cols = max(cols, row[p.H_OUT] * row[p.W_OUT] * patch)
+            windows[len(rows)] = Window(h, w, c, *shape, *numbers)
+            if row[p.DX] >= 0:
+                row[p.WT] = room(patch * row[p.N])
             work += B * out * patch
         elif type(layer) is Dense:
             row[p.KIND] = p.DENSE
@@ -137,24 +144,58 @@ def program(plan: Plan, B: int) -> Program:
     table = np.zeros((len(rows), p.COLUMNS), np.int64)
     for l, row in enumerate(rows):
         table[l, list(row)] = list(row.values())
-    return Program(table, np.array(eps), size, winners, cols, max(scratch, 1), work)
+    slices = min(SLICES, B) if work >= WORTH_SLICES else 1
+    cuts, parts = cut(windows, len(rows), B, slices)
+    return Program(table, cuts, parts, np.array(eps), size, winners, max(scratch, 1), work)
 
 
-def memory(program: Program, threads: int, B: int, P: int, slices: int, dtype: np.dtype) -> Memory:
+def cut(
+    windows: dict[int, Window], stages: int, B: int, slices: int
+) -> tuple[NDArray, NDArray]:
+    """The convolutions' tables, one after the other, and where those of each slice begin."""
+    cuts, parts, size = np.zeros((stages, slices), np.int64), [np.zeros(1, np.int64)], 1
+    for l, window in windows.items():
+        begins: dict[int, int] = {}  # of so many images
+        for s in range(slices):
+            n = (s + 1) * B // slices - s * B // slices
+            if n not in begins:
+                begins[n], part = size, tables(window, n, *_tile())
+                parts.append(part)
+                size += part.size
+            cuts[l, s] = begins[n]
+    return cuts, np.concatenate(parts)
+
+
+@cache
+def _tile() -> tuple[int, int]:
+    """Pixels of a register tile, and rows of dw in one, on this processor."""
+    with caching():
+        found = import_module("minireptile.kernels.registers_numba")
+    return found.HEIGHT, found.ROWS
+
+
+def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
+    """Zeros that begin on a cache line, and so do their rows, with what is behind each."""
+    per_line = LINE // np.dtype(dtype).itemsize
+    shape = (*shape[:-1], -(-shape[-1] // per_line) * per_line)
+    memory = np.zeros(prod(shape) + per_line, dtype)
+    start = -memory.ctypes.data % LINE // memory.itemsize
+    return memory[start : start + prod(shape)].reshape(shape)
+
+
+def memory(program: Program, threads: int, B: int, P: int, dtype: np.dtype) -> Memory:
     """Memory for so many threads; it does not grow with the inner steps."""
-    one_row = program.table[:, p.W_OUT] * program.table[:, p.C] * program.table[:, p.KH]
-    one_row = int(max(one_row * program.table[:, p.KW]))  # patches of one row of an output
-    cols = min(max(COLS_BYTES // dtype.itemsize, one_row), -(-B // slices) * program.cols)
-    shapes = (program.ws, cols, program.scratch)
-    ws, cols_, scratch = (np.zeros((threads, max(n, 1)), dtype) for n in shapes)
+    sizes = P, max(program.ws, 1), program.scratch
+    own, ws, scratch = (aligned((threads, n), dtype) for n in sizes)
     return Memory(
+        own,
+        own[:0],
         ws,
         ws[:0],
         np.zeros((threads, max(program.winners, 1)), np.int32),
-        cols_,
         scratch,
-        np.zeros((threads, slices, P), dtype),
-        np.zeros((threads, B), dtype),
+        aligned((threads, program.cuts.shape[1], P), dtype),
+        aligned((threads, B), dtype),
         np.zeros((threads, 8), np.int64),
     )
 
@@ -200,16 +241,19 @@ class Compiled(Engine):
             return NotImplemented
         if not len(r.memory.rws):
             rows = next(key for key, memory in self._memories.items() if memory is r.memory)
-            self._memories[rows] = replace(r.memory, rws=np.zeros_like(r.memory.ws))
+            m = r.memory
+            tangents = (aligned(a.shape, a.dtype) for a in (m.own, m.ws))
+            self._memories[rows] = replace(m, **dict(zip(("rown", "rws"), tangents, strict=True)))
             self._readies.clear()
             r = self._ready(1, T, B, phi.dtype, HVP_PRODUCTS)
         m, hv = r.memory, np.empty_like(phi)
         labels, targets = self._targets(r, y[None])
         arguments = (
-            r.program.table, r.program.eps, r.slices, p.TILE, self.plan.scale(B), start,
+            r.program.table, r.program.cuts, r.program.tables, r.program.eps, self.plan.scale(B),
+            start,
             _plain(phi), _plain(v),
             _plain(x.reshape(T, B, -1)), labels[0], targets[0], hv,
-            m.ws, m.rws, m.winners, m.cols, m.scratch, m.grads, m.examples, m.arrived,
+            m.own, m.rown, m.ws, m.rws, m.winners, m.scratch, m.grads, m.examples, m.arrived,
         )  # fmt: skip
         run("hvp_numba", arguments, r.members, r.program.work >= WORTH_BLAS_THREADS)
         return hv
@@ -227,19 +271,19 @@ class Compiled(Engine):
             if dtype not in DTYPES:
                 raise InputError(f"the numba backend computes in float32 or float64, not {dtype}")
             program = self._program(B)
-            slices = min(SLICES, B) if program.work >= WORTH_SLICES else 1
+            slices = program.cuts.shape[1]
             worth = products * program.work * k * T >= WORTH_THREADS
             members = min(threads(), T * slices) if worth else 1
-            rows = (B, members, slices, dtype)
+            rows = (B, members, dtype)
             if rows not in self._memories:
                 if len(self._memories) == 4:  # training and evaluation take turns with a few
                     self._memories.pop(next(iter(self._memories)))
                     self._readies.clear()
-                self._memories[rows] = memory(program, members, B, self.plan.size, slices, dtype)
+                self._memories[rows] = memory(program, members, B, self.plan.size, dtype)
             no_labels, no_targets = np.empty((k, T, 0), np.int64), np.empty((k, T, 0, 0), dtype)
             empty, steps = np.empty((T, 0), dtype), np.zeros(T, np.int64)
             self._readies[key] = Ready(
-                program, slices, members, self._memories[rows], no_labels, no_targets, empty, steps
+                program, members, self._memories[rows], no_labels, no_targets, empty, steps
             )
         return self._readies[key]
 
@@ -254,11 +298,12 @@ class Compiled(Engine):
         state, m = state or {}, r.memory
         first = state.get("m", state.get("velocity", r.empty))
         arguments = (
-            mode, r.program.table, r.program.eps, r.slices, p.TILE, self.plan.scale(B),
+            mode, r.program.table, r.program.cuts, r.program.tables, r.program.eps,
+            self.plan.scale(B),
             phi, _plain(x.reshape(k, T, B, -1)), labels, targets, loss,
             r.empty if out is None else out, _numbers(optimizer),
             first, state.get("v", r.empty), state.get("t", r.steps),
-            m.ws, m.winners, m.cols, m.scratch, m.grads, m.examples, m.arrived,
+            m.own, m.ws, m.winners, m.scratch, m.grads, m.examples, m.arrived,
         )  # fmt: skip
         run("adapt_numba", arguments, r.members, r.program.work >= WORTH_BLAS_THREADS)
 
