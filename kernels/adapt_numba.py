@@ -3,28 +3,91 @@
 Every thread calls `work` with its own number. Tasks are dealt out whole as long as there is one for
 every thread; what is left over is shared by teams: with 5 tasks on 2 cores, each core takes 2 and
 both take halves of the fifth. Nothing is allocated inside.
+
+What a step does, the program says (program.py): an inner loop, a gradient, a Hessian-vector product
+or a forward pass are programs, and this is what follows them.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from .adam_numba import adam_rate, adam_with_m, adam_without_m
-from .jit_numba import barrier, jit
-from .loss_and_grad_numba import backward, forward, loss_of
+from .jit_numba import barrier, copy, jit
+from .memory_numba import address_of, call, number, numbers, rounded, size_of
 from .program import (
-    ADAM,
     BETA1,
     BETA2,
+    CONSTANTS,
+    CONSTANTS_AT,
+    COUNTED,
+    COUNTS,
+    CUT,
+    DATA,
     DECAY,
     EPS,
-    FORWARD,
-    GRADIENT,
-    H_OUT,
+    EXAMPLES,
+    FIRST,
+    FIRST_MOMENT,
+    GRAD,
+    GRADS,
+    IMAGES,
+    INNER_STEPS,
+    ITEM,
+    LABELS,
+    LAST,
+    LOSS,
+    LOSSES,
     LR,
+    MEMBER,
+    MEMBERS,
+    MEMORY,
+    MEMORY_BYTES,
+    MOMENTS_1,
+    MOMENTS_2,
     MOMENTUM,
-    SGD,
-    W_OUT,
-    N,
-    Y,
+    NUMBERS,
+    NUMBERS_AT,
+    ONCE,
+    OUT,
+    OUT_BYTES,
+    OUTS,
+    OWN_EXAMPLES,
+    OWN_GRADS,
+    OWN_PITCH,
+    OWN_RWS,
+    OWN_SCRATCH,
+    OWN_V,
+    OWN_WINNERS,
+    OWN_WS,
+    PHI,
+    PITCH,
+    RWS,
+    SCRATCH,
+    SECOND_MOMENT,
+    SIZE,
+    SLICE,
+    SLICES,
+    STAGE,
+    STEP,
+    SYNC,
+    TABLES,
+    TABLES_AT,
+    TAKEN,
+    TARGETS,
+    TASKS,
+    THETAS,
+    VECTORS,
+    WINNERS,
+    WRITTEN,
+    WS,
+    X_BYTES,
+    XS,
+    Y_BYTES,
+    YS,
+    B,
+    P,
+    V,
 )
 from .sgd_numba import sgd_momentum, sgd_plain
 
@@ -32,97 +95,149 @@ PIECE = 2048  # parameters updated at a time: their gradients stay in the first 
 
 
 @jit
-def add_slices(grads, start, stop):
-    """grads[0] becomes the sum over the slices, in their order; grads (slices, P)."""
-    total = grads[0, start:stop]
-    for s in range(1, grads.shape[0]):
-        more = grads[s, start:stop]
+def share(c):
+    """The parameters of which a member takes care."""
+    return c[MEMBER] * c[P] // c[MEMBERS], (c[MEMBER] + 1) * c[P] // c[MEMBERS]
+
+
+@jit
+def between(one, memory, start, stop):
+    """Numbers start to stop of a vector."""
+    return numbers(one, memory + start * size_of(one), stop - start)
+
+
+@jit
+def gradient(c, one, start, stop):
+    """The gradient, the sum over the slices in their order, in place of the first one's."""
+    total = between(one, c[GRADS], start, stop)
+    for s in range(1, c[SLICES]):
+        more = between(one, c[GRADS] + s * c[PITCH], start, stop)
         for i in range(total.shape[0]):
             total[i] += more[i]
+    return total
 
 
-@jit
-def update(mode, phi, m, v, t, grads, numbers, start, stop):
-    """The optimizer's step on phi[start:stop] of one task; t is the steps taken, this one too."""
-    f = phi.dtype.type
-    lr, momentum = f(numbers[LR]), f(numbers[MOMENTUM])
-    beta1, beta2, eps = f(numbers[BETA1]), f(numbers[BETA2]), f(numbers[EPS])
-    rest1, rest2 = f(1 - numbers[BETA1]), f(1 - numbers[BETA2])
-    rate = f(0)
-    if mode == ADAM:
-        rate = f(adam_rate(t, numbers[LR], numbers[BETA1], numbers[BETA2]))
+def decay_weights(row, c, one):
+    """phi becomes smaller, before the gradient is taken (optim.py)."""
+    start, stop = share(c)
+    phi, factor = between(one, c[PHI], start, stop), rounded(one, number(c[NUMBERS], DECAY))
+    for i in range(phi.shape[0]):
+        phi[i] *= factor
+
+
+def total_loss(row, c, one):
+    """The sum of the examples' losses, in their order, by one member."""
+    if c[MEMBER] == 0:
+        total, losses = rounded(one, 0.0), numbers(one, c[EXAMPLES], c[B])
+        for b in range(c[B]):
+            total += losses[b]
+        numbers(one, c[LOSS], 1)[0] = total
+
+
+def hand_out_gradient(row, c, one):
+    """What the slices have of the gradient, or of the product, into the call's output."""
+    start, stop = share(c)
+    between(one, c[OUT], start, stop)[:] = gradient(c, one, start, stop)
+
+
+def sgd_step(row, c, one):
+    """phi -= lr g, or with a velocity (sgd.md)."""
+    lr, momentum = number(c[NUMBERS], LR), number(c[NUMBERS], MOMENTUM)
+    start, stop = share(c)
     for a in range(start, stop, PIECE):
         b = min(a + PIECE, stop)
-        add_slices(grads, a, b)
-        p, g = phi[a:b], grads[0, a:b]
-        if mode == SGD and momentum == 0:
-            sgd_plain(p, g, lr)
-        elif mode == SGD:
-            sgd_momentum(p, m[a:b], g, lr, momentum)
-        elif beta1 == 0:
-            adam_without_m(p, v[a:b], g, rate, beta2, rest2, eps)
+        phi, g = between(one, c[PHI], a, b), gradient(c, one, a, b)
+        if momentum == 0:
+            sgd_plain(phi, g, rounded(one, lr))
         else:
-            adam_with_m(p, m[a:b], v[a:b], g, rate, beta1, rest1, beta2, rest2, eps)
+            velocity = between(one, c[FIRST_MOMENT], a, b)
+            sgd_momentum(phi, velocity, g, rounded(one, lr), rounded(one, momentum))
+
+
+def adam_step(row, c, one):
+    """Adam's step (adam.md), the one behind those taken."""
+    lr, beta1, beta2 = (
+        number(c[NUMBERS], LR),
+        number(c[NUMBERS], BETA1),
+        number(c[NUMBERS], BETA2),
+    )
+    t = numbers(np.int64(1), c[TAKEN], 1)[0] + c[STEP] + 1
+    rate, eps = rounded(one, adam_rate(t, lr, beta1, beta2)), rounded(one, number(c[NUMBERS], EPS))
+    b1, b2 = rounded(one, beta1), rounded(one, beta2)
+    rest1, rest2 = rounded(one, 1 - beta1), rounded(one, 1 - beta2)
+    start, stop = share(c)
+    for a in range(start, stop, PIECE):
+        b = min(a + PIECE, stop)
+        phi, g = between(one, c[PHI], a, b), gradient(c, one, a, b)
+        v = between(one, c[SECOND_MOMENT], a, b)
+        if beta1 == 0:
+            adam_without_m(phi, v, g, rate, b2, rest2, eps)
+        else:
+            adam_with_m(
+                phi, between(one, c[FIRST_MOMENT], a, b), v, g, rate, b1, rest1, b2, rest2, eps
+            )
 
 
 @jit
-def adapt_task(
-    mode, table, cuts, tables, layer_eps, scale, task, phi, x, labels, targets, loss, out,
-    numbers, m, v, t, own, ws, winners, scratch, grads, examples, member, members, arrived,
-):  # fmt: skip
-    """One member's part in the steps on one task. Parameters as in `work`; own, ws, winners,
-    grads and examples are the team's, scratch the member's own.
+def begin(plan, c, task, team, me, member, members):
+    """Fill the fields of a thread for a task, whose memory is that of thread `team`."""
+    memory, size, item = plan[MEMORY] + team * plan[MEMORY_BYTES], plan[SIZE], plan[ITEM]
+    c[PHI], c[V], c[P] = memory, memory + plan[OWN_V], size
+    c[WS], c[RWS] = memory + plan[OWN_WS], memory + plan[OWN_RWS]
+    c[GRADS], c[PITCH] = memory + plan[OWN_GRADS], plan[OWN_PITCH]
+    c[WINNERS], c[EXAMPLES] = memory + plan[OWN_WINNERS], memory + plan[OWN_EXAMPLES]
+    c[SCRATCH] = plan[MEMORY] + me * plan[MEMORY_BYTES] + plan[OWN_SCRATCH]
+    c[OUT] = plan[OUTS] + task * plan[OUT_BYTES]
+    c[FIRST_MOMENT] = plan[MOMENTS_1] + task * size * item
+    c[SECOND_MOMENT] = plan[MOMENTS_2] + task * size * item
+    c[TAKEN] = plan[COUNTS] + task * 8
+    c[CONSTANTS], c[TABLES], c[NUMBERS] = plan[CONSTANTS_AT], plan[TABLES_AT], plan[NUMBERS_AT]
+    c[B], c[SLICES], c[MEMBER], c[MEMBERS] = plan[IMAGES], plan[CUT], member, members
 
-    GRADIENT leaves the gradient of the first step in out, FORWARD the network's outputs.
-    """
-    theirs, out, m, v = phi[task], out[task], m[task], v[task]
-    f, P, B, slices = phi.dtype.type, theirs.shape[0], x.shape[2], cuts.shape[1]
-    start, stop = member * P // members, (member + 1) * P // members
-    taken = t[task]
-    barrier(arrived, members)  # the team's memory may still be another task's
-    phi = own[:P]  # where its rows begin on cache lines
-    phi[start:stop] = theirs[start:stop]
-    for i in range(x.shape[0]):
-        if numbers[DECAY] != 1:
-            decay, mine = f(numbers[DECAY]), phi[start:stop]
-            for j in range(mine.shape[0]):
-                mine[j] *= decay
-        barrier(arrived, members)  # phi is complete, and the last step's gradients are used up
-        forward(
-            table, cuts, tables, layer_eps, phi, x[i, task], ws, winners, scratch,
-            member, members, arrived,
-        )  # fmt: skip
-        if mode == FORWARD:
-            row = table[table.shape[0] - 1]
-            size = row[H_OUT] * row[W_OUT] * row[N]
-            for s in range(member * slices // members, (member + 1) * slices // members):
-                a, b = (s * B // slices) * size, ((s + 1) * B // slices) * size
-                out[a:b] = ws[row[Y] + a : row[Y] + b]
+
+@jit
+def follow(program, c, one, arrived):
+    """One step: every instruction in turn, for the slices of one member."""
+    at, width = address_of(program), 8 * program.shape[1]
+    member, members, slices, B_ = c[MEMBER], c[MEMBERS], c[SLICES], c[B]
+    for l in range(program.shape[0]):
+        row = at + l * width
+        if program[l, SYNC]:
+            barrier(arrived, members)
+        if program[l, ONCE]:
+            call(program[l, STAGE], row, address_of(c), one)
             continue
-        loss_of(
-            table, labels[i, task], targets[i, task], ws, examples, f(scale),
-            slices, member, members, B,
-        )  # fmt: skip
-        backward(
-            table, cuts, tables, phi, x[i, task], ws, winners, scratch, grads,
-            member, members, arrived,
-        )  # fmt: skip
-        barrier(arrived, members)
-        if member == 0:
-            total = f(0)
-            for b in range(B):
-                total += examples[b]
-            loss[i, task] = total
-        if mode == GRADIENT:
-            add_slices(grads, start, stop)
-            out[start:stop] = grads[0, start:stop]
-        else:
-            update(mode, phi, m, v, taken + i + 1, grads, numbers, start, stop)
-    if mode >= SGD:
-        theirs[start:stop] = phi[start:stop]
+        for s in range(member * slices // members, (member + 1) * slices // members):
+            c[FIRST], c[LAST], c[SLICE] = s * B_ // slices, (s + 1) * B_ // slices, s
+            c[GRAD] = c[GRADS] + s * c[PITCH]
+            call(program[l, STAGE], row, address_of(c), one)
+
+
+@jit
+def task_of(program, plan, c, one, arrived, task, team, me, member, members):
+    """One member's part in the steps on one task."""
+    begin(plan, c, task, team, me, member, members)
+    start, stop = share(c)
+    item = plan[ITEM]
+    theirs, mine = task * c[P] * item + start * item, start * item
+    barrier(arrived, members)  # the team's memory may still be another task's
+    # phi is copied to where its rows begin on cache lines.
+    copy(c[PHI] + mine, plan[THETAS] + theirs, (stop - start) * item)
+    if plan[VECTORS] != 0:
+        copy(c[V] + mine, plan[VECTORS] + theirs, (stop - start) * item)
+    for i in range(plan[INNER_STEPS]):
+        at = i * plan[TASKS] + task
+        c[STEP] = i
+        c[DATA] = plan[XS] + at * plan[X_BYTES]
+        c[LABELS] = plan[YS] + at * plan[Y_BYTES]
+        c[TARGETS] = c[LABELS]
+        c[LOSS] = plan[LOSSES] + at * item
+        follow(program, c, one, arrived)
+    if plan[WRITTEN]:
+        copy(plan[THETAS] + theirs, c[PHI] + mine, (stop - start) * item)
     barrier(arrived, members)
-    if member == 0 and mode == ADAM:
-        t[task] = taken + x.shape[0]
+    if member == 0 and plan[COUNTED]:
+        numbers(np.int64(1), c[TAKEN], 1)[0] += plan[INNER_STEPS]
 
 
 @jit
@@ -136,43 +251,22 @@ def dealt(T, member, members):
 
 
 @jit
-def work(
-    mode, table, cuts, tables, layer_eps, scale, phi, x, labels, targets, loss, out, numbers,
-    m, v, t, own, ws, winners, scratch, grads, examples, arrived, member, members,
-):  # fmt: skip
+def work(program, plan, fields, one, arrived, member, members):
     """All that one of the threads does in a call.
 
     Parameters
     ----------
-    mode : FORWARD, GRADIENT, SGD or ADAM
-    table, layer_eps : (stages, COLUMNS) int64 and (stages,), the network (program.py)
-    cuts, tables : (stages, slices) int64, where in `tables` a convolution's begin for a slice of
-        the mini-batch (tiles.py)
-    scale : 1 / B for the mean over the mini-batch, 1 for the sum
-    phi : (T, P), updated
-    x : (k, T, B, size)
-    labels, targets : (k, T, B) int64, or (k, T, 0); (k, T, B, n_out), or (k, T, 0, 0)
-    loss, out : (k, T), written; (T, P) for the gradient, (T, B n_out) for the outputs, or (T, 0)
-    numbers : (6,), the optimizer's
-    m, v, t : (T, P) moments, or (T, 0) where there are none; (T,) steps taken
-    own, ws, winners, scratch, grads, examples : a row for each thread
+    program : (instructions, columns) int64
+    plan : (n,) int64, what the call is told; named as in program.py
+    fields : (threads, FIELDS) int64, written
+    one : the number 1 of the arrays' type
     arrived : (threads, 8) int64 zeros, one row for each team, as far apart as cache lines
     member, members : which thread this is, of how many
     """
-    T = phi.shape[0]
+    T, c = plan[TASKS], fields[member]
     whole, i, first, last = dealt(T, member, members)
-    alone = arrived[member]
     for j in range(member, whole, members):
-        adapt_task(
-            mode, table, cuts, tables, layer_eps, scale, j, phi, x, labels, targets, loss, out,
-            numbers, m, v, t,
-            own[member], ws[member], winners[member], scratch[member], grads[member],
-            examples[member], 0, 1, alone,
-        )  # fmt: skip
+        task_of(program, plan, c, one, arrived[member], j, member, member, 0, 1)
     if whole < T:
-        adapt_task(
-            mode, table, cuts, tables, layer_eps, scale, i, phi, x, labels, targets, loss, out,
-            numbers, m, v, t,
-            own[first], ws[first], winners[first], scratch[member], grads[first],
-            examples[first], member - first, last - first, arrived[first],
-        )  # fmt: skip
+        me, team = member - first, arrived[first]
+        task_of(program, plan, c, one, team, i, first, member, me, last - first)

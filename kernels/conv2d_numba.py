@@ -2,19 +2,22 @@
 
 v1  the definition: seven loops
 v2  im2col, a few rows of the output at a time so that they stay in the cache, and BLAS
-
-The functions on one task's images, without a task axis, are also what the compiled inner loop
-(adapt_numba.py) is made of. There, w and dw are addresses of (kh, kw, C_in, C_out) weights.
+v3  tiles of sums that stay in registers, straight from x (registers.md); what the compiled inner
+    loop is made of
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from .jit_numba import copy, gemm, jit, packed
+from .memory_numba import address_of
+from .registers_numba import HEIGHT, ROWS, conv_products, conv_rows, conv_rows_back, turned
+from .tiles import Window, tables
 
 # Multiply-adds that BLAS gets at once. Where OpenBLAS has kernels for small matrices (AVX-512), it
 # computes these without copying its operands first.
 TILE = 10**6
-
 
 
 @jit
@@ -245,5 +248,52 @@ def conv2d_backward_v2(dx, dw, db, cols, dy, x, w, stride, pad):
             sum_rows(packed(db[t]), dy[t].reshape((-1, N)))
 
 
-conv2d_forward = conv2d_forward_v2
-conv2d_backward = conv2d_backward_v2
+def _tables(x, w, outputs, stride, pad):
+    """The tables of all images of a task (tiles.py)."""
+    sizes = (*x.shape[2:], *outputs.shape[2:], *w.shape[1:3], *stride, *pad)
+    return tables(Window(*map(int, sizes)), x.shape[1], HEIGHT, ROWS)
+
+
+@jit
+def _forward_v3(y, x, w, b, biased, these):
+    one, n = x.dtype.type(1), w.shape[4]
+    for t in range(x.shape[0]):
+        bias = address_of(b[t]) if biased else 0
+        conv_rows(one, address_of(y[t]), address_of(x[t]), address_of(w[t]), bias, these, n, 0)
+
+
+def conv2d_forward_v3(y, cols, x, w, b, stride, pad):
+    """Write y by tiles of sums in registers (registers.md, eq. 1)."""
+    bias = w[:, 0, 0, 0] if b is None else b
+    _forward_v3(y, x, w, bias, b is not None, _tables(x, w, y, stride, pad))
+
+
+@jit
+def _backward_v3(dx, to_dx, dw, to_dw, db, to_db, dy, x, w, these):
+    one, taps, C, N = x.dtype.type(1), w.shape[1] * w.shape[2], w.shape[3], w.shape[4]
+    wt = np.empty((taps, N, C), x.dtype)
+    for t in range(x.shape[0]):
+        at = address_of(dy[t])
+        if to_dw:
+            dw[t] = 0
+            conv_products(one, address_of(dw[t]), address_of(x[t]), at, these, N)
+        if to_dx:
+            turned(wt, packed(w[t]).reshape((taps, C, N)))
+            conv_rows_back(one, address_of(dx[t]), at, address_of(wt), these, C, 0)
+        if to_db:
+            sum_rows(packed(db[t]), dy[t].reshape((-1, N)))
+
+
+def conv2d_backward_v3(dx, dw, db, cols, dy, x, w, stride, pad):
+    """Write dx, dw and db likewise (registers.md, eq. 2 and 3); the weights are turned for dx."""
+    outputs = [_wanted(dx, x, 5), _wanted(dw, x, 5), _wanted(db, x, 2)]
+    _backward_v3(*outputs[0], *outputs[1], *outputs[2], dy, x, w, _tables(x, w, dy, stride, pad))
+
+
+def _wanted(a, like, dimensions):
+    """An output and True, or an array of no numbers, so that a kernel is compiled once for all."""
+    return (a, True) if a is not None else (np.empty((0,) * dimensions, like.dtype), False)
+
+
+conv2d_forward = conv2d_forward_v3
+conv2d_backward = conv2d_backward_v3

@@ -1,15 +1,14 @@
-"""The Hessian of the loss times a vector in one compiled call, Numba: forward and backward through
-a network with tangents beside all values. Derived in loss_and_grad.md, eq. 9 to 12; the formulas of
-a layer stand in its page's section "The R-operator".
+"""The Hessian of the loss times a vector, Numba: the stages with tangents beside all values.
+Derived in loss_and_grad.md, eq. 9 to 12; the formulas of a layer stand in its page's section "The
+R-operator".
 
 Threads, slices and meetings are those of loss_and_grad_numba.py, and so are the stages up to the
-first with parameters, before which nothing has a tangent. A task's tangents lie in a workspace rws
-laid out as ws is, and a slice's part of the product lies where its gradient would.
+first with parameters, before which nothing has a tangent. A task's tangents lie in a workspace RWS
+laid out as WS is, and a slice's part of the product lies where its gradient would.
 """
 
 from __future__ import annotations
 
-from .adapt_numba import add_slices, dealt
 from .batchnorm_numba import (
     image_moments_r,
     join_moments_r,
@@ -20,347 +19,268 @@ from .batchnorm_numba import (
 )
 from .conv2d_numba import sum_rows
 from .dense_numba import fill_rows, rows_dw, rows_dx, rows_w
-from .jit_numba import barrier, jit
+from .jit_numba import jit
 from .loss_and_grad_numba import (
-    backward_stage,
-    forward_stage,
-    images,
-    join_statistics,
-    join_sums,
-    loss_of,
+    inputs,
+    last_of,
     moments,
+    outputs,
     parameter,
-    stage_input,
+    size_in,
     statistics,
     sums_of,
-    turn_weights,
-    weights,
+    tables_of,
+    total_sums,
+    weights_of,
+    winners_of,
+    x_of,
 )
 from .maxpool_numba import pool_backward, pool_forward_r
+from .memory_numba import address_of, number, numbers, rounded, size_of
 from .program import (
     BIAS,
-    CONV,
-    DENSE,
+    CONSTANTS,
     DX,
     DY,
-    H_OUT,
+    FIRST,
+    GRAD,
+    GRADS,
     KH,
-    KIND,
     KW,
-    MOMENTS,
-    NORMALISE,
+    LAST,
+    MEMBER,
+    MEMBERS,
     PC,
-    POOL,
+    PHI,
     PR,
-    RELU,
+    RWS,
     SC,
+    SCALE,
+    SCRATCH,
     SR,
-    SYNC,
-    SYNC_BACK,
-    TANH,
-    W_OUT,
     WIDTH,
-    WINNER,
     WITH_RELU,
+    WS,
     WT,
+    B,
     C,
     H,
     N,
+    V,
     W,
     X,
     Y,
 )
-from .registers_numba import address_of, conv_products, conv_rows, conv_rows_back
+from .registers_numba import conv_products, conv_rows, conv_rows_back, turned
 from .relu_numba import relu_backward
 from .softmax_cross_entropy_numba import cross_entropies_r
 from .squared_error_numba import squared_error_r
 from .tanh_numba import tanh_backward, tanh_backward_r
 
 
-@jit
-def forward_stage_r(
-    row, eps, phi, v, x, ws, rws, winners, tables, first, last, B, moves
-):  # fmt: skip
-    """`forward_stage`, and the tangent of its output. It moves: its input has a tangent too."""
-    n, kind = last - first, row[KIND]
-    size, out_size = row[H] * row[WIDTH] * row[C], row[H_OUT] * row[W_OUT] * row[N]
-    x_s, y_s = stage_input(row, x, ws, first, last), images(ws, row[Y], first, last, out_size)
-    ry_s = images(rws, row[Y], first, last, out_size)
-    rx_s = images(rws, row[X], first, last, size) if moves else ry_s  # stands for none
-    forward_stage(row, eps, phi, x, ws, winners, tables, first, last, B)
-    if kind == CONV:
-        one, ry = phi.dtype.type(1), address_of(ry_s)
-        rb = parameter(v, row[BIAS]) if row[BIAS] >= 0 else 0
-        conv_rows(one, ry, address_of(x_s), parameter(v, row[W]), rb, tables, row[N], 0)
-        if moves:
-            conv_rows(one, ry, address_of(rx_s), parameter(phi, row[W]), 0, tables, row[N], 1)
-    elif kind == DENSE:
-        x_2, ry_2 = x_s.reshape((n, size)), ry_s.reshape((n, out_size))
-        if row[BIAS] >= 0:
-            fill_rows(ry_2, v[row[BIAS] : row[BIAS] + out_size])
-        rows_w(ry_2, x_2, v[row[W] : row[W] + size * out_size], row[BIAS] >= 0)
-        if moves:
-            w = phi[row[W] : row[W] + size * out_size]
-            rows_w(ry_2, rx_s.reshape((n, size)), w, True)
-    elif kind == MOMENTS:
-        c, m = row[C], row[H] * row[WIDTH]
-        means, _ = moments(ws, row, B)
-        rmeans, comoments = moments(rws, row, B)
-        x_3, rx_3 = x_s.reshape((n, m, c)), rx_s.reshape((n, m, c))
-        for b in range(n):
-            i = first + b
-            image_moments_r(rmeans[i], comoments[i], rx_3[b], x_3[b], means[i])
-    elif kind == NORMALISE:
-        c = row[C]
-        mean, rstd = statistics(ws, row)
-        rmean, rrstd = statistics(rws, row)
-        gamma = phi[row[W] : row[W] + c]
-        rgamma, rbeta = v[row[W] : row[W] + c], v[row[BIAS] : row[BIAS] + c]
-        normalise_r(
-            ry_s.reshape((-1, c)), rx_s.reshape((-1, c)), rmean, rrstd, rgamma, rbeta,
-            x_s.reshape((-1, c)), mean, rstd, gamma, y_s.reshape((-1, c)), row[WITH_RELU] == 1,
-        )  # fmt: skip
-    elif kind == RELU:
-        relu_backward(ry_s, rx_s, x_s)
-    elif kind == TANH:
-        tanh_backward(ry_s, rx_s, y_s)
-    elif kind == POOL:
-        shape = (n, row[H_OUT], row[W_OUT], row[N])
-        won = images(winners, row[WINNER], first, last, out_size).reshape(shape)
-        pool_forward_r(
-            ry_s.reshape(shape), rx_s.reshape((n, row[H], row[WIDTH], row[C])), won,
-            row[KH], row[KW], row[SR], row[SC], row[PR], row[PC],
-        )  # fmt: skip
+def turn_weights_r(row, c, one):
+    """As `turn_weights`, of the tangents."""
+    taps = row[KH] * row[KW]
+    first, last = c[MEMBER] * taps // c[MEMBERS], (c[MEMBER] + 1) * taps // c[MEMBERS]
+    w = parameter(one, c[V], row[W], weights_of(row)).reshape((taps, row[C], row[N]))
+    wt = parameter(one, c[RWS], row[WT], weights_of(row)).reshape((taps, row[N], row[C]))
+    turned(wt[first:last], w[first:last])
 
 
 @jit
-def backward_stage_r(
-    row, phi, v, x, ws, rws, winners, tables, hv, first, last, B, scratch, moves
-):  # fmt: skip
-    """dx, its tangent, and the parameters' part of hv (P,), the slice's own; of the gradient
-    itself nothing is kept."""
-    n, kind = last - first, row[KIND]
-    size, out_size = row[H] * row[WIDTH] * row[C], row[H_OUT] * row[W_OUT] * row[N]
-    x_s, y_s = stage_input(row, x, ws, first, last), images(ws, row[Y], first, last, out_size)
-    dy_s, rdy_s = (
-        images(ws, row[DY], first, last, out_size),
-        images(rws, row[DY], first, last, out_size),
-    )
-    ry_s = images(rws, row[Y], first, last, out_size)
-    # Where nothing moves, any array stands for those that are not there.
-    rx_s = images(rws, row[X], first, last, size) if moves else ry_s
-    dx_s = images(ws, row[DX], first, last, size) if moves else dy_s
-    rdx_s = images(rws, row[DX], first, last, size) if moves else rdy_s
-    if kind == CONV:
-        one, rdw = phi.dtype.type(1), parameter(hv, row[W])
-        dy, rdy = address_of(dy_s), address_of(rdy_s)
-        weights(hv, row)[:] = 0
-        conv_products(one, rdw, address_of(x_s), rdy, tables, row[N])
-        if moves:
-            wt, rwt = parameter(ws, row[WT]), parameter(rws, row[WT])
-            dx, rdx = address_of(dx_s), address_of(rdx_s)
-            conv_products(one, rdw, address_of(rx_s), dy, tables, row[N])
-            conv_rows_back(one, dx, dy, wt, tables, row[C], 0)
-            conv_rows_back(one, rdx, rdy, wt, tables, row[C], 0)
-            conv_rows_back(one, rdx, dy, rwt, tables, row[C], 1)
-        if row[BIAS] >= 0:
-            sum_rows(hv[row[BIAS] : row[BIAS] + row[N]], rdy_s.reshape((-1, row[N])))
-        return
-    if kind == DENSE:
-        x_2, dy_2, rdy_2 = (
-            x_s.reshape((n, size)),
-            dy_s.reshape((n, out_size)),
-            rdy_s.reshape((n, out_size)),
-        )
-        w, rw = phi[row[W] : row[W] + size * out_size], v[row[W] : row[W] + size * out_size]
-        rdw = hv[row[W] : row[W] + size * out_size]
-        rows_dw(rdw, x_2, rdy_2, False)
-        if moves:
-            dx_2, rdx_2 = dx_s.reshape((n, size)), rdx_s.reshape((n, size))
-            rows_dw(rdw, rx_s.reshape((n, size)), dy_2, True)
-            rows_dx(dx_2, dy_2, w, False)
-            rows_dx(rdx_2, rdy_2, w, False)
-            rows_dx(rdx_2, dy_2, rw, True)
-        if row[BIAS] >= 0:
-            sum_rows(hv[row[BIAS] : row[BIAS] + out_size], rdy_2)
-        return
-    backward_stage(row, phi, x, ws, winners, tables, hv, first, last, B, scratch)
-    if kind == NORMALISE:
-        c = row[C]
-        mean, rstd = statistics(ws, row)
-        rmean, rrstd = statistics(rws, row)
-        rsums, rsums_xhat = sums_of(rws, row, B)
-        x_3, dy_3 = x_s.reshape((n, -1, c)), dy_s.reshape((n, -1, c))
-        rx_3, rdy_3 = rx_s.reshape((n, -1, c)), rdy_s.reshape((n, -1, c))
-        y_3 = y_s.reshape((n, -1, c))
-        for b in range(n):
-            i = first + b
-            sums, tangents = (rsums[i], rsums_xhat[i]), (rdy_3[b], rx_3[b], rmean, rrstd)
-            if row[WITH_RELU] == 1:
-                sums_r_relu(*sums, *tangents, dy_3[b], x_3[b], mean, rstd, y_3[b])
-            else:
-                sums_r(*sums, *tangents, dy_3[b], x_3[b], mean, rstd)
-    elif kind == MOMENTS:  # x, dx, dy and their tangents here are those of the whole layer
-        c = row[C]
-        mean, rstd = statistics(ws, row)
-        rmean, rrstd = statistics(rws, row)
-        gamma, rgamma = phi[row[W] : row[W] + c], v[row[W] : row[W] + c]
-        normalise_backward_r(
-            rdx_s.reshape((-1, c)), scratch[3 * c : 4 * c], scratch[2 * c : 3 * c],
-            rdy_s.reshape((-1, c)), rx_s.reshape((-1, c)), rmean, rrstd, rgamma,
-            scratch[c : 2 * c], scratch[:c], dy_s.reshape((-1, c)), x_s.reshape((-1, c)),
-            mean, rstd, gamma, B * row[H] * row[WIDTH],
-        )  # fmt: skip
-    elif kind == RELU:
-        relu_backward(rdx_s, rdy_s, x_s)
-    elif kind == TANH:
-        tanh_backward_r(rdx_s, rdy_s, ry_s, dy_s, y_s)
-    elif kind == POOL:
-        shape = (n, row[H_OUT], row[W_OUT], row[N])
-        won = images(winners, row[WINNER], first, last, out_size).reshape(shape)
-        pool_backward(
-            rdx_s.reshape((n, row[H], row[WIDTH], row[C])), rdy_s.reshape(shape), won,
-            row[KH], row[KW], row[SR], row[SC], row[PR], row[PC],
-        )  # fmt: skip
+def moves(row):
+    """Whether a stage's input has a tangent: it has a gradient where one is wanted."""
+    return row[DX] >= 0
 
 
-@jit
-def forward_r(
-    table, cuts, tables, eps, phi, v, x, ws, rws, winners, scratch, start,
-    member, members, arrived,
-):  # fmt: skip
-    """`forward` with tangents from stage `start` on, the first with parameters."""
-    B, slices = x.shape[0], cuts.shape[1]
-    turn_weights(table, phi, ws, member, members)
-    turn_weights(table, v, rws, member, members)
-    for l in range(table.shape[0]):
-        row = table[l]
-        if row[SYNC]:
-            barrier(arrived, members)
-        if row[KIND] == NORMALISE:
-            join_statistics(row, eps[l], ws, scratch, B)
-            c = row[C]
-            means, _ = moments(ws, row, B)
-            rmeans, comoments = moments(rws, row, B)
-            mean, rstd = scratch[:c], scratch[c : 2 * c]
-            rmean, rrstd = scratch[2 * c : 3 * c], scratch[3 * c : 4 * c]
-            m = row[H] * row[WIDTH]
-            join_moments_r(rmean, rrstd, rmeans, comoments, means, mean, rstd, m)
-            shared_rmean, shared_rrstd = statistics(rws, row)
-            shared_rmean[:] = rmean
-            shared_rrstd[:] = rrstd
-        for s in range(member * slices // members, (member + 1) * slices // members):
-            first, last = s * B // slices, (s + 1) * B // slices
-            these = tables[cuts[l, s] :]
-            if l < start:
-                forward_stage(row, eps[l], phi, x, ws, winners, these, first, last, B)
-            else:
-                forward_stage_r(
-                    row, eps[l], phi, v, x, ws, rws, winners, these, first, last, B, l > start
-                )
+def forward_conv_r(row, c, one):
+    """The tangent of the output; that of its input is there where it moves."""
+    size, tables, ry = size_of(one), tables_of(row, c), outputs(row, c, one, c[RWS], row[Y])
+    y, x = address_of(ry), address_of(x_of(row, c, one))
+    rb = c[V] + row[BIAS] * size if row[BIAS] >= 0 else 0
+    conv_rows(one, y, x, c[V] + row[W] * size, rb, tables, row[N], 0)
+    if moves(row):
+        rx = address_of(inputs(row, c, one, c[RWS], row[X]))
+        conv_rows(one, y, rx, c[PHI] + row[W] * size, 0, tables, row[N], 1)
 
 
-@jit
-def loss_r(table, labels, targets, ws, rws, losses, scale, slices, member, members, B):
-    """The gradient of the loss by the outputs of the member's slices, and its tangent."""
-    loss_of(table, labels, targets, ws, losses, scale, slices, member, members, B)
-    row = table[table.shape[0] - 1]
-    size = row[H_OUT] * row[W_OUT] * row[N]
-    first = member * slices // members * B // slices
-    last = (member + 1) * slices // members * B // slices
-    shape = (last - first, size)
-    out = images(ws, row[Y], first, last, size).reshape(shape)
-    rout = images(rws, row[Y], first, last, size).reshape(shape)
-    rdout = images(rws, row[DY], first, last, size).reshape(shape)
-    if labels.shape[0] > 0:
-        cross_entropies_r(rdout, rout, out, scale)
-    else:
-        squared_error_r(rdout, rout, out, scale)
+def backward_conv_r(row, c, one):
+    """dx, its tangent, and the weights' part of the product; of the gradient nothing is kept."""
+    size, tables, n = size_of(one), tables_of(row, c), row[N]
+    x, rdy = address_of(x_of(row, c, one)), outputs(row, c, one, c[RWS], row[DY])
+    rdw = parameter(one, c[GRAD], row[W], weights_of(row))
+    rdw[:] = 0
+    conv_products(one, address_of(rdw), x, address_of(rdy), tables, n)
+    if moves(row):
+        dy = address_of(outputs(row, c, one, c[WS], row[DY]))
+        rx = address_of(inputs(row, c, one, c[RWS], row[X]))
+        conv_products(one, address_of(rdw), rx, dy, tables, n)
+        dx = address_of(inputs(row, c, one, c[WS], row[DX]))
+        rdx = address_of(inputs(row, c, one, c[RWS], row[DX]))
+        wt, rwt = c[WS] + row[WT] * size, c[RWS] + row[WT] * size
+        conv_rows_back(one, dx, dy, wt, tables, row[C], 0)
+        conv_rows_back(one, rdx, address_of(rdy), wt, tables, row[C], 0)
+        conv_rows_back(one, rdx, dy, rwt, tables, row[C], 1)
+    if row[BIAS] >= 0:
+        sum_rows(parameter(one, c[GRAD], row[BIAS], n), rdy.reshape((-1, n)))
 
 
-@jit
-def backward_r(
-    table, cuts, tables, phi, v, x, ws, rws, winners, scratch, hvs, start,
-    member, members, arrived,
-):  # fmt: skip
-    """The stages backwards down to `start` for the slices of one member; hvs is (slices, P)."""
-    B, slices = x.shape[0], cuts.shape[1]
-    barrier(arrived, members)  # the turned weights are complete
-    for l in range(table.shape[0] - 1, start - 1, -1):
-        row = table[l]
-        if row[SYNC_BACK]:
-            barrier(arrived, members)
-        if row[KIND] == MOMENTS:
-            c = row[C]
-            rdbeta, rdgamma = scratch[2 * c : 3 * c], scratch[3 * c : 4 * c]
-            join_sums(row, ws, B, scratch[:c], scratch[c : 2 * c])
-            join_sums(row, rws, B, rdbeta, rdgamma)
-            if member == 0:
-                hvs[0, row[BIAS] : row[BIAS] + c] = rdbeta
-                hvs[0, row[W] : row[W] + c] = rdgamma
-        for s in range(member * slices // members, (member + 1) * slices // members):
-            first, last = s * B // slices, (s + 1) * B // slices
-            these = tables[cuts[l, s] :]
-            backward_stage_r(
-                row, phi, v, x, ws, rws, winners, these, hvs[s], first, last, B, scratch, l > start
-            )
+def forward_dense_r(row, c, one):
+    shape_x, shape_y = (c[LAST] - c[FIRST], size_in(row)), (c[LAST] - c[FIRST], row[N])
+    ry = outputs(row, c, one, c[RWS], row[Y]).reshape(shape_y)
+    if row[BIAS] >= 0:
+        fill_rows(ry, parameter(one, c[V], row[BIAS], row[N]))
+    rw = parameter(one, c[V], row[W], size_in(row) * row[N])
+    rows_w(ry, x_of(row, c, one).reshape(shape_x), rw, row[BIAS] >= 0)
+    if moves(row):
+        w = parameter(one, c[PHI], row[W], size_in(row) * row[N])
+        rows_w(ry, inputs(row, c, one, c[RWS], row[X]).reshape(shape_x), w, True)
 
 
-@jit
-def hvp_task(
-    table, cuts, tables, layer_eps, scale, start, phi, v, x, labels, targets, hv,
-    own, rown, ws, rws, winners, scratch, hvs, examples, member, members, arrived,
-):  # fmt: skip
-    """One member's part in the product of one task: phi, v, hv (P,), x (B, size)."""
-    P, B, slices = phi.shape[0], x.shape[0], cuts.shape[1]
-    first, last = member * P // members, (member + 1) * P // members
-    barrier(arrived, members)  # the team's memory may still be another task's
-    own[first:last] = phi[first:last]
-    rown[first:last] = v[first:last]
-    phi, v = own[:P], rown[:P]
-    barrier(arrived, members)
-    forward_r(
-        table, cuts, tables, layer_eps, phi, v, x, ws, rws, winners, scratch, start,
-        member, members, arrived,
+def backward_dense_r(row, c, one):
+    shape_x, shape_y = (c[LAST] - c[FIRST], size_in(row)), (c[LAST] - c[FIRST], row[N])
+    dy = outputs(row, c, one, c[WS], row[DY]).reshape(shape_y)
+    rdy = outputs(row, c, one, c[RWS], row[DY]).reshape(shape_y)
+    rdw = parameter(one, c[GRAD], row[W], size_in(row) * row[N])
+    rows_dw(rdw, x_of(row, c, one).reshape(shape_x), rdy, False)
+    if moves(row):
+        rows_dw(rdw, inputs(row, c, one, c[RWS], row[X]).reshape(shape_x), dy, True)
+        w = parameter(one, c[PHI], row[W], size_in(row) * row[N])
+        rw = parameter(one, c[V], row[W], size_in(row) * row[N])
+        rdx = inputs(row, c, one, c[RWS], row[DX]).reshape(shape_x)
+        rows_dx(inputs(row, c, one, c[WS], row[DX]).reshape(shape_x), dy, w, False)
+        rows_dx(rdx, rdy, w, False)
+        rows_dx(rdx, dy, rw, True)
+    if row[BIAS] >= 0:
+        sum_rows(parameter(one, c[GRAD], row[BIAS], row[N]), rdy)
+
+
+def forward_moments_r(row, c, one):
+    n = c[LAST] - c[FIRST]
+    shape = (n, row[H] * row[WIDTH], row[C])
+    means, _ = moments(row, c, one, c[WS])
+    rmeans, comoments = moments(row, c, one, c[RWS])
+    x, rx = x_of(row, c, one).reshape(shape), inputs(row, c, one, c[RWS], row[X]).reshape(shape)
+    for b in range(n):
+        i = c[FIRST] + b
+        image_moments_r(rmeans[i], comoments[i], rx[b], x[b], means[i])
+
+
+def join_statistics_r(row, c, one):
+    """As `join_statistics`, behind it: the values' lie where that has left them."""
+    n = row[C]
+    means, _ = moments(row, c, one, c[WS])
+    rmeans, comoments = moments(row, c, one, c[RWS])
+    mean, rstd = numbers(one, c[SCRATCH], n), parameter(one, c[SCRATCH], n, n)
+    rmean, rrstd = parameter(one, c[SCRATCH], 2 * n, n), parameter(one, c[SCRATCH], 3 * n, n)
+    join_moments_r(rmean, rrstd, rmeans, comoments, means, mean, rstd, row[H] * row[WIDTH])
+    shared_rmean, shared_rrstd = statistics(row, one, c[RWS])
+    shared_rmean[:] = rmean
+    shared_rrstd[:] = rrstd
+
+
+def forward_normalise_r(row, c, one):
+    n = row[C]
+    mean, rstd = statistics(row, one, c[WS])
+    rmean, rrstd = statistics(row, one, c[RWS])
+    ry, rx = outputs(row, c, one, c[RWS], row[Y]), inputs(row, c, one, c[RWS], row[X])
+    x, y = x_of(row, c, one), outputs(row, c, one, c[WS], row[Y])
+    normalise_r(
+        ry.reshape((-1, n)), rx.reshape((-1, n)), rmean, rrstd,
+        parameter(one, c[V], row[W], n), parameter(one, c[V], row[BIAS], n),
+        x.reshape((-1, n)), mean, rstd, parameter(one, c[PHI], row[W], n),
+        y.reshape((-1, n)), row[WITH_RELU] == 1,
     )  # fmt: skip
-    scale = phi.dtype.type(scale)
-    loss_r(table, labels, targets, ws, rws, examples, scale, slices, member, members, B)
-    backward_r(
-        table, cuts, tables, phi, v, x, ws, rws, winners, scratch, hvs, start,
-        member, members, arrived,
+
+
+def backward_normalise_r(row, c, one):
+    n, shape = c[LAST] - c[FIRST], (c[LAST] - c[FIRST], row[H] * row[WIDTH], row[C])
+    mean, rstd = statistics(row, one, c[WS])
+    rmean, rrstd = statistics(row, one, c[RWS])
+    rsums, rsums_xhat = sums_of(row, c, one, c[RWS])
+    x, y = x_of(row, c, one).reshape(shape), outputs(row, c, one, c[WS], row[Y]).reshape(shape)
+    rx = inputs(row, c, one, c[RWS], row[X]).reshape(shape)
+    dy = outputs(row, c, one, c[WS], row[DY]).reshape(shape)
+    rdy = outputs(row, c, one, c[RWS], row[DY]).reshape(shape)
+    for b in range(n):
+        i = c[FIRST] + b
+        sums, tangents = (rsums[i], rsums_xhat[i]), (rdy[b], rx[b], rmean, rrstd)
+        if row[WITH_RELU] == 1:
+            sums_r_relu(*sums, *tangents, dy[b], x[b], mean, rstd, y[b])
+        else:
+            sums_r(*sums, *tangents, dy[b], x[b], mean, rstd)
+
+
+def join_sums_r(row, c, one):
+    """The sums of all images, into a member's scratch, and those of the tangents behind them."""
+    total_sums(row, c, one, c[WS], c[SCRATCH], 0)
+    total_sums(row, c, one, c[RWS], c[SCRATCH] + 2 * row[C] * size_of(one), c[GRADS])
+
+
+def backward_moments_r(row, c, one):
+    """x, dx, dy and their tangents are those of the whole layer here."""
+    n = row[C]
+    mean, rstd = statistics(row, one, c[WS])
+    rmean, rrstd = statistics(row, one, c[RWS])
+    x, rx = x_of(row, c, one), inputs(row, c, one, c[RWS], row[X])
+    dy, rdy = outputs(row, c, one, c[WS], row[DY]), outputs(row, c, one, c[RWS], row[DY])
+    rdx = inputs(row, c, one, c[RWS], row[DX])
+    dbeta, dgamma = numbers(one, c[SCRATCH], n), parameter(one, c[SCRATCH], n, n)
+    rdbeta, rdgamma = parameter(one, c[SCRATCH], 2 * n, n), parameter(one, c[SCRATCH], 3 * n, n)
+    normalise_backward_r(
+        rdx.reshape((-1, n)), rdgamma, rdbeta, rdy.reshape((-1, n)), rx.reshape((-1, n)),
+        rmean, rrstd, parameter(one, c[V], row[W], n), dgamma, dbeta,
+        dy.reshape((-1, n)), x.reshape((-1, n)), mean, rstd,
+        parameter(one, c[PHI], row[W], n), c[B] * row[H] * row[WIDTH],
     )  # fmt: skip
-    barrier(arrived, members)
-    add_slices(hvs, first, last)
-    hv[first:last] = hvs[0, first:last]
 
 
-@jit
-def work(
-    table, cuts, tables, layer_eps, scale, start, phi, v, x, labels, targets, hv,
-    own, rown, ws, rws, winners, scratch, hvs, examples, arrived, member, members,
-):  # fmt: skip
-    """All that one of the threads does in a call; who does what is as in adapt_numba.py.
+def forward_relu_r(row, c, one):
+    ry, rx = outputs(row, c, one, c[RWS], row[Y]), inputs(row, c, one, c[RWS], row[X])
+    relu_backward(ry, rx, x_of(row, c, one))
 
-    Parameters
-    ----------
-    start : the first stage with parameters
-    phi, v, hv : (T, P); hv is written
-    x, labels, targets : (T, B, size), (T, B) int64 or (T, 0), (T, B, n_out) or (T, 0, 0)
-    rown, rws, hvs : as own, ws and grads in adapt_numba.py, for tangents and for parts of the product
-    The others are those of adapt_numba.py.
-    """
-    T = phi.shape[0]
-    whole, i, first, last = dealt(T, member, members)
-    for j in range(member, whole, members):
-        hvp_task(
-            table, cuts, tables, layer_eps, scale, start, phi[j], v[j], x[j], labels[j],
-            targets[j], hv[j], own[member], rown[member], ws[member], rws[member],
-            winners[member], scratch[member], hvs[member], examples[member], 0, 1, arrived[member],
-        )  # fmt: skip
-    if whole < T:
-        hvp_task(
-            table, cuts, tables, layer_eps, scale, start, phi[i], v[i], x[i], labels[i],
-            targets[i], hv[i], own[first], rown[first], ws[first], rws[first], winners[first],
-            scratch[member], hvs[first], examples[first], member - first, last - first,
-            arrived[first],
-        )  # fmt: skip
+
+def backward_relu_r(row, c, one):
+    rdx, rdy = inputs(row, c, one, c[RWS], row[DX]), outputs(row, c, one, c[RWS], row[DY])
+    relu_backward(rdx, rdy, x_of(row, c, one))
+
+
+def forward_tanh_r(row, c, one):
+    ry, rx = outputs(row, c, one, c[RWS], row[Y]), inputs(row, c, one, c[RWS], row[X])
+    tanh_backward(ry, rx, outputs(row, c, one, c[WS], row[Y]))
+
+
+def backward_tanh_r(row, c, one):
+    y, ry = outputs(row, c, one, c[WS], row[Y]), outputs(row, c, one, c[RWS], row[Y])
+    dy, rdy = outputs(row, c, one, c[WS], row[DY]), outputs(row, c, one, c[RWS], row[DY])
+    tanh_backward_r(inputs(row, c, one, c[RWS], row[DX]), rdy, ry, dy, y)
+
+
+def forward_pool_r(row, c, one):
+    won = winners_of(row, c)
+    shape = (won.shape[0], row[H], row[WIDTH], row[C])
+    ry = outputs(row, c, one, c[RWS], row[Y]).reshape(won.shape)
+    rx = inputs(row, c, one, c[RWS], row[X]).reshape(shape)
+    pool_forward_r(ry, rx, won, row[KH], row[KW], row[SR], row[SC], row[PR], row[PC])
+
+
+def backward_pool_r(row, c, one):
+    won = winners_of(row, c)
+    shape = (won.shape[0], row[H], row[WIDTH], row[C])
+    rdx = inputs(row, c, one, c[RWS], row[DX]).reshape(shape)
+    rdy = outputs(row, c, one, c[RWS], row[DY]).reshape(won.shape)
+    pool_backward(rdx, rdy, won, row[KH], row[KW], row[SR], row[SC], row[PR], row[PC])
+
+
+def cross_entropy_r(row, c, one):
+    """The tangent of the loss's gradient by the slice's outputs; row is the last stage's."""
+    out, rout = last_of(row, c, one, c[WS], row[Y]), last_of(row, c, one, c[RWS], row[Y])
+    rdout = last_of(row, c, one, c[RWS], row[DY])
+    cross_entropies_r(rdout, rout, out, rounded(one, number(c[CONSTANTS], SCALE)))
+
+
+def squared_r(row, c, one):
+    """`cross_entropy_r` for the squared error."""
+    out, rout = last_of(row, c, one, c[WS], row[Y]), last_of(row, c, one, c[RWS], row[Y])
+    rdout = last_of(row, c, one, c[RWS], row[DY])
+    squared_error_r(rdout, rout, out, rounded(one, number(c[CONSTANTS], SCALE)))

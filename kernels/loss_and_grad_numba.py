@@ -1,12 +1,17 @@
-"""Forward and backward through a network in one compiled call, Numba. The chain rule that they
-follow is derived in loss_and_grad.md; program.py says what the table holds.
+"""Forward and backward through a network, Numba: the stages of a compiled call. The chain rule that
+they follow is derived in loss_and_grad.md; program.py says what a row and the fields hold.
 
 A task's mini-batch is cut into slices of images. Its threads share the slices, and meet only
 where a stage needs the sums over all images. Slices, and so all sums, are the same for any number
 of threads: each slice has a gradient vector of its own, and they are added in order.
+
+A stage is compiled by itself, when a network has it, and called by its address: its arguments are
+a row of the program, the thread's fields, and the number 1 of the arrays' type.
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from .batchnorm_numba import (
     image_moments,
@@ -18,35 +23,48 @@ from .batchnorm_numba import (
 )
 from .conv2d_numba import sum_rows
 from .dense_numba import fill_rows, rows_dw, rows_dx, rows_w
-from .jit_numba import barrier, jit
+from .jit_numba import jit
 from .maxpool_numba import pool_backward, pool_forward
+from .memory_numba import address_of, number, numbers, rounded, size_of
 from .program import (
     BIAS,
-    CONV,
-    DENSE,
+    CONSTANTS,
+    CUTS,
+    DATA,
     DX,
     DY,
+    EPS_AT,
+    EXAMPLES,
+    FIRST,
+    GRAD,
+    GRADS,
     H_OUT,
     KH,
-    KIND,
     KW,
-    MOMENTS,
-    NORMALISE,
+    LABELS,
+    LAST,
+    MEMBER,
+    MEMBERS,
+    OUT,
     PC,
-    POOL,
+    PHI,
     PR,
-    RELU,
     SAVED,
     SC,
+    SCALE,
+    SCRATCH,
+    SLICE,
     SR,
-    SYNC,
-    SYNC_BACK,
-    TANH,
+    TABLES,
+    TARGETS,
     W_OUT,
     WIDTH,
     WINNER,
+    WINNERS,
     WITH_RELU,
+    WS,
     WT,
+    B,
     C,
     H,
     N,
@@ -54,7 +72,7 @@ from .program import (
     X,
     Y,
 )
-from .registers_numba import address_of, conv_products, conv_rows, conv_rows_back, turned
+from .registers_numba import conv_products, conv_rows, conv_rows_back, turned
 from .relu_numba import relu_backward, relu_forward
 from .softmax_cross_entropy_numba import cross_entropies
 from .squared_error_numba import squared_errors
@@ -62,236 +80,273 @@ from .tanh_numba import tanh_backward, tanh_forward
 
 
 @jit
-def images(memory, offset, first, last, size):
-    """The part of a (B, size) array at an offset that holds images first to last, flat."""
-    return memory[offset + first * size : offset + last * size]
+def size_in(row):
+    return row[H] * row[WIDTH] * row[C]
 
 
 @jit
-def stage_input(row, x, ws, first, last):
-    """A stage's input for some images, flat: the data (B, size), or an earlier stage's output."""
-    size = row[H] * row[WIDTH] * row[C]
+def size_out(row):
+    return row[H_OUT] * row[W_OUT] * row[N]
+
+
+@jit
+def images(one, memory, offset, c, size):
+    """The part of a (B, size) array at an offset that holds the slice's images, flat."""
+    start = memory + (offset + c[FIRST] * size) * size_of(one)
+    return numbers(one, start, (c[LAST] - c[FIRST]) * size)
+
+
+@jit
+def x_of(row, c, one):
+    """A stage's input for the slice's images: the data (B, size), or an earlier stage's output."""
     if row[X] < 0:
-        return x[first:last].reshape(-1)
-    return images(ws, row[X], first, last, size)
+        return images(one, c[DATA], 0, c, size_in(row))
+    return images(one, c[WS], row[X], c, size_in(row))
 
 
 @jit
-def parameter(phi, offset):
-    """The address of a number of phi, or of a workspace."""
-    return address_of(phi) + offset * phi.itemsize
+def inputs(row, c, one, memory, offset):
+    """Something as large as the stage's input, for the slice's images, in a workspace."""
+    return images(one, memory, offset, c, size_in(row))
 
 
 @jit
-def weights(phi, row):
-    """A convolution's weights, of phi or of a vector like it, flat."""
-    return phi[row[W] : row[W] + row[KH] * row[KW] * row[C] * row[N]]
+def outputs(row, c, one, memory, offset):
+    """Something as large as its output."""
+    return images(one, memory, offset, c, size_out(row))
 
 
 @jit
-def turn_weights(table, phi, ws, member, members):
-    """Write one member's share of the weights as the way back reads them."""
-    for l in range(table.shape[0]):
-        row = table[l]
-        if row[KIND] == CONV and row[DX] >= 0:
-            taps, shape = row[KH] * row[KW], (row[KH] * row[KW], row[C], row[N])
-            first, last = member * taps // members, (member + 1) * taps // members
-            w, wt = weights(phi, row), ws[row[WT] : row[WT] + taps * row[C] * row[N]]
-            turned(wt.reshape((taps, row[N], row[C]))[first:last], w.reshape(shape)[first:last])
+def parameter(one, memory, offset, n):
+    """n numbers of phi, or of a vector like it."""
+    return numbers(one, memory + offset * size_of(one), n)
 
 
 @jit
-def forward_stage(row, eps, phi, x, ws, winners, tables, first, last, B):
-    """One stage, forward, for images first to last of a task; a convolution's tables are theirs."""
-    n, kind = last - first, row[KIND]
-    size, out_size = row[H] * row[WIDTH] * row[C], row[H_OUT] * row[W_OUT] * row[N]
-    x_s, y_s = stage_input(row, x, ws, first, last), images(ws, row[Y], first, last, out_size)
-    if kind == CONV:
-        b = parameter(phi, row[BIAS]) if row[BIAS] >= 0 else 0
-        y, w = address_of(y_s), parameter(phi, row[W])
-        conv_rows(phi.dtype.type(1), y, address_of(x_s), w, b, tables, row[N], 0)
-    elif kind == DENSE:
-        x_2, y_2 = x_s.reshape((n, size)), y_s.reshape((n, out_size))
-        if row[BIAS] >= 0:
-            fill_rows(y_2, phi[row[BIAS] : row[BIAS] + out_size])
-        rows_w(y_2, x_2, phi[row[W] : row[W] + size * out_size], row[BIAS] >= 0)
-    elif kind == MOMENTS:
-        c, m = row[C], row[H] * row[WIDTH]
-        means, spreads = moments(ws, row, B)
-        x_3 = x_s.reshape((n, m, c))
-        for b in range(n):
-            image_moments(means[first + b], spreads[first + b], x_3[b])
-    elif kind == NORMALISE:
-        c = row[C]
-        x_2, y_2 = x_s.reshape((-1, c)), y_s.reshape((-1, c))
-        mean, rstd = statistics(ws, row)
-        gamma, beta = phi[row[W] : row[W] + c], phi[row[BIAS] : row[BIAS] + c]
-        normalise(y_2, x_2, mean, rstd, gamma, beta, row[WITH_RELU] == 1)
-    elif kind == RELU:
-        relu_forward(y_s, x_s)
-    elif kind == TANH:
-        tanh_forward(y_s, x_s)
-    elif kind == POOL:
-        x_4 = x_s.reshape((n, row[H], row[WIDTH], row[C]))
-        shape = (n, row[H_OUT], row[W_OUT], row[N])
-        won = images(winners, row[WINNER], first, last, out_size).reshape(shape)
-        pool_forward(
-            y_s.reshape(shape), won, x_4, row[KH], row[KW], row[SR], row[SC], row[PR], row[PC]
-        )
+def weights_of(row):
+    """How many weights a convolution or a dense layer has."""
+    return row[KH] * row[KW] * row[C] * row[N]
 
 
 @jit
-def moments(ws, row, B):
+def tables_of(row, c):
+    """A convolution's tables for the slice."""
+    return numbers(np.int64(1), c[TABLES] + 8 * row[CUTS + c[SLICE]], 2**40)
+
+
+@jit
+def winners_of(row, c):
+    """(n, H_out, W_out, C) int32, which taps won."""
+    start = c[WINNERS] + 4 * (row[WINNER] + c[FIRST] * size_out(row))
+    shape = (c[LAST] - c[FIRST], row[H_OUT], row[W_OUT], row[N])
+    return numbers(np.int32(1), start, (c[LAST] - c[FIRST]) * size_out(row)).reshape(shape)
+
+
+def turn_weights(row, c, one):
+    """Write one member's share of a convolution's weights as the way back reads them."""
+    taps = row[KH] * row[KW]
+    first, last = c[MEMBER] * taps // c[MEMBERS], (c[MEMBER] + 1) * taps // c[MEMBERS]
+    w = parameter(one, c[PHI], row[W], weights_of(row)).reshape((taps, row[C], row[N]))
+    wt = parameter(one, c[WS], row[WT], weights_of(row)).reshape((taps, row[N], row[C]))
+    turned(wt[first:last], w[first:last])
+
+
+def forward_conv(row, c, one):
+    y, x = outputs(row, c, one, c[WS], row[Y]), x_of(row, c, one)
+    w = c[PHI] + row[W] * size_of(one)
+    b = c[PHI] + row[BIAS] * size_of(one) if row[BIAS] >= 0 else 0
+    conv_rows(one, address_of(y), address_of(x), w, b, tables_of(row, c), row[N], 0)
+
+
+def backward_conv(row, c, one):
+    n, wanted, tables = row[N], row[DX] >= 0, tables_of(row, c)
+    x, dy = x_of(row, c, one), outputs(row, c, one, c[WS], row[DY])
+    dw = parameter(one, c[GRAD], row[W], weights_of(row))
+    dw[:] = 0
+    conv_products(one, address_of(dw), address_of(x), address_of(dy), tables, n)
+    if wanted:
+        dx, wt = inputs(row, c, one, c[WS], row[DX]), c[WS] + row[WT] * size_of(one)
+        conv_rows_back(one, address_of(dx), address_of(dy), wt, tables, row[C], 0)
+    if row[BIAS] >= 0:
+        sum_rows(parameter(one, c[GRAD], row[BIAS], n), dy.reshape((-1, n)))
+
+
+def forward_dense(row, c, one):
+    shape_x, shape_y = (c[LAST] - c[FIRST], size_in(row)), (c[LAST] - c[FIRST], row[N])
+    y = outputs(row, c, one, c[WS], row[Y]).reshape(shape_y)
+    if row[BIAS] >= 0:
+        fill_rows(y, parameter(one, c[PHI], row[BIAS], row[N]))
+    w = parameter(one, c[PHI], row[W], size_in(row) * row[N])
+    rows_w(y, x_of(row, c, one).reshape(shape_x), w, row[BIAS] >= 0)
+
+
+def backward_dense(row, c, one):
+    shape_x, shape_y = (c[LAST] - c[FIRST], size_in(row)), (c[LAST] - c[FIRST], row[N])
+    dy = outputs(row, c, one, c[WS], row[DY]).reshape(shape_y)
+    dw = parameter(one, c[GRAD], row[W], size_in(row) * row[N])
+    rows_dw(dw, x_of(row, c, one).reshape(shape_x), dy, False)
+    if row[DX] >= 0:
+        w = parameter(one, c[PHI], row[W], size_in(row) * row[N])
+        rows_dx(inputs(row, c, one, c[WS], row[DX]).reshape(shape_x), dy, w, False)
+    if row[BIAS] >= 0:
+        sum_rows(parameter(one, c[GRAD], row[BIAS], row[N]), dy)
+
+
+@jit
+def moments(row, c, one, memory):
     """Mean and spread of each image, two (B, C) arrays."""
-    c, start = row[C], row[SAVED] + 2 * row[C]
-    both = ws[start : start + 2 * B * c].reshape((2, B, c))
+    n = row[C]
+    both = parameter(one, memory, row[SAVED] + 2 * n, 2 * c[B] * n).reshape((2, c[B], n))
     return both[0], both[1]
 
 
 @jit
-def sums_of(ws, row, B):
+def sums_of(row, c, one, memory):
     """The sums of dy and dy xhat of each image, two (B, C) arrays. They do not lie over the
     moments, which a slower thread may still be reading."""
-    c, start = row[C], row[SAVED] + (2 + 2 * B) * row[C]
-    both = ws[start : start + 2 * B * c].reshape((2, B, c))
+    n, start = row[C], row[SAVED] + (2 + 2 * c[B]) * row[C]
+    both = parameter(one, memory, start, 2 * c[B] * n).reshape((2, c[B], n))
     return both[0], both[1]
 
 
 @jit
-def statistics(ws, row):
+def statistics(row, one, memory):
     """Mean and rstd (C,) of the mini-batch."""
-    c, start = row[C], row[SAVED]
-    return ws[start : start + c], ws[start + c : start + 2 * c]
+    both = parameter(one, memory, row[SAVED], 2 * row[C])
+    return both[: row[C]], both[row[C] :]
 
 
-@jit
-def join_statistics(row, eps, ws, scratch, B):
+def forward_moments(row, c, one):
+    means, spreads = moments(row, c, one, c[WS])
+    n = c[LAST] - c[FIRST]
+    x = x_of(row, c, one).reshape((n, row[H] * row[WIDTH], row[C]))
+    for b in range(n):
+        image_moments(means[c[FIRST] + b], spreads[c[FIRST] + b], x[b])
+
+
+def join_statistics(row, c, one):
     """Write mean and rstd from all images' moments. Every member computes the same numbers, and
     shows them when they are complete: the others may be reading theirs already."""
-    c = row[C]
-    means, spreads = moments(ws, row, B)
-    mean, rstd = scratch[:c], scratch[c : 2 * c]
+    n = row[C]
+    means, spreads = moments(row, c, one, c[WS])
+    mean, rstd = numbers(one, c[SCRATCH], n), parameter(one, c[SCRATCH], n, n)
+    eps = number(c[CONSTANTS], row[EPS_AT])
     join_moments(mean, rstd, means, spreads, row[H] * row[WIDTH], eps)
-    shared_mean, shared_rstd = statistics(ws, row)
+    shared_mean, shared_rstd = statistics(row, one, c[WS])
     shared_mean[:] = mean
     shared_rstd[:] = rstd
 
 
+def forward_normalise(row, c, one):
+    n = row[C]
+    x = x_of(row, c, one).reshape((-1, n))
+    y = outputs(row, c, one, c[WS], row[Y]).reshape((-1, n))
+    mean, rstd = statistics(row, one, c[WS])
+    gamma, beta = parameter(one, c[PHI], row[W], n), parameter(one, c[PHI], row[BIAS], n)
+    normalise(y, x, mean, rstd, gamma, beta, row[WITH_RELU] == 1)
+
+
+def backward_normalise(row, c, one):
+    """The sums of each image; behind a ReLU, dy becomes 0 where y is."""
+    n, shape = c[LAST] - c[FIRST], (c[LAST] - c[FIRST], row[H] * row[WIDTH], row[C])
+    sums, sums_xhat = sums_of(row, c, one, c[WS])
+    mean, rstd = statistics(row, one, c[WS])
+    x, y = x_of(row, c, one).reshape(shape), outputs(row, c, one, c[WS], row[Y]).reshape(shape)
+    dy = outputs(row, c, one, c[WS], row[DY]).reshape(shape)
+    for b in range(n):
+        i = c[FIRST] + b
+        if row[WITH_RELU] == 1:
+            image_sums_relu(sums[i], sums_xhat[i], dy[b], y[b], x[b], mean, rstd)
+        else:
+            image_sums(sums[i], sums_xhat[i], dy[b], x[b], mean, rstd)
+
+
 @jit
-def join_sums(row, ws, B, dbeta, dgamma):
-    """Write dbeta and dgamma (C,), the sums of all images (batchnorm.md, eq. 5 and 6)."""
-    sums, sums_xhat = sums_of(ws, row, B)
+def total_sums(row, c, one, memory, scratch, grads):
+    """Write dbeta and dgamma (C,), the sums of all images (batchnorm.md, eq. 5 and 6), into a
+    member's scratch, and one member into the gradient."""
+    n = row[C]
+    sums, sums_xhat = sums_of(row, c, one, memory)
+    dbeta, dgamma = numbers(one, scratch, n), parameter(one, scratch, n, n)
     sum_rows(dbeta, sums)
     sum_rows(dgamma, sums_xhat)
+    if grads != 0 and c[MEMBER] == 0:
+        parameter(one, grads, row[BIAS], n)[:] = dbeta
+        parameter(one, grads, row[W], n)[:] = dgamma
+
+
+def join_sums(row, c, one):
+    total_sums(row, c, one, c[WS], c[SCRATCH], c[GRADS])
+
+
+def backward_moments(row, c, one):
+    """x, dx and dy are those of the whole layer here."""
+    n = row[C]
+    mean, rstd = statistics(row, one, c[WS])
+    x, dy = x_of(row, c, one), outputs(row, c, one, c[WS], row[DY])
+    dx = inputs(row, c, one, c[WS], row[DX])
+    dbeta, dgamma = numbers(one, c[SCRATCH], n), parameter(one, c[SCRATCH], n, n)
+    normalise_backward(
+        dx.reshape((-1, n)), dy.reshape((-1, n)), x.reshape((-1, n)), mean, rstd,
+        parameter(one, c[PHI], row[W], n), dbeta, dgamma, c[B] * row[H] * row[WIDTH],
+    )  # fmt: skip
+
+
+def forward_relu(row, c, one):
+    relu_forward(outputs(row, c, one, c[WS], row[Y]), x_of(row, c, one))
+
+
+def backward_relu(row, c, one):
+    dy = outputs(row, c, one, c[WS], row[DY])
+    relu_backward(inputs(row, c, one, c[WS], row[DX]), dy, x_of(row, c, one))
+
+
+def forward_tanh(row, c, one):
+    tanh_forward(outputs(row, c, one, c[WS], row[Y]), x_of(row, c, one))
+
+
+def backward_tanh(row, c, one):
+    y, dy = outputs(row, c, one, c[WS], row[Y]), outputs(row, c, one, c[WS], row[DY])
+    tanh_backward(inputs(row, c, one, c[WS], row[DX]), dy, y)
+
+
+def forward_pool(row, c, one):
+    won = winners_of(row, c)
+    x = x_of(row, c, one).reshape((won.shape[0], row[H], row[WIDTH], row[C]))
+    y = outputs(row, c, one, c[WS], row[Y]).reshape(won.shape)
+    pool_forward(y, won, x, row[KH], row[KW], row[SR], row[SC], row[PR], row[PC])
+
+
+def backward_pool(row, c, one):
+    won = winners_of(row, c)
+    dx = inputs(row, c, one, c[WS], row[DX]).reshape((won.shape[0], row[H], row[WIDTH], row[C]))
+    dy = outputs(row, c, one, c[WS], row[DY]).reshape(won.shape)
+    pool_backward(dx, dy, won, row[KH], row[KW], row[SR], row[SC], row[PR], row[PC])
 
 
 @jit
-def backward_stage(row, phi, x, ws, winners, tables, grad, first, last, B, scratch):
-    """One stage, backward, for images first to last of a task; grad (P,) is the slice's own."""
-    n, kind = last - first, row[KIND]
-    size, out_size = row[H] * row[WIDTH] * row[C], row[H_OUT] * row[W_OUT] * row[N]
-    x_s, y_s = stage_input(row, x, ws, first, last), images(ws, row[Y], first, last, out_size)
-    dy_s, wanted = images(ws, row[DY], first, last, out_size), row[DX] >= 0
-    dx_s = images(ws, row[DX], first, last, size) if wanted else dy_s
-    if kind == CONV:
-        one, dy, dw = phi.dtype.type(1), address_of(dy_s), parameter(grad, row[W])
-        weights(grad, row)[:] = 0
-        conv_products(one, dw, address_of(x_s), dy, tables, row[N])
-        if wanted:
-            wt = parameter(ws, row[WT])
-            conv_rows_back(one, address_of(dx_s), dy, wt, tables, row[C], 0)
-        if row[BIAS] >= 0:
-            sum_rows(grad[row[BIAS] : row[BIAS] + row[N]], dy_s.reshape((-1, row[N])))
-    elif kind == DENSE:
-        x_2, dy_2 = x_s.reshape((n, size)), dy_s.reshape((n, out_size))
-        rows_dw(grad[row[W] : row[W] + size * out_size], x_2, dy_2, False)
-        if wanted:
-            w = phi[row[W] : row[W] + size * out_size]
-            rows_dx(dx_s.reshape((n, size)), dy_2, w, False)
-        if row[BIAS] >= 0:
-            sum_rows(grad[row[BIAS] : row[BIAS] + out_size], dy_2)
-    elif kind == NORMALISE:  # the sums of each image
-        c = row[C]
-        sums, sums_xhat = sums_of(ws, row, B)
-        mean, rstd = statistics(ws, row)
-        x_3, dy_3, y_3 = x_s.reshape((n, -1, c)), dy_s.reshape((n, -1, c)), y_s.reshape((n, -1, c))
-        for b in range(n):
-            i = first + b
-            if row[WITH_RELU] == 1:
-                image_sums_relu(sums[i], sums_xhat[i], dy_3[b], y_3[b], x_3[b], mean, rstd)
-            else:
-                image_sums(sums[i], sums_xhat[i], dy_3[b], x_3[b], mean, rstd)
-    elif kind == MOMENTS and wanted:  # x, dx and dy here are those of the whole layer
-        c = row[C]
-        mean, rstd = statistics(ws, row)
-        gamma, M = phi[row[W] : row[W] + c], B * row[H] * row[WIDTH]
-        normalise_backward(
-            dx_s.reshape((-1, c)), dy_s.reshape((-1, c)), x_s.reshape((-1, c)),
-            mean, rstd, gamma, scratch[:c], scratch[c : 2 * c], M,
-        )  # fmt: skip
-    elif kind == RELU and wanted:
-        relu_backward(dx_s, dy_s, x_s)
-    elif kind == TANH and wanted:
-        tanh_backward(dx_s, dy_s, y_s)
-    elif kind == POOL and wanted:
-        shape = (n, row[H_OUT], row[W_OUT], row[N])
-        won = images(winners, row[WINNER], first, last, out_size).reshape(shape)
-        pool_backward(
-            dx_s.reshape((n, row[H], row[WIDTH], row[C])), dy_s.reshape(shape), won,
-            row[KH], row[KW], row[SR], row[SC], row[PR], row[PC],
-        )  # fmt: skip
+def last_of(row, c, one, memory, offset):
+    """The network's outputs (n, n_out) for the slice's images, or what is as large."""
+    shape = (c[LAST] - c[FIRST], size_out(row))
+    return outputs(row, c, one, memory, offset).reshape(shape)
 
 
-@jit
-def forward(table, cuts, tables, eps, phi, x, ws, winners, scratch, member, members, arrived):
-    """All stages for the slices of one member of a task's team. x is (B, size)."""
-    B, slices = x.shape[0], cuts.shape[1]
-    turn_weights(table, phi, ws, member, members)
-    for l in range(table.shape[0]):
-        row = table[l]
-        if row[SYNC]:
-            barrier(arrived, members)
-        if row[KIND] == NORMALISE:
-            join_statistics(row, eps[l], ws, scratch, B)
-        for s in range(member * slices // members, (member + 1) * slices // members):
-            first, last = s * B // slices, (s + 1) * B // slices
-            these = tables[cuts[l, s] :]
-            forward_stage(row, eps[l], phi, x, ws, winners, these, first, last, B)
+def cross_entropy(row, c, one):
+    """The loss of each example of the slice, and its gradient; row is the last stage's."""
+    labels = numbers(np.int64(1), c[LABELS], c[B])[c[FIRST] : c[LAST]]
+    losses = numbers(one, c[EXAMPLES], c[B])[c[FIRST] : c[LAST]]
+    out, dout = last_of(row, c, one, c[WS], row[Y]), last_of(row, c, one, c[WS], row[DY])
+    cross_entropies(losses, dout, out, labels, rounded(one, number(c[CONSTANTS], SCALE)))
 
 
-@jit
-def loss_of(table, labels, targets, ws, losses, scale, slices, member, members, B):
-    """The loss of each example of the member's slices, and its gradient. labels (B,), or (0,)
-    where targets (B, n_out) count."""
-    row = table[table.shape[0] - 1]
-    size = row[H_OUT] * row[W_OUT] * row[N]
-    first = member * slices // members * B // slices
-    last = (member + 1) * slices // members * B // slices
-    out = images(ws, row[Y], first, last, size).reshape((last - first, size))
-    dout = images(ws, row[DY], first, last, size).reshape((last - first, size))
-    if labels.shape[0] > 0:
-        cross_entropies(losses[first:last], dout, out, labels[first:last], scale)
-    else:
-        squared_errors(losses[first:last], dout, out, targets[first:last], scale)
+def squared(row, c, one):
+    """`cross_entropy` for targets (B, n_out)."""
+    targets = last_of(row, c, one, c[TARGETS], 0)
+    losses = numbers(one, c[EXAMPLES], c[B])[c[FIRST] : c[LAST]]
+    out, dout = last_of(row, c, one, c[WS], row[Y]), last_of(row, c, one, c[WS], row[DY])
+    squared_errors(losses, dout, out, targets, rounded(one, number(c[CONSTANTS], SCALE)))
 
 
-@jit
-def backward(table, cuts, tables, phi, x, ws, winners, scratch, grads, member, members, arrived):
-    """All stages backwards for the slices of one member; grads is (slices, P) or longer."""
-    B, slices = x.shape[0], cuts.shape[1]
-    barrier(arrived, members)  # the turned weights are complete
-    for l in range(table.shape[0] - 1, -1, -1):
-        row = table[l]
-        if row[SYNC_BACK]:
-            barrier(arrived, members)
-        if row[KIND] == MOMENTS:
-            c = row[C]
-            dbeta, dgamma = scratch[:c], scratch[c : 2 * c]
-            join_sums(row, ws, B, dbeta, dgamma)
-            if member == 0:
-                grads[0, row[BIAS] : row[BIAS] + c] = dbeta
-                grads[0, row[W] : row[W] + c] = dgamma
-        for s in range(member * slices // members, (member + 1) * slices // members):
-            first, last = s * B // slices, (s + 1) * B // slices
-            these = tables[cuts[l, s] :]
-            backward_stage(row, phi, x, ws, winners, these, grads[s], first, last, B, scratch)
+def hand_out(row, c, one):
+    """The outputs of the slice's images, into the call's."""
+    last_of(row, c, one, c[OUT], 0)[...] = last_of(row, c, one, c[WS], row[Y])

@@ -1,24 +1,44 @@
-"""The table that a compiled inner loop follows: one row for each stage of the network.
+"""How the compiled calls see a network: a program, one row of whole numbers for each instruction.
 
-A row is made of whole numbers. Offsets count elements of the task's parameters (W, BIAS) or of the
-task's workspace (X, Y, DX, DY, SAVED, and WT, weights turned for dx), -1 where there is nothing; X = -1 is the data itself.
+An instruction is a function (STAGE, its address) and what it computes. Offsets count elements: of
+the task's parameters (W, BIAS) or of its workspace (X, Y, DX, DY, SAVED, and WT, weights turned for
+dx), -1 where there is nothing; X = -1 is the data itself.
 """
 
 from __future__ import annotations
 
-# Kinds. Batch normalisation is two stages, since its output needs the sums over all images: MOMENTS
-# gathers them image by image, NORMALISE uses them. Backwards they change places.
-CONV, DENSE, MOMENTS, NORMALISE, RELU, TANH, POOL = range(7)
-
-# Columns. SYNC: the threads of a task meet before the stage, forward; SYNC_BACK: backward.
+# A row's columns. SYNC: the threads of a task meet before it. ONCE: each thread is called once and
+# takes its share, where it is otherwise called for every slice that it has. EPS: where a batch
+# normalisation's stands among the constants. CUTS: from there on, for each slice, where a
+# convolution's tables begin (tiles.py).
 (
-    KIND, SYNC, SYNC_BACK, X, Y, DX, DY, W, BIAS, SAVED, WINNER,
-    H, WIDTH, C, H_OUT, W_OUT, N, KH, KW, SR, SC, PR, PC, WITH_RELU, WT,
-) = range(25)  # fmt: skip
-COLUMNS = 25
+    STAGE, SYNC, ONCE, X, Y, DX, DY, W, BIAS, SAVED, WINNER, WT,
+    H, WIDTH, C, H_OUT, W_OUT, N, KH, KW, SR, SC, PR, PC, WITH_RELU, EPS_AT, CUTS,
+) = range(27)  # fmt: skip
 
-# What a call is for.
-FORWARD, GRADIENT, SGD, ADAM = range(4)
+# What a thread's functions are told, one row of whole numbers for each thread. Addresses of the
+# task's: parameters and tangents of them, workspaces, the gradients of the slices and of this one,
+# the data, the loss of this step, the row of the output, moments, steps taken. Of the call:
+# constants, tables, the optimizer's numbers. Then which images these are, of how many, which slice,
+# which step, which member of how many, and how many parameters.
+(
+    PHI, V, WS, RWS, GRADS, GRAD, PITCH, WINNERS, SCRATCH, EXAMPLES, DATA, LABELS, TARGETS, LOSS,
+    OUT, FIRST_MOMENT, SECOND_MOMENT, TAKEN, CONSTANTS, TABLES, NUMBERS,
+    FIRST, LAST, B, SLICE, SLICES, STEP, MEMBER, MEMBERS, P,
+) = range(30)  # fmt: skip
+FIELDS = 32  # four cache lines, which no two threads share
+
+# What a call is told. Addresses of its arguments, (k, T, ...) or (T, ...), with the bytes of a
+# mini-batch or of a row; whether phi is written back; memory, the bytes of a thread's, and what
+# lies where in it.
+(
+    TASKS, INNER_STEPS, IMAGES, CUT, SIZE, ITEM, THETAS, VECTORS, XS, X_BYTES, YS, Y_BYTES,
+    LOSSES, OUTS, OUT_BYTES, MOMENTS_1, MOMENTS_2, COUNTS, COUNTED, WRITTEN,
+    MEMORY, MEMORY_BYTES, OWN_V, OWN_WS, OWN_RWS, OWN_GRADS, OWN_PITCH, OWN_WINNERS, OWN_SCRATCH,
+    OWN_EXAMPLES, CONSTANTS_AT, TABLES_AT, NUMBERS_AT,
+) = range(33)  # fmt: skip
+
+SCALE = 0  # among the constants: of the loss; the batch normalisations' eps follow
 
 # The numbers of an optimizer, in one vector.
 LR, MOMENTUM, BETA1, BETA2, EPS, DECAY = range(6)

@@ -8,40 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba import types
 from numba.core import cgutils
 
 from .jit_numba import jit
+from .memory_numba import address_of, size_of
 from .tiles import BN, BR, BT, DN, DT, FN, FR, FT
-from .vectors_numba import HERE, LONG, Emitter, emitted, intrinsic
+from .vectors_numba import HERE, Emitter, emitted
 
 BYTES = HERE.bytes
 PANEL = 2  # vectors of output channels in a tile
 # Pixels of a tile, rows of dw in one: with a panel of weights and a number of x they fill the
 # registers, and the 10 or more sums hide the time that a multiply-add takes.
 HEIGHT, ROWS = (10, 8) if HERE.registers == 32 else (5, 4)
-
-
-@intrinsic
-def address_of(context, array):
-    """Where an array begins, as a whole number."""
-
-    def codegen(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.ptrtoint(data, LONG)
-
-    return types.int64(array), codegen
-
-
-@intrinsic
-def size_of(context, number):
-    """Bytes of a number."""
-
-    def codegen(context, builder, signature, args):
-        return LONG(signature.args[0].bitwidth // 8)
-
-    return types.int64(number), codegen
 
 
 def rows_tile(height: int, vectors: int, masked: bool) -> Any:
@@ -145,16 +123,12 @@ def tile_rows(one, x, w, y, tables, tiles, n, runs, N, b, add):
         while done + PANEL * lanes <= N:
             place = done * size
             start = b + place if b else 0
-            rows_panel(
-                one, (x, w + place, y + place, tile, these, count, N, start, add, 0)
-            )
+            rows_panel(one, (x, w + place, y + place, tile, these, count, N, start, add, 0))
             done += PANEL * lanes
         while done < N:
             place = done * size
             start = b + place if b else 0
-            rows_rest(
-                one, (x, w + place, y + place, tile, these, count, N, start, add, N - done)
-            )
+            rows_rest(one, (x, w + place, y + place, tile, these, count, N, start, add, N - done))
             done += lanes
 
 

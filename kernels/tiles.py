@@ -8,6 +8,7 @@ the same taps inside the image are of one class: they take the same numbers, fro
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -156,7 +157,7 @@ def products(
         n = -(-len(to) // height)
         last = np.minimum(np.arange(n * height), len(to) - 1)
         tile = to[last].reshape(n, height, 2).transpose(0, 2, 1).reshape(n, 2 * height)
-        for block, (a, b) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        for block, (a, b) in enumerate(pairwise(cuts)):
             if b > a and n:
                 heads.append((block, n_pairs + a, b - a, n_rows, n))
         pairs.append(np.stack([x, y * w.N], axis=1))
@@ -188,11 +189,11 @@ def tables(w: Window, images: int, height: int, rows: int) -> NDArray:
     reads = [forward_taps(*axis) for axis in axes]
     back = [backward_taps(*axis) for axis in axes]
     x, y = w.H * w.W * w.C, w.H_out * w.W_out * w.N
-    found = classes(*reads, w.W, w.C, w.kw)
+    found = classes(reads[0], reads[1], w.W, w.C, w.kw)
     forward = tiles(found, images, x, y, w.N, height)
-    found_back = classes(*back, w.W_out, w.N, w.kw)
+    found_back = classes(back[0], back[1], w.W_out, w.N, w.kw)
     backward = tiles(found_back, images, y, x, w.C, height)
-    groups = pairs_by_class(found) if w.C < FEW else pairs_by_tap(w, *reads)
+    groups = pairs_by_class(found) if w.C < FEW else pairs_by_tap(w, reads[0], reads[1])
     heads, pairs, to = products(groups, w, images, rows)
     head = np.zeros(len(HEAD), np.int64)
     parts, size = [head], len(head)

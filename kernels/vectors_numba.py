@@ -13,9 +13,9 @@ from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic as _intrinsic
 
-intrinsic: Any = _intrinsic
+from .jit_numba import intrinsic
+
 INT, LONG, BIT = ir.IntType(32), ir.IntType(64), ir.IntType(1)
 
 

@@ -1,0 +1,82 @@
+"""Memory by its address, Numba: what the compiled calls pass on, in place of arrays.
+
+A function that takes an array is compiled for its type, with everything that it calls, anew in
+each caller; an address is a number, and a function behind one is compiled once.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import carray, types
+
+from .jit_numba import intrinsic, jit
+
+LONG = ir.IntType(64)
+
+
+@intrinsic
+def address_of(context, array):
+    """Where an array begins."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, LONG)
+
+    return types.int64(array), codegen
+
+
+@intrinsic
+def size_of(context, number):
+    """Bytes of a number."""
+
+    def codegen(context, builder, signature, args):
+        return LONG(signature.args[0].bitwidth // 8)
+
+    return types.int64(number), codegen
+
+
+@intrinsic
+def pointer(context, one, address):
+    """A pointer to numbers of the type of `one`."""
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[1], context.get_value_type(signature.return_type))
+
+    return types.CPointer(one)(one, types.int64), codegen
+
+
+@intrinsic
+def call(context, function, row, fields, one):
+    """Call a stage by its address: void(int64 *row, int64 *fields, type of one)."""
+
+    def codegen(context, builder, signature, args):
+        longs = LONG.as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [longs, longs, args[3].type])
+        stage = builder.inttoptr(args[0], kind.as_pointer())
+        builder.call(stage, [*(builder.inttoptr(a, longs) for a in args[1:3]), args[3]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, one), codegen
+
+
+@jit
+def numbers(one, address, n):
+    """The n numbers there, as an array."""
+    return carray(pointer(one, address), (n,))
+
+
+@jit
+def number(address, i):
+    """The i-th double there."""
+    return pointer(1.0, address)[i]
+
+
+@intrinsic
+def rounded(context, one, value):
+    """A double as a number of the type of `one`."""
+
+    def codegen(context, builder, signature, args):
+        kind = context.get_value_type(signature.return_type)
+        return builder.fptrunc(args[1], kind) if isinstance(kind, ir.FloatType) else args[1]
+
+    return one(one, types.float64), codegen
