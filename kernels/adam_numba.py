@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 
-from .jit_numba import jit
+from .jit_numba import inner, jit
 
 
-@jit
+@inner
 def adam_rate(t, lr, beta1, beta2):
     """The step size after t steps: lr sqrt(1 - beta2^t) / (1 - beta1^t) (adam.md, eq. 4)."""
     return lr * math.sqrt(1 - beta2**t) / (1 - beta1**t)
 
 
-@jit
+@inner
 def adam_without_m(phi, v, grad, rate, beta2, rest2, eps):
     """Update phi and v (n,) of one task where beta1 = 0; rest2 = 1 - beta2."""
     for i in range(phi.shape[0]):
@@ -21,7 +21,7 @@ def adam_without_m(phi, v, grad, rate, beta2, rest2, eps):
         phi[i] -= rate * (grad[i] / (math.sqrt(v[i]) + eps))
 
 
-@jit
+@inner
 def adam_with_m(phi, m, v, grad, rate, beta1, rest1, beta2, rest2, eps):
     """Update phi, m and v (n,) of one task; rest1 = 1 - beta1, rest2 = 1 - beta2."""
     for i in range(phi.shape[0]):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from .adam_numba import adam_rate, adam_with_m, adam_without_m
-from .jit_numba import barrier, copy, jit
+from .jit_numba import barrier, copy, inner, jit
 from .memory_numba import address_of, call, number, numbers, rounded, size_of
 from .program import (
     BETA1,
@@ -94,19 +94,19 @@ from .sgd_numba import sgd_momentum, sgd_plain
 PIECE = 2048  # parameters updated at a time: their gradients stay in the first cache
 
 
-@jit
+@inner
 def share(c):
     """The parameters of which a member takes care."""
     return c[MEMBER] * c[P] // c[MEMBERS], (c[MEMBER] + 1) * c[P] // c[MEMBERS]
 
 
-@jit
+@inner
 def between(one, memory, start, stop):
     """Numbers start to stop of a vector."""
     return numbers(one, memory + start * size_of(one), stop - start)
 
 
-@jit
+@inner
 def gradient(c, one, start, stop):
     """The gradient, the sum over the slices in their order, in place of the first one's."""
     total = between(one, c[GRADS], start, stop)
@@ -178,7 +178,7 @@ def adam_step(row, c, one):
             )
 
 
-@jit
+@inner
 def begin(plan, c, task, team, me, member, members):
     """Fill the fields of a thread for a task, whose memory is that of thread `team`."""
     memory, size, item = plan[MEMORY] + team * plan[MEMORY_BYTES], plan[SIZE], plan[ITEM]
@@ -195,7 +195,7 @@ def begin(plan, c, task, team, me, member, members):
     c[B], c[SLICES], c[MEMBER], c[MEMBERS] = plan[IMAGES], plan[CUT], member, members
 
 
-@jit
+@inner
 def follow(program, c, one, arrived):
     """One step: every instruction in turn, for the slices of one member."""
     at, width = address_of(program), 8 * program.shape[1]
@@ -213,7 +213,7 @@ def follow(program, c, one, arrived):
             call(program[l, STAGE], row, address_of(c), one)
 
 
-@jit
+@inner
 def task_of(program, plan, c, one, arrived, task, team, me, member, members):
     """One member's part in the steps on one task."""
     begin(plan, c, task, team, me, member, members)
@@ -240,7 +240,7 @@ def task_of(program, plan, c, one, arrived, task, team, me, member, members):
         numbers(np.int64(1), c[TAKEN], 1)[0] += plan[INNER_STEPS]
 
 
-@jit
+@inner
 def dealt(T, member, members):
     """How the members share T tasks: so many are dealt out whole, in turns; of the others, this
     member's team has task i. The team goes from `first` up to `last`."""

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from .jit_numba import jit, packed
+from .jit_numba import inner, jit, packed
 from .relu_numba import relu_backward
 
 
@@ -96,7 +96,7 @@ def batchnorm_backward_v1(dx, dgamma, dbeta, dy, x, mean, rstd, gamma):
     _backward(_backward_v1, dx, dgamma, dbeta, dy, x, mean, rstd, gamma)
 
 
-@jit
+@inner
 def image_moments(mean, spread, x):
     """Write mean (C,) and spread (C,) = sum (x - mean)^2 of one image x (m, C) (eq. 13)."""
     m, C = x.shape
@@ -114,7 +114,7 @@ def image_moments(mean, spread, x):
             spread[c] += d * d
 
 
-@jit
+@inner
 def join_moments(mean, rstd, means, spreads, m, eps):
     """Write mean and rstd (C,) of a batch from its images' means and spreads (B, C)."""
     B, C = means.shape
@@ -134,7 +134,7 @@ def join_moments(mean, rstd, means, spreads, m, eps):
         rstd[c] = number(1) / math.sqrt(rstd[c] / number(B * m) + number(eps))
 
 
-@jit
+@inner
 def normalise(y, x, mean, rstd, gamma, beta, relu):
     """Write y = gamma (x - mean) rstd + beta, or its positive part, for rows y, x (m, C)."""
     m, C = x.shape
@@ -150,7 +150,7 @@ def normalise(y, x, mean, rstd, gamma, beta, relu):
                 y[i, c] = (x[i, c] - mean[c]) * (gamma[c] * rstd[c]) + beta[c]
 
 
-@jit
+@inner
 def image_sums(sum_dy, sum_dy_xhat, dy, x, mean, rstd):
     """Write the sums of dy and of dy xhat, (C,), over one image dy, x (m, C)."""
     m, C = x.shape
@@ -162,7 +162,7 @@ def image_sums(sum_dy, sum_dy_xhat, dy, x, mean, rstd):
             sum_dy_xhat[c] += dy[i, c] * ((x[i, c] - mean[c]) * rstd[c])
 
 
-@jit
+@inner
 def image_sums_relu(sum_dy, sum_dy_xhat, dy, y, x, mean, rstd):
     """`image_sums` behind a ReLU with the output y: dy becomes 0 where y is (relu.md, eq. 2)."""
     m, C = x.shape
@@ -177,7 +177,7 @@ def image_sums_relu(sum_dy, sum_dy_xhat, dy, y, x, mean, rstd):
             sum_dy_xhat[c] += d * ((x[i, c] - mean[c]) * rstd[c])
 
 
-@jit
+@inner
 def normalise_backward(dx, dy, x, mean, rstd, gamma, dbeta, dgamma, M):
     """Write dx = gamma rstd (dy - dbeta / M - xhat dgamma / M) for rows (m, C) (eq. 10)."""
     m, C = x.shape
@@ -245,7 +245,7 @@ def batchnorm_relu_backward(dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma):
     _backward(_backward_v2, dx, dgamma, dbeta, through, x, mean, rstd, gamma)
 
 
-@jit
+@inner
 def moments_r(rmean, rrstd, rx, x, mean, rstd):
     """Write rmean and rrstd (C,) of a batch rx, x (M, C) (eq. 16 and 18)."""
     M, C = x.shape
@@ -264,7 +264,7 @@ def moments_r(rmean, rrstd, rx, x, mean, rstd):
         rrstd[c] *= -share * rstd[c] * rstd[c] * rstd[c]
 
 
-@jit
+@inner
 def image_moments_r(rmean, comoment, rx, x, mean):
     """Write rmean (C,) and comoment (C,) = sum (x - mean) (rx - rmean) of one image rx, x (m, C)
     with its own mean (eq. 26)."""
@@ -282,7 +282,7 @@ def image_moments_r(rmean, comoment, rx, x, mean):
             comoment[c] += (x[i, c] - mean[c]) * (rx[i, c] - rmean[c])
 
 
-@jit
+@inner
 def join_moments_r(rmean, rrstd, rmeans, comoments, means, mean, rstd, m):
     """Write rmean and rrstd (C,) of a batch from what its images have, (B, C) each (eq. 27)."""
     B, C = means.shape
@@ -302,7 +302,7 @@ def join_moments_r(rmean, rrstd, rmeans, comoments, means, mean, rstd, m):
         rrstd[c] *= -rstd[c] * rstd[c] * rstd[c] / number(B * m)
 
 
-@jit
+@inner
 def normalise_r(ry, rx, rmean, rrstd, rgamma, rbeta, x, mean, rstd, gamma, y, relu):
     """Write ry for rows ry, rx, x (m, C) (eq. 19 and 20), or 0 where a ReLU behind has y = 0."""
     m, C = x.shape
@@ -315,7 +315,7 @@ def normalise_r(ry, rx, rmean, rrstd, rgamma, rbeta, x, mean, rstd, gamma, y, re
             ry[i, c] = zero if relu and y[i, c] <= zero else value
 
 
-@jit
+@inner
 def sums_r(rdbeta, rdgamma, rdy, rx, rmean, rrstd, dy, x, mean, rstd):
     """Write the sums of rdy and of rdy xhat + dy rxhat over rows (m, C) (eq. 19, 21 and 22)."""
     m, C = x.shape
@@ -329,7 +329,7 @@ def sums_r(rdbeta, rdgamma, rdy, rx, rmean, rrstd, dy, x, mean, rstd):
             rdgamma[c] += rdy[i, c] * (deviation * rstd[c]) + dy[i, c] * rxhat
 
 
-@jit
+@inner
 def sums_r_relu(rdbeta, rdgamma, rdy, rx, rmean, rrstd, dy, x, mean, rstd, y):
     """`sums_r` behind a ReLU with the output y: rdy becomes 0 where y is; dy is so already."""
     m, C = x.shape
@@ -346,7 +346,7 @@ def sums_r_relu(rdbeta, rdgamma, rdy, rx, rmean, rrstd, dy, x, mean, rstd, y):
             rdgamma[c] += rd * (deviation * rstd[c]) + dy[i, c] * rxhat
 
 
-@jit
+@inner
 def normalise_backward_r(
     rdx, rdgamma, rdbeta, rdy, rx, rmean, rrstd, rgamma, dgamma, dbeta, dy, x, mean, rstd, gamma, M
 ):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit_numba import copy, gemm, jit, packed
+from .jit_numba import copy, gemm, inner, jit, packed
 from .memory_numba import address_of
 from .registers_numba import HEIGHT, ROWS, conv_products, conv_rows, conv_rows_back, turned
 from .tiles import Window, tables
@@ -67,7 +67,7 @@ def conv2d_backward_v1(dx, dw, db, cols, dy, x, w, stride, pad):
                                             dx[t, i_b, r, q, c] += w[t, i, j, c, n] * d
 
 
-@jit
+@inner
 def im2col(cols, x, first, sr, sc, pr, pc, kw, height):
     """Write some rows of the output's patches: cols (rows, W_out, kh kw, C), x (n, H, W, C).
 
@@ -97,7 +97,7 @@ def im2col(cols, x, first, sr, sc, pr, pc, kw, height):
                         cols[row, p, tap + j] = 0
 
 
-@jit
+@inner
 def im2col_grey(cols, x, first, sr, sc, pr, pc, kw, height):
     """`im2col` for one channel, where a patch is a few numbers and not a few rows of channels."""
     H, W = x.shape[1], x.shape[2]
@@ -111,7 +111,7 @@ def im2col_grey(cols, x, first, sr, sc, pr, pc, kw, height):
                 cols[row, p, tap, 0] = x[image, r, q, 0] if inside else 0
 
 
-@jit
+@inner
 def col2im(dx, cols, first, sr, sc, pr, pc, kw, height):
     """Add to dx, for some rows of the output, what `im2col` would have read there."""
     H, W, C = dx.shape[1], dx.shape[2], dx.shape[3]
@@ -125,13 +125,13 @@ def col2im(dx, cols, first, sr, sc, pr, pc, kw, height):
                         dx[image, r, q, c] += cols[row, p, tap, c]
 
 
-@jit
+@inner
 def _patches(cols, rows, wide, taps, c):
     """The scratch as (rows, W_out, kh kw, C)."""
     return cols[: rows * wide * taps * c].reshape((rows, wide, taps, c))
 
 
-@jit
+@inner
 def _lower(block, x, first, sr, sc, pr, pc, kw, height):
     if x.shape[3] == 1:
         im2col_grey(block, x, first, sr, sc, pr, pc, kw, height)
@@ -139,7 +139,7 @@ def _lower(block, x, first, sr, sc, pr, pc, kw, height):
         im2col(block, x, first, sr, sc, pr, pc, kw, height)
 
 
-@jit
+@inner
 def _patches_w(y, cols, w, M, K, N, size, tile, add):
     """Write y = cols w (M, N), or add it, in pieces of at most `tile` multiply-adds; addresses."""
     step, beta = max(1, tile // (K * N)), 1.0 if add else 0.0
@@ -148,7 +148,7 @@ def _patches_w(y, cols, w, M, K, N, size, tile, add):
         gemm(size, min(step, M - m), N, K, a, K, 0, w, N, 0, c, N, beta)
 
 
-@jit
+@inner
 def _patches_dw(dw, cols, dy, M, K, N, size, tile, add):
     """Write dw = cols' dy (K, N), or add it, likewise."""
     step, beta = max(1, tile // (M * N)), 1.0 if add else 0.0
@@ -157,7 +157,7 @@ def _patches_dw(dw, cols, dy, M, K, N, size, tile, add):
         gemm(size, min(step, K - k), N, M, a, K, 1, dy, N, 0, c, N, beta)
 
 
-@jit
+@inner
 def conv_forward(y, cols, x, w, kh, kw, sr, sc, pr, pc, tile):
     """Write y = im2col(x) w for the images of one task (conv2d.md, eq. 6); no bias.
 
@@ -174,7 +174,7 @@ def conv_forward(y, cols, x, w, kh, kw, sr, sc, pr, pc, tile):
         _patches_w(to, cols.ctypes.data, w, rows * wide, K, N, size, tile, False)
 
 
-@jit
+@inner
 def conv_backward(dx, wanted, dw, cols, dy, x, w, kh, kw, sr, sc, pr, pc, tile):
     """Write dw = im2col(x)' dy and, if wanted, dx = col2im(dy w') (conv2d.md, eq. 7 and 9).
 
@@ -198,7 +198,7 @@ def conv_backward(dx, wanted, dw, cols, dy, x, w, kh, kw, sr, sc, pr, pc, tile):
             col2im(dx, block, first, sr, sc, pr, pc, kw, dy.shape[1])
 
 
-@jit
+@inner
 def add_bias(y, b):
     """y (M, N) += b (N,)."""
     for m in range(y.shape[0]):
@@ -206,7 +206,7 @@ def add_bias(y, b):
             y[m, n] += b[n]
 
 
-@jit
+@inner
 def sum_rows(db, dy):
     """Write db (N,), the sum of dy (M, N) over its rows (conv2d.md, eq. 8)."""
     db[...] = 0

@@ -10,7 +10,7 @@ The functions on rows of one task, without a task axis, are also what the compil
 from __future__ import annotations
 
 from .conv2d_numba import sum_rows
-from .jit_numba import gemm, jit, packed
+from .jit_numba import gemm, inner, jit, packed
 
 
 @jit
@@ -45,7 +45,7 @@ def dense_backward_v1(dx, dw, db, dy, x, w):
                         dx[t, m, k] += dy[t, m, n] * w[t, k, n]
 
 
-@jit
+@inner
 def outer(y, x, w, add):
     """Write y[m, n] = x[m] w[n], or add it: the products whose inner dimension is 1."""
     for m in range(y.shape[0]):
@@ -57,7 +57,7 @@ def outer(y, x, w, add):
                 y[m, n] = x[m] * w[n]
 
 
-@jit
+@inner
 def weighted_rows(total, x, weights, add):
     """Write total (n,) = sum_m weights[m] x[m, n], or add it."""
     if not add:
@@ -71,7 +71,7 @@ def weighted_rows(total, x, weights, add):
 # or added. A network on scalars has products whose inner dimension is 1; a call to BLAS costs more.
 
 
-@jit
+@inner
 def rows_w(y, x, w, add):
     """y = x w (dense.md, eq. 1)."""
     M, N, K = y.shape[0], y.shape[1], x.shape[1]
@@ -82,7 +82,7 @@ def rows_w(y, x, w, add):
         gemm(y.itemsize, M, N, K, x.ctypes.data, K, 0, w.ctypes.data, N, 0, y.ctypes.data, N, beta)
 
 
-@jit
+@inner
 def rows_dw(dw, x, dy, add):
     """dw = x' dy (dense.md, eq. 3)."""
     M, N, K = dy.shape[0], dy.shape[1], x.shape[1]
@@ -95,7 +95,7 @@ def rows_dw(dw, x, dy, add):
         gemm(x.itemsize, K, N, M, x.ctypes.data, K, 1, dy.ctypes.data, N, 0, to, N, beta)
 
 
-@jit
+@inner
 def rows_dx(dx, dy, w, add):
     """dx = dy w' (dense.md, eq. 2)."""
     M, N, K = dy.shape[0], dy.shape[1], dx.shape[1]
@@ -106,7 +106,7 @@ def rows_dx(dx, dy, w, add):
         gemm(dx.itemsize, M, K, N, dy.ctypes.data, N, 0, w.ctypes.data, N, 1, to, K, beta)
 
 
-@jit
+@inner
 def fill_rows(y, b):
     """Every row of y (m, n) becomes b (n,)."""
     for m in range(y.shape[0]):

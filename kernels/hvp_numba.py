@@ -19,11 +19,16 @@ from .batchnorm_numba import (
 )
 from .conv2d_numba import sum_rows
 from .dense_numba import fill_rows, rows_dw, rows_dx, rows_w
-from .jit_numba import jit
+from .jit_numba import inner
 from .loss_and_grad_numba import (
+    by_channel,
+    count,
+    flat,
+    input_at,
     inputs,
     last_of,
     moments,
+    output_at,
     outputs,
     parameter,
     size_in,
@@ -33,6 +38,7 @@ from .loss_and_grad_numba import (
     total_sums,
     weights_of,
     winners_of,
+    x_at,
     x_of,
 )
 from .maxpool_numba import pool_backward, pool_forward_r
@@ -47,7 +53,6 @@ from .program import (
     GRADS,
     KH,
     KW,
-    LAST,
     MEMBER,
     MEMBERS,
     PC,
@@ -82,12 +87,12 @@ def turn_weights_r(row, c, one):
     """As `turn_weights`, of the tangents."""
     taps = row[KH] * row[KW]
     first, last = c[MEMBER] * taps // c[MEMBERS], (c[MEMBER] + 1) * taps // c[MEMBERS]
-    w = parameter(one, c[V], row[W], weights_of(row)).reshape((taps, row[C], row[N]))
-    wt = parameter(one, c[RWS], row[WT], weights_of(row)).reshape((taps, row[N], row[C]))
+    w = parameter(one, c[V], row[W], (taps, row[C], row[N]))
+    wt = parameter(one, c[RWS], row[WT], (taps, row[N], row[C]))
     turned(wt[first:last], w[first:last])
 
 
-@jit
+@inner
 def moves(row):
     """Whether a stage's input has a tangent: it has a gradient where one is wanted."""
     return row[DX] >= 0
@@ -95,60 +100,60 @@ def moves(row):
 
 def forward_conv_r(row, c, one):
     """The tangent of the output; that of its input is there where it moves."""
-    size, tables, ry = size_of(one), tables_of(row, c), outputs(row, c, one, c[RWS], row[Y])
-    y, x = address_of(ry), address_of(x_of(row, c, one))
+    size, tables, x = size_of(one), tables_of(row, c), x_at(row, c, one)
+    ry = output_at(row, c, one, c[RWS], row[Y])
     rb = c[V] + row[BIAS] * size if row[BIAS] >= 0 else 0
-    conv_rows(one, y, x, c[V] + row[W] * size, rb, tables, row[N], 0)
+    conv_rows(one, ry, x, c[V] + row[W] * size, rb, tables, row[N], 0)
     if moves(row):
-        rx = address_of(inputs(row, c, one, c[RWS], row[X]))
-        conv_rows(one, y, rx, c[PHI] + row[W] * size, 0, tables, row[N], 1)
+        rx = input_at(row, c, one, c[RWS], row[X])
+        conv_rows(one, ry, rx, c[PHI] + row[W] * size, 0, tables, row[N], 1)
 
 
 def backward_conv_r(row, c, one):
     """dx, its tangent, and the weights' part of the product; of the gradient nothing is kept."""
     size, tables, n = size_of(one), tables_of(row, c), row[N]
-    x, rdy = address_of(x_of(row, c, one)), outputs(row, c, one, c[RWS], row[DY])
+    x, rdy = x_at(row, c, one), output_at(row, c, one, c[RWS], row[DY])
     rdw = parameter(one, c[GRAD], row[W], weights_of(row))
     rdw[:] = 0
-    conv_products(one, address_of(rdw), x, address_of(rdy), tables, n)
+    conv_products(one, address_of(rdw), x, rdy, tables, n)
     if moves(row):
-        dy = address_of(outputs(row, c, one, c[WS], row[DY]))
-        rx = address_of(inputs(row, c, one, c[RWS], row[X]))
+        dy = output_at(row, c, one, c[WS], row[DY])
+        rx = input_at(row, c, one, c[RWS], row[X])
         conv_products(one, address_of(rdw), rx, dy, tables, n)
-        dx = address_of(inputs(row, c, one, c[WS], row[DX]))
-        rdx = address_of(inputs(row, c, one, c[RWS], row[DX]))
+        dx = input_at(row, c, one, c[WS], row[DX])
+        rdx = input_at(row, c, one, c[RWS], row[DX])
         wt, rwt = c[WS] + row[WT] * size, c[RWS] + row[WT] * size
         conv_rows_back(one, dx, dy, wt, tables, row[C], 0)
-        conv_rows_back(one, rdx, address_of(rdy), wt, tables, row[C], 0)
+        conv_rows_back(one, rdx, rdy, wt, tables, row[C], 0)
         conv_rows_back(one, rdx, dy, rwt, tables, row[C], 1)
     if row[BIAS] >= 0:
-        sum_rows(parameter(one, c[GRAD], row[BIAS], n), rdy.reshape((-1, n)))
+        sum_rows(parameter(one, c[GRAD], row[BIAS], n), numbers(one, rdy, by_channel(row, c)))
 
 
 def forward_dense_r(row, c, one):
-    shape_x, shape_y = (c[LAST] - c[FIRST], size_in(row)), (c[LAST] - c[FIRST], row[N])
-    ry = outputs(row, c, one, c[RWS], row[Y]).reshape(shape_y)
+    shape_x, shape_y = (count(c), size_in(row)), (count(c), row[N])
+    ry = outputs(row, c, one, c[RWS], row[Y], shape_y)
     if row[BIAS] >= 0:
         fill_rows(ry, parameter(one, c[V], row[BIAS], row[N]))
     rw = parameter(one, c[V], row[W], size_in(row) * row[N])
-    rows_w(ry, x_of(row, c, one).reshape(shape_x), rw, row[BIAS] >= 0)
+    rows_w(ry, x_of(row, c, one, shape_x), rw, row[BIAS] >= 0)
     if moves(row):
         w = parameter(one, c[PHI], row[W], size_in(row) * row[N])
-        rows_w(ry, inputs(row, c, one, c[RWS], row[X]).reshape(shape_x), w, True)
+        rows_w(ry, inputs(row, c, one, c[RWS], row[X], shape_x), w, True)
 
 
 def backward_dense_r(row, c, one):
-    shape_x, shape_y = (c[LAST] - c[FIRST], size_in(row)), (c[LAST] - c[FIRST], row[N])
-    dy = outputs(row, c, one, c[WS], row[DY]).reshape(shape_y)
-    rdy = outputs(row, c, one, c[RWS], row[DY]).reshape(shape_y)
+    shape_x, shape_y = (count(c), size_in(row)), (count(c), row[N])
+    dy = outputs(row, c, one, c[WS], row[DY], shape_y)
+    rdy = outputs(row, c, one, c[RWS], row[DY], shape_y)
     rdw = parameter(one, c[GRAD], row[W], size_in(row) * row[N])
-    rows_dw(rdw, x_of(row, c, one).reshape(shape_x), rdy, False)
+    rows_dw(rdw, x_of(row, c, one, shape_x), rdy, False)
     if moves(row):
-        rows_dw(rdw, inputs(row, c, one, c[RWS], row[X]).reshape(shape_x), dy, True)
+        rows_dw(rdw, inputs(row, c, one, c[RWS], row[X], shape_x), dy, True)
         w = parameter(one, c[PHI], row[W], size_in(row) * row[N])
         rw = parameter(one, c[V], row[W], size_in(row) * row[N])
-        rdx = inputs(row, c, one, c[RWS], row[DX]).reshape(shape_x)
-        rows_dx(inputs(row, c, one, c[WS], row[DX]).reshape(shape_x), dy, w, False)
+        rdx = inputs(row, c, one, c[RWS], row[DX], shape_x)
+        rows_dx(inputs(row, c, one, c[WS], row[DX], shape_x), dy, w, False)
         rows_dx(rdx, rdy, w, False)
         rows_dx(rdx, dy, rw, True)
     if row[BIAS] >= 0:
@@ -156,11 +161,11 @@ def backward_dense_r(row, c, one):
 
 
 def forward_moments_r(row, c, one):
-    n = c[LAST] - c[FIRST]
+    n = count(c)
     shape = (n, row[H] * row[WIDTH], row[C])
     means, _ = moments(row, c, one, c[WS])
     rmeans, comoments = moments(row, c, one, c[RWS])
-    x, rx = x_of(row, c, one).reshape(shape), inputs(row, c, one, c[RWS], row[X]).reshape(shape)
+    x, rx = x_of(row, c, one, shape), inputs(row, c, one, c[RWS], row[X], shape)
     for b in range(n):
         i = c[FIRST] + b
         image_moments_r(rmeans[i], comoments[i], rx[b], x[b], means[i])
@@ -180,28 +185,35 @@ def join_statistics_r(row, c, one):
 
 
 def forward_normalise_r(row, c, one):
+    shape = by_channel(row, c)
     n = row[C]
     mean, rstd = statistics(row, one, c[WS])
     rmean, rrstd = statistics(row, one, c[RWS])
-    ry, rx = outputs(row, c, one, c[RWS], row[Y]), inputs(row, c, one, c[RWS], row[X])
-    x, y = x_of(row, c, one), outputs(row, c, one, c[WS], row[Y])
+    ry, rx = (
+        outputs(row, c, one, c[RWS], row[Y], shape),
+        inputs(row, c, one, c[RWS], row[X], shape),
+    )
+    x, y = (
+        x_of(row, c, one, shape),
+        outputs(row, c, one, c[WS], row[Y], shape),
+    )
     normalise_r(
-        ry.reshape((-1, n)), rx.reshape((-1, n)), rmean, rrstd,
+        ry, rx, rmean, rrstd,
         parameter(one, c[V], row[W], n), parameter(one, c[V], row[BIAS], n),
-        x.reshape((-1, n)), mean, rstd, parameter(one, c[PHI], row[W], n),
-        y.reshape((-1, n)), row[WITH_RELU] == 1,
+        x, mean, rstd, parameter(one, c[PHI], row[W], n),
+        y, row[WITH_RELU] == 1,
     )  # fmt: skip
 
 
 def backward_normalise_r(row, c, one):
-    n, shape = c[LAST] - c[FIRST], (c[LAST] - c[FIRST], row[H] * row[WIDTH], row[C])
+    n, shape = count(c), (count(c), row[H] * row[WIDTH], row[C])
     mean, rstd = statistics(row, one, c[WS])
     rmean, rrstd = statistics(row, one, c[RWS])
     rsums, rsums_xhat = sums_of(row, c, one, c[RWS])
-    x, y = x_of(row, c, one).reshape(shape), outputs(row, c, one, c[WS], row[Y]).reshape(shape)
-    rx = inputs(row, c, one, c[RWS], row[X]).reshape(shape)
-    dy = outputs(row, c, one, c[WS], row[DY]).reshape(shape)
-    rdy = outputs(row, c, one, c[RWS], row[DY]).reshape(shape)
+    x, y = x_of(row, c, one, shape), outputs(row, c, one, c[WS], row[Y], shape)
+    rx = inputs(row, c, one, c[RWS], row[X], shape)
+    dy = outputs(row, c, one, c[WS], row[DY], shape)
+    rdy = outputs(row, c, one, c[RWS], row[DY], shape)
     for b in range(n):
         i = c[FIRST] + b
         sums, tangents = (rsums[i], rsums_xhat[i]), (rdy[b], rx[b], rmean, rrstd)
@@ -219,56 +231,82 @@ def join_sums_r(row, c, one):
 
 def backward_moments_r(row, c, one):
     """x, dx, dy and their tangents are those of the whole layer here."""
+    shape = by_channel(row, c)
     n = row[C]
     mean, rstd = statistics(row, one, c[WS])
     rmean, rrstd = statistics(row, one, c[RWS])
-    x, rx = x_of(row, c, one), inputs(row, c, one, c[RWS], row[X])
-    dy, rdy = outputs(row, c, one, c[WS], row[DY]), outputs(row, c, one, c[RWS], row[DY])
-    rdx = inputs(row, c, one, c[RWS], row[DX])
+    x, rx = (
+        x_of(row, c, one, shape),
+        inputs(row, c, one, c[RWS], row[X], shape),
+    )
+    dy, rdy = (
+        outputs(row, c, one, c[WS], row[DY], shape),
+        outputs(row, c, one, c[RWS], row[DY], shape),
+    )
+    rdx = inputs(row, c, one, c[RWS], row[DX], shape)
     dbeta, dgamma = numbers(one, c[SCRATCH], n), parameter(one, c[SCRATCH], n, n)
     rdbeta, rdgamma = parameter(one, c[SCRATCH], 2 * n, n), parameter(one, c[SCRATCH], 3 * n, n)
     normalise_backward_r(
-        rdx.reshape((-1, n)), rdgamma, rdbeta, rdy.reshape((-1, n)), rx.reshape((-1, n)),
+        rdx, rdgamma, rdbeta, rdy, rx,
         rmean, rrstd, parameter(one, c[V], row[W], n), dgamma, dbeta,
-        dy.reshape((-1, n)), x.reshape((-1, n)), mean, rstd,
+        dy, x, mean, rstd,
         parameter(one, c[PHI], row[W], n), c[B] * row[H] * row[WIDTH],
     )  # fmt: skip
 
 
 def forward_relu_r(row, c, one):
-    ry, rx = outputs(row, c, one, c[RWS], row[Y]), inputs(row, c, one, c[RWS], row[X])
-    relu_backward(ry, rx, x_of(row, c, one))
+    shape = flat(row, c)
+    ry, rx = (
+        outputs(row, c, one, c[RWS], row[Y], shape),
+        inputs(row, c, one, c[RWS], row[X], shape),
+    )
+    relu_backward(ry, rx, x_of(row, c, one, shape))
 
 
 def backward_relu_r(row, c, one):
-    rdx, rdy = inputs(row, c, one, c[RWS], row[DX]), outputs(row, c, one, c[RWS], row[DY])
-    relu_backward(rdx, rdy, x_of(row, c, one))
+    shape = flat(row, c)
+    rdx, rdy = (
+        inputs(row, c, one, c[RWS], row[DX], shape),
+        outputs(row, c, one, c[RWS], row[DY], shape),
+    )
+    relu_backward(rdx, rdy, x_of(row, c, one, shape))
 
 
 def forward_tanh_r(row, c, one):
-    ry, rx = outputs(row, c, one, c[RWS], row[Y]), inputs(row, c, one, c[RWS], row[X])
-    tanh_backward(ry, rx, outputs(row, c, one, c[WS], row[Y]))
+    shape = flat(row, c)
+    ry, rx = (
+        outputs(row, c, one, c[RWS], row[Y], shape),
+        inputs(row, c, one, c[RWS], row[X], shape),
+    )
+    tanh_backward(ry, rx, outputs(row, c, one, c[WS], row[Y], shape))
 
 
 def backward_tanh_r(row, c, one):
-    y, ry = outputs(row, c, one, c[WS], row[Y]), outputs(row, c, one, c[RWS], row[Y])
-    dy, rdy = outputs(row, c, one, c[WS], row[DY]), outputs(row, c, one, c[RWS], row[DY])
-    tanh_backward_r(inputs(row, c, one, c[RWS], row[DX]), rdy, ry, dy, y)
+    shape = flat(row, c)
+    y, ry = (
+        outputs(row, c, one, c[WS], row[Y], shape),
+        outputs(row, c, one, c[RWS], row[Y], shape),
+    )
+    dy, rdy = (
+        outputs(row, c, one, c[WS], row[DY], shape),
+        outputs(row, c, one, c[RWS], row[DY], shape),
+    )
+    tanh_backward_r(inputs(row, c, one, c[RWS], row[DX], shape), rdy, ry, dy, y)
 
 
 def forward_pool_r(row, c, one):
     won = winners_of(row, c)
     shape = (won.shape[0], row[H], row[WIDTH], row[C])
-    ry = outputs(row, c, one, c[RWS], row[Y]).reshape(won.shape)
-    rx = inputs(row, c, one, c[RWS], row[X]).reshape(shape)
+    ry = outputs(row, c, one, c[RWS], row[Y], won.shape)
+    rx = inputs(row, c, one, c[RWS], row[X], shape)
     pool_forward_r(ry, rx, won, row[KH], row[KW], row[SR], row[SC], row[PR], row[PC])
 
 
 def backward_pool_r(row, c, one):
     won = winners_of(row, c)
     shape = (won.shape[0], row[H], row[WIDTH], row[C])
-    rdx = inputs(row, c, one, c[RWS], row[DX]).reshape(shape)
-    rdy = outputs(row, c, one, c[RWS], row[DY]).reshape(won.shape)
+    rdx = inputs(row, c, one, c[RWS], row[DX], shape)
+    rdy = outputs(row, c, one, c[RWS], row[DY], won.shape)
     pool_backward(rdx, rdy, won, row[KH], row[KW], row[SR], row[SC], row[PR], row[PC])
 
 

@@ -1,6 +1,7 @@
 """How every Numba kernel is compiled, and what Numba lacks.
 
 jit             compiled once and kept on disk; runs without the GIL; no exceptions inside
+inner           the same for what is called by other kernels alone
 gemm            a matrix product by SciPy's BLAS on raw addresses: any row stride, beta, no copies
 multiply_add    a product and a sum with one rounding, everywhere
 copy            bytes from one address to another
@@ -29,6 +30,10 @@ from numba.extending import intrinsic as _intrinsic
 
 intrinsic: Any = _intrinsic
 jit: Any = partial(njit, cache=True, nogil=True, error_model="numpy")
+# What only other kernels call needs no machine code of its own, nor a way in from Python.
+inner: Any = partial(
+    njit, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
 
 INT, BYTE, VOID = ir.IntType(32), ir.IntType(8), ir.VoidType()
 
@@ -86,7 +91,7 @@ _sgemm = _gemm_of("minireptile_sgemm", ir.FloatType())
 _dgemm = _gemm_of("minireptile_dgemm", ir.DoubleType())
 
 
-@jit
+@inner
 def gemm(itemsize, m, n, k, a, lda, ta, b, ldb, tb, c, ldc, beta):
     """C = op(A) op(B) + beta C, row-major: C (m, n), op(A) (m, k), op(B) (k, n).
 
@@ -131,7 +136,7 @@ def packed(context, array):
     return array.copy(layout="C")(array), codegen
 
 
-@jit
+@inner
 def part(output, index):
     """output[index], or None where nobody wants the output."""
     return None if output is None else output[index]
@@ -176,7 +181,7 @@ def yield_core(context):
     return types.void(), codegen
 
 
-@jit
+@inner
 def barrier(arrived, members):
     """Wait until all members have come here. `arrived` (1,) int64 only ever counts up."""
     if members > 1:

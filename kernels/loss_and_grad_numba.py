@@ -23,7 +23,7 @@ from .batchnorm_numba import (
 )
 from .conv2d_numba import sum_rows
 from .dense_numba import fill_rows, rows_dw, rows_dx, rows_w
-from .jit_numba import jit
+from .jit_numba import inner
 from .maxpool_numba import pool_backward, pool_forward
 from .memory_numba import address_of, number, numbers, rounded, size_of
 from .program import (
@@ -79,137 +79,161 @@ from .squared_error_numba import squared_errors
 from .tanh_numba import tanh_backward, tanh_forward
 
 
-@jit
+@inner
 def size_in(row):
     return row[H] * row[WIDTH] * row[C]
 
 
-@jit
+@inner
 def size_out(row):
     return row[H_OUT] * row[W_OUT] * row[N]
 
 
-@jit
-def images(one, memory, offset, c, size):
-    """The part of a (B, size) array at an offset that holds the slice's images, flat."""
-    start = memory + (offset + c[FIRST] * size) * size_of(one)
-    return numbers(one, start, (c[LAST] - c[FIRST]) * size)
+@inner
+def count(c):
+    """The slice's images."""
+    return c[LAST] - c[FIRST]
 
 
-@jit
-def x_of(row, c, one):
-    """A stage's input for the slice's images: the data (B, size), or an earlier stage's output."""
-    if row[X] < 0:
-        return images(one, c[DATA], 0, c, size_in(row))
-    return images(one, c[WS], row[X], c, size_in(row))
+@inner
+def input_at(row, c, one, memory, offset):
+    """Where the slice's images begin in something as large as the stage's input, (B, ...)."""
+    return memory + (offset + c[FIRST] * size_in(row)) * size_of(one)
 
 
-@jit
-def inputs(row, c, one, memory, offset):
-    """Something as large as the stage's input, for the slice's images, in a workspace."""
-    return images(one, memory, offset, c, size_in(row))
+@inner
+def output_at(row, c, one, memory, offset):
+    """Where they begin in something as large as its output."""
+    return memory + (offset + c[FIRST] * size_out(row)) * size_of(one)
 
 
-@jit
-def outputs(row, c, one, memory, offset):
-    """Something as large as its output."""
-    return images(one, memory, offset, c, size_out(row))
+@inner
+def x_at(row, c, one):
+    """Where the stage's input begins: the data, or an earlier stage's output."""
+    return input_at(row, c, one, c[WS] if row[X] >= 0 else c[DATA], max(row[X], 0))
 
 
-@jit
-def parameter(one, memory, offset, n):
-    """n numbers of phi, or of a vector like it."""
-    return numbers(one, memory + offset * size_of(one), n)
+@inner
+def x_of(row, c, one, shape):
+    return numbers(one, x_at(row, c, one), shape)
 
 
-@jit
+@inner
+def inputs(row, c, one, memory, offset, shape):
+    return numbers(one, input_at(row, c, one, memory, offset), shape)
+
+
+@inner
+def outputs(row, c, one, memory, offset, shape):
+    return numbers(one, output_at(row, c, one, memory, offset), shape)
+
+
+@inner
+def flat(row, c):
+    """The slice's outputs, as one axis; as many as its inputs for what computes one by one."""
+    return count(c) * size_out(row)
+
+
+@inner
+def by_channel(row, c):
+    """The same as pixels of all images, and channels."""
+    return count(c) * row[H_OUT] * row[W_OUT], row[N]
+
+
+@inner
+def parameter(one, memory, offset, shape):
+    """Numbers of phi, or of a vector like it."""
+    return numbers(one, memory + offset * size_of(one), shape)
+
+
+@inner
 def weights_of(row):
     """How many weights a convolution or a dense layer has."""
     return row[KH] * row[KW] * row[C] * row[N]
 
 
-@jit
+@inner
 def tables_of(row, c):
     """A convolution's tables for the slice."""
     return numbers(np.int64(1), c[TABLES] + 8 * row[CUTS + c[SLICE]], 2**40)
 
 
-@jit
+@inner
 def winners_of(row, c):
     """(n, H_out, W_out, C) int32, which taps won."""
     start = c[WINNERS] + 4 * (row[WINNER] + c[FIRST] * size_out(row))
-    shape = (c[LAST] - c[FIRST], row[H_OUT], row[W_OUT], row[N])
-    return numbers(np.int32(1), start, (c[LAST] - c[FIRST]) * size_out(row)).reshape(shape)
+    shape = (count(c), row[H_OUT], row[W_OUT], row[N])
+    return numbers(np.int32(1), start, shape)
 
 
 def turn_weights(row, c, one):
     """Write one member's share of a convolution's weights as the way back reads them."""
     taps = row[KH] * row[KW]
     first, last = c[MEMBER] * taps // c[MEMBERS], (c[MEMBER] + 1) * taps // c[MEMBERS]
-    w = parameter(one, c[PHI], row[W], weights_of(row)).reshape((taps, row[C], row[N]))
-    wt = parameter(one, c[WS], row[WT], weights_of(row)).reshape((taps, row[N], row[C]))
+    w = parameter(one, c[PHI], row[W], (taps, row[C], row[N]))
+    wt = parameter(one, c[WS], row[WT], (taps, row[N], row[C]))
     turned(wt[first:last], w[first:last])
 
 
 def forward_conv(row, c, one):
-    y, x = outputs(row, c, one, c[WS], row[Y]), x_of(row, c, one)
+    y, x = output_at(row, c, one, c[WS], row[Y]), x_at(row, c, one)
     w = c[PHI] + row[W] * size_of(one)
     b = c[PHI] + row[BIAS] * size_of(one) if row[BIAS] >= 0 else 0
-    conv_rows(one, address_of(y), address_of(x), w, b, tables_of(row, c), row[N], 0)
+    conv_rows(one, y, x, w, b, tables_of(row, c), row[N], 0)
 
 
 def backward_conv(row, c, one):
     n, wanted, tables = row[N], row[DX] >= 0, tables_of(row, c)
-    x, dy = x_of(row, c, one), outputs(row, c, one, c[WS], row[DY])
+    x, dy = x_at(row, c, one), output_at(row, c, one, c[WS], row[DY])
     dw = parameter(one, c[GRAD], row[W], weights_of(row))
     dw[:] = 0
-    conv_products(one, address_of(dw), address_of(x), address_of(dy), tables, n)
+    conv_products(one, address_of(dw), x, dy, tables, n)
     if wanted:
-        dx, wt = inputs(row, c, one, c[WS], row[DX]), c[WS] + row[WT] * size_of(one)
-        conv_rows_back(one, address_of(dx), address_of(dy), wt, tables, row[C], 0)
+        dx, wt = input_at(row, c, one, c[WS], row[DX]), c[WS] + row[WT] * size_of(one)
+        conv_rows_back(one, dx, dy, wt, tables, row[C], 0)
     if row[BIAS] >= 0:
-        sum_rows(parameter(one, c[GRAD], row[BIAS], n), dy.reshape((-1, n)))
+        sum_rows(parameter(one, c[GRAD], row[BIAS], n), numbers(one, dy, by_channel(row, c)))
 
 
 def forward_dense(row, c, one):
-    shape_x, shape_y = (c[LAST] - c[FIRST], size_in(row)), (c[LAST] - c[FIRST], row[N])
-    y = outputs(row, c, one, c[WS], row[Y]).reshape(shape_y)
+    shape_x, shape_y = (count(c), size_in(row)), (count(c), row[N])
+    y = outputs(row, c, one, c[WS], row[Y], shape_y)
     if row[BIAS] >= 0:
         fill_rows(y, parameter(one, c[PHI], row[BIAS], row[N]))
     w = parameter(one, c[PHI], row[W], size_in(row) * row[N])
-    rows_w(y, x_of(row, c, one).reshape(shape_x), w, row[BIAS] >= 0)
+    rows_w(y, x_of(row, c, one, shape_x), w, row[BIAS] >= 0)
 
 
 def backward_dense(row, c, one):
-    shape_x, shape_y = (c[LAST] - c[FIRST], size_in(row)), (c[LAST] - c[FIRST], row[N])
-    dy = outputs(row, c, one, c[WS], row[DY]).reshape(shape_y)
+    shape_x, shape_y = (count(c), size_in(row)), (count(c), row[N])
+    dy = outputs(row, c, one, c[WS], row[DY], shape_y)
     dw = parameter(one, c[GRAD], row[W], size_in(row) * row[N])
-    rows_dw(dw, x_of(row, c, one).reshape(shape_x), dy, False)
+    rows_dw(dw, x_of(row, c, one, shape_x), dy, False)
     if row[DX] >= 0:
         w = parameter(one, c[PHI], row[W], size_in(row) * row[N])
-        rows_dx(inputs(row, c, one, c[WS], row[DX]).reshape(shape_x), dy, w, False)
+        rows_dx(inputs(row, c, one, c[WS], row[DX], shape_x), dy, w, False)
     if row[BIAS] >= 0:
         sum_rows(parameter(one, c[GRAD], row[BIAS], row[N]), dy)
 
 
-@jit
+@inner
 def moments(row, c, one, memory):
     """Mean and spread of each image, two (B, C) arrays."""
     n = row[C]
-    both = parameter(one, memory, row[SAVED] + 2 * n, 2 * c[B] * n).reshape((2, c[B], n))
+    both = parameter(one, memory, row[SAVED] + 2 * n, (2, c[B], n))
     return both[0], both[1]
 
 
-@jit
+@inner
 def sums_of(row, c, one, memory):
     """The sums of dy and dy xhat of each image, two (B, C) arrays. They do not lie over the
     moments, which a slower thread may still be reading."""
     n, start = row[C], row[SAVED] + (2 + 2 * c[B]) * row[C]
-    both = parameter(one, memory, start, 2 * c[B] * n).reshape((2, c[B], n))
+    both = parameter(one, memory, start, (2, c[B], n))
     return both[0], both[1]
 
 
-@jit
+@inner
 def statistics(row, one, memory):
     """Mean and rstd (C,) of the mini-batch."""
     both = parameter(one, memory, row[SAVED], 2 * row[C])
@@ -218,8 +242,8 @@ def statistics(row, one, memory):
 
 def forward_moments(row, c, one):
     means, spreads = moments(row, c, one, c[WS])
-    n = c[LAST] - c[FIRST]
-    x = x_of(row, c, one).reshape((n, row[H] * row[WIDTH], row[C]))
+    n = count(c)
+    x = x_of(row, c, one, (n, row[H] * row[WIDTH], row[C]))
     for b in range(n):
         image_moments(means[c[FIRST] + b], spreads[c[FIRST] + b], x[b])
 
@@ -239,8 +263,8 @@ def join_statistics(row, c, one):
 
 def forward_normalise(row, c, one):
     n = row[C]
-    x = x_of(row, c, one).reshape((-1, n))
-    y = outputs(row, c, one, c[WS], row[Y]).reshape((-1, n))
+    x = x_of(row, c, one, by_channel(row, c))
+    y = outputs(row, c, one, c[WS], row[Y], by_channel(row, c))
     mean, rstd = statistics(row, one, c[WS])
     gamma, beta = parameter(one, c[PHI], row[W], n), parameter(one, c[PHI], row[BIAS], n)
     normalise(y, x, mean, rstd, gamma, beta, row[WITH_RELU] == 1)
@@ -248,11 +272,11 @@ def forward_normalise(row, c, one):
 
 def backward_normalise(row, c, one):
     """The sums of each image; behind a ReLU, dy becomes 0 where y is."""
-    n, shape = c[LAST] - c[FIRST], (c[LAST] - c[FIRST], row[H] * row[WIDTH], row[C])
+    n, shape = count(c), (count(c), row[H] * row[WIDTH], row[C])
     sums, sums_xhat = sums_of(row, c, one, c[WS])
     mean, rstd = statistics(row, one, c[WS])
-    x, y = x_of(row, c, one).reshape(shape), outputs(row, c, one, c[WS], row[Y]).reshape(shape)
-    dy = outputs(row, c, one, c[WS], row[DY]).reshape(shape)
+    x, y = x_of(row, c, one, shape), outputs(row, c, one, c[WS], row[Y], shape)
+    dy = outputs(row, c, one, c[WS], row[DY], shape)
     for b in range(n):
         i = c[FIRST] + b
         if row[WITH_RELU] == 1:
@@ -261,7 +285,7 @@ def backward_normalise(row, c, one):
             image_sums(sums[i], sums_xhat[i], dy[b], x[b], mean, rstd)
 
 
-@jit
+@inner
 def total_sums(row, c, one, memory, scratch, grads):
     """Write dbeta and dgamma (C,), the sums of all images (batchnorm.md, eq. 5 and 6), into a
     member's scratch, and one member into the gradient."""
@@ -281,54 +305,65 @@ def join_sums(row, c, one):
 
 def backward_moments(row, c, one):
     """x, dx and dy are those of the whole layer here."""
+    shape = by_channel(row, c)
     n = row[C]
     mean, rstd = statistics(row, one, c[WS])
-    x, dy = x_of(row, c, one), outputs(row, c, one, c[WS], row[DY])
-    dx = inputs(row, c, one, c[WS], row[DX])
+    x, dy = (
+        x_of(row, c, one, shape),
+        outputs(row, c, one, c[WS], row[DY], shape),
+    )
+    dx = inputs(row, c, one, c[WS], row[DX], shape)
     dbeta, dgamma = numbers(one, c[SCRATCH], n), parameter(one, c[SCRATCH], n, n)
     normalise_backward(
-        dx.reshape((-1, n)), dy.reshape((-1, n)), x.reshape((-1, n)), mean, rstd,
+        dx, dy, x, mean, rstd,
         parameter(one, c[PHI], row[W], n), dbeta, dgamma, c[B] * row[H] * row[WIDTH],
     )  # fmt: skip
 
 
 def forward_relu(row, c, one):
-    relu_forward(outputs(row, c, one, c[WS], row[Y]), x_of(row, c, one))
+    shape = flat(row, c)
+    relu_forward(outputs(row, c, one, c[WS], row[Y], shape), x_of(row, c, one, shape))
 
 
 def backward_relu(row, c, one):
-    dy = outputs(row, c, one, c[WS], row[DY])
-    relu_backward(inputs(row, c, one, c[WS], row[DX]), dy, x_of(row, c, one))
+    shape = flat(row, c)
+    dy = outputs(row, c, one, c[WS], row[DY], shape)
+    relu_backward(inputs(row, c, one, c[WS], row[DX], shape), dy, x_of(row, c, one, shape))
 
 
 def forward_tanh(row, c, one):
-    tanh_forward(outputs(row, c, one, c[WS], row[Y]), x_of(row, c, one))
+    shape = flat(row, c)
+    tanh_forward(outputs(row, c, one, c[WS], row[Y], shape), x_of(row, c, one, shape))
 
 
 def backward_tanh(row, c, one):
-    y, dy = outputs(row, c, one, c[WS], row[Y]), outputs(row, c, one, c[WS], row[DY])
-    tanh_backward(inputs(row, c, one, c[WS], row[DX]), dy, y)
+    shape = flat(row, c)
+    y, dy = (
+        outputs(row, c, one, c[WS], row[Y], shape),
+        outputs(row, c, one, c[WS], row[DY], shape),
+    )
+    tanh_backward(inputs(row, c, one, c[WS], row[DX], shape), dy, y)
 
 
 def forward_pool(row, c, one):
     won = winners_of(row, c)
-    x = x_of(row, c, one).reshape((won.shape[0], row[H], row[WIDTH], row[C]))
-    y = outputs(row, c, one, c[WS], row[Y]).reshape(won.shape)
+    x = x_of(row, c, one, (won.shape[0], row[H], row[WIDTH], row[C]))
+    y = outputs(row, c, one, c[WS], row[Y], won.shape)
     pool_forward(y, won, x, row[KH], row[KW], row[SR], row[SC], row[PR], row[PC])
 
 
 def backward_pool(row, c, one):
     won = winners_of(row, c)
-    dx = inputs(row, c, one, c[WS], row[DX]).reshape((won.shape[0], row[H], row[WIDTH], row[C]))
-    dy = outputs(row, c, one, c[WS], row[DY]).reshape(won.shape)
+    dx = inputs(row, c, one, c[WS], row[DX], (won.shape[0], row[H], row[WIDTH], row[C]))
+    dy = outputs(row, c, one, c[WS], row[DY], won.shape)
     pool_backward(dx, dy, won, row[KH], row[KW], row[SR], row[SC], row[PR], row[PC])
 
 
-@jit
+@inner
 def last_of(row, c, one, memory, offset):
     """The network's outputs (n, n_out) for the slice's images, or what is as large."""
-    shape = (c[LAST] - c[FIRST], size_out(row))
-    return outputs(row, c, one, memory, offset).reshape(shape)
+    shape = (count(c), size_out(row))
+    return outputs(row, c, one, memory, offset, shape)
 
 
 def cross_entropy(row, c, one):

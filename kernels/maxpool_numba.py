@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit_numba import jit
+from .jit_numba import inner, jit
 
 
 def _both(y, winner, x):
@@ -56,7 +56,7 @@ def maxpool_backward_v1(dx, dy, winner, size, stride, pad):
                         dx[t, b, r, q, c] += dy[t, b, o, p, c]
 
 
-@jit
+@inner
 def pool_forward(y, winner, x, kh, kw, sr, sc, pr, pc):
     """Write y and winner (n, H_out, W_out, C) for images x (n, H, W, C)."""
     H, W, C = x.shape[1], x.shape[2], x.shape[3]
@@ -80,7 +80,7 @@ def pool_forward(y, winner, x, kh, kw, sr, sc, pr, pc):
                                 winner[b, o, p, c] = tap if wins else winner[b, o, p, c]
 
 
-@jit
+@inner
 def pool_backward(dx, dy, winner, kh, kw, sr, sc, pr, pc):
     """Write dx (n, H, W, C) from dy and winner (n, H_out, W_out, C)."""
     H, W, C = dx.shape[1], dx.shape[2], dx.shape[3]
@@ -114,7 +114,7 @@ def maxpool_backward_v2(dx, dy, winner, size, stride, pad):
         pool_backward(dx[t], dy[t], winner[t], *size, *stride, *pad)
 
 
-@jit
+@inner
 def pool_forward_r(ry, rx, winner, kh, kw, sr, sc, pr, pc):
     """Write ry (n, H_out, W_out, C): rx (n, H, W, C) where each window's winner is."""
     H, W, C = rx.shape[1], rx.shape[2], rx.shape[3]

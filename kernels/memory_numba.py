@@ -6,10 +6,14 @@ each caller; an address is a number, and a function behind one is compiled once.
 
 from __future__ import annotations
 
-from llvmlite import ir
-from numba import carray, types
+from typing import Any
 
-from .jit_numba import intrinsic, jit
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.np.arrayobj import populate_array
+
+from .jit_numba import inner, intrinsic
 
 LONG = ir.IntType(64)
 
@@ -59,13 +63,35 @@ def call(context, function, row, fields, one):
     return types.void(types.int64, types.int64, types.int64, one), codegen
 
 
-@jit
-def numbers(one, address, n):
-    """The n numbers there, as an array."""
-    return carray(pointer(one, address), (n,))
+@intrinsic
+def numbers(context, one, address, shape):
+    """The array of this shape, a number or a tuple of them, that lies there."""
+    ndim = 1 if isinstance(shape, types.Integer) else len(shape)
+
+    def codegen(context, builder, signature, args):
+        kind = signature.return_type
+        sizes = cgutils.unpack_tuple(builder, args[2], ndim) if ndim > 1 else [args[2]]
+        item = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
+        strides: list[Any] = [item]
+        for size in sizes[:0:-1]:
+            strides.insert(0, builder.mul(strides[0], size))
+        array = context.make_array(kind)(context, builder)
+        data = builder.inttoptr(args[1], array.data.type)
+        populate_array(
+            array,
+            data,
+            sizes,
+            strides,
+            context.get_constant(types.intp, kind.dtype.bitwidth // 8),
+            None,
+        )
+        return array._getvalue()
+
+    sizes = types.int64 if ndim == 1 else types.UniTuple(types.int64, ndim)
+    return types.Array(one, ndim, "C")(one, types.int64, sizes), codegen
 
 
-@jit
+@inner
 def number(address, i):
     """The i-th double there."""
     return pointer(1.0, address)[i]

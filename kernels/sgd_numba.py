@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from .jit_numba import jit
+from .jit_numba import inner, jit
 
 
-@jit
+@inner
 def sgd_plain(phi, grad, lr):
     """Update phi (n,) of one task, without momentum (sgd.md, eq. 2)."""
     for i in range(phi.shape[0]):
         phi[i] -= lr * grad[i]
 
 
-@jit
+@inner
 def sgd_momentum(phi, velocity, grad, lr, momentum):
     """Update phi and velocity (n,) of one task (sgd.md, eq. 1 and 2)."""
     for i in range(phi.shape[0]):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 
-from .jit_numba import jit, part
+from .jit_numba import inner, jit, part
 
 
-@jit
+@inner
 def cross_entropies(losses, dlogits, logits, labels, scale):
     """Write the loss (n,) of each example and its gradient; dlogits, logits (n, N), labels (n,).
 
@@ -55,7 +55,7 @@ def softmax_cross_entropy(loss, dlogits, logits, labels, scale):
             loss[t] = total
 
 
-@jit
+@inner
 def cross_entropies_r(rdlogits, rlogits, logits, scale):
     """Write the tangent of dlogits; all (n, N)."""
     N = logits.shape[1]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .jit_numba import jit, part
+from .jit_numba import inner, jit, part
 
 
-@jit
+@inner
 def squared_errors(losses, dout, out, target, scale):
     """Write the loss (n,) of each example and its gradient; dout, out, target (n, N).
 

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .jit_numba import jit, multiply_add
+from .jit_numba import inner, jit, multiply_add
 
 LOG2_E = 1 / math.log(2)
 # ln 2 in two parts: n times the first has no rounding error for the n that occur.
@@ -26,7 +26,7 @@ def tanh_forward_v1(y, x):
         y_1[i] = math.tanh(x_1[i])
 
 
-@jit
+@inner
 def tanh_single(y, x):
     """Write y = tanh x, (n,), float32 (tanh.md, eq. 3 to 5)."""
     f, one, two = np.float32, np.float32(1), np.float32(2)
@@ -47,7 +47,7 @@ def tanh_single(y, x):
         y[i] = math.copysign(e / (e + two), x[i])
 
 
-@jit
+@inner
 def tanh_double(y, x):
     """Write y = tanh x, (n,), float64 (tanh.md, eq. 3 to 5)."""
     for i in range(x.shape[0]):
