@@ -1,4 +1,4 @@
-"""The large Numba programs, each compiled by one process: python -m tests.compile
+"""The stages of the compiled calls, each compiled by one process: python -m tests.compile
 
 Many test files need them. Without this, the processes of `pytest -n 2` meet them at the same time
 and compile them twice; afterwards, all find them in the cache.
@@ -9,38 +9,53 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 
-from minireptile import SGD, Model, adapt, sine_mlp
+from minireptile import (
+    SGD,
+    Adam,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxPool,
+    Model,
+    ReLU,
+    Tanh,
+    adapt,
+)
 from minireptile.backend import why_not
 
 
-def inner_loop(model: Model) -> None:
-    x = np.zeros((1, 1, 2, 1))
-    adapt(model, model.init(0)[None], x, x, SGD(0.1))
+def every_call(model: Model, x: np.ndarray, y: np.ndarray) -> None:
+    """Once all that a model can be asked for, of a mini-batch."""
+    phi = model.init(0)
+    for optimizer in (SGD(0.1, 0.5), Adam(0.1)):
+        thetas = phi[None].copy()
+        adapt(model, thetas, x[None, None], y[None, None], optimizer, optimizer.init(thetas))
+    model.forward(phi, x)
+    model.loss_and_grad(phi, x, y)
+    model.hvp(phi, x, y, phi)
 
 
-def product(model: Model) -> None:
-    phi, x = model.init(0), np.zeros((2, 1))
-    model.hvp(phi, x, x, phi)
-
-
-# A product takes longer than an inner loop: two of each are shared evenly.
-PROGRAMS = [(product, "float64"), (product, "float32"), (inner_loop, "float64"),
-            (inner_loop, "float32")]  # fmt: skip
+def compiled(dtype: str) -> None:
+    """Two networks have every kind of layer and both losses between them."""
+    images = [Conv2D(2, 3), BatchNorm(), MaxPool(2), ReLU(), Flatten(), Dense(2)]
+    curve = [Dense(2), Tanh(), Dense(1)]
+    x = np.ones((2, 4, 4, 1), dtype)
+    numba: dict[str, Any] = {"backend": "numba", "dtype": dtype}
+    every_call(Model(images, (4, 4, 1), **numba), x, np.zeros(2, int))
+    x = np.ones((2, 1), dtype)
+    every_call(Model(curve, (1,), loss="squared_error", **numba), x, x)
 
 
 def compile_all() -> None:
     """In two processes, started afresh as a test's are."""
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        for done in [pool.submit(compiled, i) for i in range(len(PROGRAMS))]:
+        for done in [pool.submit(compiled, dtype) for dtype in ("float64", "float32")]:
             done.result()
-
-
-def compiled(i: int) -> None:
-    program, dtype = PROGRAMS[i]
-    program(sine_mlp(2, dtype=dtype, backend="numba"))
 
 
 if __name__ == "__main__":
