@@ -18,7 +18,6 @@ from .batchnorm_numba import (
     sums_r_relu,
 )
 from .conv2d_numba import sum_rows
-from .dense_numba import fill_rows, rows_dw, rows_dx, rows_w
 from .jit_numba import inner
 from .loss_and_grad_numba import (
     by_channel,
@@ -31,7 +30,6 @@ from .loss_and_grad_numba import (
     output_at,
     outputs,
     parameter,
-    size_in,
     statistics,
     sums_of,
     tables_of,
@@ -98,7 +96,7 @@ def moves(row):
     return row[DX] >= 0
 
 
-def forward_conv_r(row, c, one):
+def forward_product_r(row, c, one):
     """The tangent of the output; that of its input is there where it moves."""
     size, tables, x = size_of(one), tables_of(row, c), x_at(row, c, one)
     ry = output_at(row, c, one, c[RWS], row[Y])
@@ -109,7 +107,7 @@ def forward_conv_r(row, c, one):
         conv_rows(one, ry, rx, c[PHI] + row[W] * size, 0, tables, row[N], 1)
 
 
-def backward_conv_r(row, c, one):
+def backward_product_r(row, c, one):
     """dx, its tangent, and the weights' part of the product; of the gradient nothing is kept."""
     size, tables, n = size_of(one), tables_of(row, c), row[N]
     x, rdy = x_at(row, c, one), output_at(row, c, one, c[RWS], row[DY])
@@ -128,36 +126,6 @@ def backward_conv_r(row, c, one):
         conv_rows_back(one, rdx, dy, rwt, tables, row[C], 1)
     if row[BIAS] >= 0:
         sum_rows(parameter(one, c[GRAD], row[BIAS], n), numbers(one, rdy, by_channel(row, c)))
-
-
-def forward_dense_r(row, c, one):
-    shape_x, shape_y = (count(c), size_in(row)), (count(c), row[N])
-    ry = outputs(row, c, one, c[RWS], row[Y], shape_y)
-    if row[BIAS] >= 0:
-        fill_rows(ry, parameter(one, c[V], row[BIAS], row[N]))
-    rw = parameter(one, c[V], row[W], size_in(row) * row[N])
-    rows_w(ry, x_of(row, c, one, shape_x), rw, row[BIAS] >= 0)
-    if moves(row):
-        w = parameter(one, c[PHI], row[W], size_in(row) * row[N])
-        rows_w(ry, inputs(row, c, one, c[RWS], row[X], shape_x), w, True)
-
-
-def backward_dense_r(row, c, one):
-    shape_x, shape_y = (count(c), size_in(row)), (count(c), row[N])
-    dy = outputs(row, c, one, c[WS], row[DY], shape_y)
-    rdy = outputs(row, c, one, c[RWS], row[DY], shape_y)
-    rdw = parameter(one, c[GRAD], row[W], size_in(row) * row[N])
-    rows_dw(rdw, x_of(row, c, one, shape_x), rdy, False)
-    if moves(row):
-        rows_dw(rdw, inputs(row, c, one, c[RWS], row[X], shape_x), dy, True)
-        w = parameter(one, c[PHI], row[W], size_in(row) * row[N])
-        rw = parameter(one, c[V], row[W], size_in(row) * row[N])
-        rdx = inputs(row, c, one, c[RWS], row[DX], shape_x)
-        rows_dx(inputs(row, c, one, c[WS], row[DX], shape_x), dy, w, False)
-        rows_dx(rdx, rdy, w, False)
-        rows_dx(rdx, dy, rw, True)
-    if row[BIAS] >= 0:
-        sum_rows(parameter(one, c[GRAD], row[BIAS], row[N]), rdy)
 
 
 def forward_moments_r(row, c, one):

@@ -22,7 +22,6 @@ from .batchnorm_numba import (
     normalise_backward,
 )
 from .conv2d_numba import sum_rows
-from .dense_numba import fill_rows, rows_dw, rows_dx, rows_w
 from .jit_numba import inner
 from .maxpool_numba import pool_backward, pool_forward
 from .memory_numba import address_of, number, numbers, rounded, size_of
@@ -175,14 +174,14 @@ def turn_weights(row, c, one):
     turned(wt[first:last], w[first:last])
 
 
-def forward_conv(row, c, one):
+def forward_product(row, c, one):
     y, x = output_at(row, c, one, c[WS], row[Y]), x_at(row, c, one)
     w = c[PHI] + row[W] * size_of(one)
     b = c[PHI] + row[BIAS] * size_of(one) if row[BIAS] >= 0 else 0
     conv_rows(one, y, x, w, b, tables_of(row, c), row[N], 0)
 
 
-def backward_conv(row, c, one):
+def backward_product(row, c, one):
     n, wanted, tables = row[N], row[DX] >= 0, tables_of(row, c)
     x, dy = x_at(row, c, one), output_at(row, c, one, c[WS], row[DY])
     dw = parameter(one, c[GRAD], row[W], weights_of(row))
@@ -193,27 +192,6 @@ def backward_conv(row, c, one):
         conv_rows_back(one, dx, dy, wt, tables, row[C], 0)
     if row[BIAS] >= 0:
         sum_rows(parameter(one, c[GRAD], row[BIAS], n), numbers(one, dy, by_channel(row, c)))
-
-
-def forward_dense(row, c, one):
-    shape_x, shape_y = (count(c), size_in(row)), (count(c), row[N])
-    y = outputs(row, c, one, c[WS], row[Y], shape_y)
-    if row[BIAS] >= 0:
-        fill_rows(y, parameter(one, c[PHI], row[BIAS], row[N]))
-    w = parameter(one, c[PHI], row[W], size_in(row) * row[N])
-    rows_w(y, x_of(row, c, one, shape_x), w, row[BIAS] >= 0)
-
-
-def backward_dense(row, c, one):
-    shape_x, shape_y = (count(c), size_in(row)), (count(c), row[N])
-    dy = outputs(row, c, one, c[WS], row[DY], shape_y)
-    dw = parameter(one, c[GRAD], row[W], size_in(row) * row[N])
-    rows_dw(dw, x_of(row, c, one, shape_x), dy, False)
-    if row[DX] >= 0:
-        w = parameter(one, c[PHI], row[W], size_in(row) * row[N])
-        rows_dx(inputs(row, c, one, c[WS], row[DX], shape_x), dy, w, False)
-    if row[BIAS] >= 0:
-        sum_rows(parameter(one, c[GRAD], row[BIAS], row[N]), dy)
 
 
 @inner

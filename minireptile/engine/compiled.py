@@ -29,7 +29,6 @@ LINE = 64  # bytes of a cache line: where vectors begin on one, no load meets tw
 SLICES = 2 if (os.cpu_count() or 1) <= 8 else 5
 WORTH_SLICES = 10**6  # multiply-adds of one forward pass
 WORTH_THREADS = 10**7  # multiply-adds of a whole call: about as long as waking threads takes
-WORTH_BLAS_THREADS = 10**5  # multiply-adds of one forward pass: below, BLAS never takes a second
 HVP_PRODUCTS = 8  # of a layer, in a Hessian-vector product (kernels/loss_and_grad.md)
 DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -52,7 +51,6 @@ class Ready(NamedTuple):
     arrived: NDArray  # (members, 8) int64
     memory: Memory
     layout: Layout
-    work: int  # multiply-adds of a forward pass
     steps: NDArray  # (T,) of an optimizer that does not count
 
 
@@ -165,7 +163,7 @@ class Compiled(Engine):
         plan[list(told)] = list(told.values())
         fields, arrived = (np.zeros((members, n), np.int64) for n in (p.FIELDS, 8))
         steps = np.zeros(T, np.int64)
-        ready = Ready(code, members, plan, fields, arrived, room, l, forward, steps)
+        ready = Ready(code, members, plan, fields, arrived, room, l, steps)
         self._readies[key] = ready
         return ready
 
@@ -210,7 +208,7 @@ class Compiled(Engine):
         plan[p.OUT_BYTES] = 0 if out is None else out.nbytes // T
         plan[p.COUNTED], plan[p.WRITTEN] = "t" in arrays, optimizer is not None
         arguments = (r.program.code, plan, r.fields, phi.dtype.type(1), r.arrived)
-        run("adapt_numba", arguments, r.members, r.work >= WORTH_BLAS_THREADS)
+        run("adapt_numba", arguments, r.members)
         if optimizer is not None:
             for name, array in changed.items():
                 if arrays[name] is not array:

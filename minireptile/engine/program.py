@@ -27,7 +27,7 @@ from ..plan import Plan
 # Batch normalisation is two stages, since its output needs the sums over all images: "moments"
 # gathers them image by image, "normalise" uses them. Backwards they change places.
 KINDS = {
-    Conv2D: ("conv",), Dense: ("dense",), BatchNorm: ("moments", "normalise"),
+    Conv2D: ("product",), Dense: ("product",), BatchNorm: ("moments", "normalise"),
     BatchNormReLU: ("moments", "normalise"), ReLU: ("relu",), Tanh: ("tanh",), MaxPool: ("pool",),
 }  # fmt: skip
 
@@ -97,7 +97,9 @@ def layout(plan: Plan, B: int, slices: int) -> Layout:
             _, _, pad = window_of(layer, step.in_shape, window, layer.stride, layer.padding)
             numbers = *pair(window), *pair(layer.stride), *pad
             row |= dict(zip((p.KH, p.KW, p.SR, p.SC, p.PR, p.PC), numbers, strict=True))
-        if isinstance(layer, Conv2D):
+        if isinstance(layer, Dense):  # a convolution of one pixel
+            numbers = 1, 1, 1, 1, 0, 0
+        if isinstance(layer, Conv2D | Dense):
             weights = row[p.KH] * row[p.KW] * c * row[p.N]
             if row[p.DX] >= 0:
                 row[p.WT] = room(weights)
@@ -185,7 +187,7 @@ def backward(l: Layout, second: bool) -> Iterable[Instruction]:
             meet = False
             if row[p.DX] < 0:
                 continue
-        if kind not in ("conv", "dense") or not second:  # their tangents' stages do both
+        if kind != "product" or not second:  # their tangents' stages do both
             yield f"backward_{kind}", row, meet, False
             meet = False
         if second:

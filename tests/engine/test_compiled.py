@@ -200,40 +200,6 @@ def test_nothing_is_allocated_between_the_steps() -> None:
     assert len(fast.engine._memories) == 1
 
 
-def test_blas_has_one_thread_inside_and_as_many_as_before_afterwards(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Library:
-        def __init__(self) -> None:
-            self.n, self.calls = 7, list[int]()
-
-        def get_num_threads(self) -> int:
-            return self.n
-
-        def set_num_threads(self, n: int) -> None:
-            self.calls.append(n)
-            self.n = n
-
-    def work(*arguments: Any) -> None:
-        seen.append(library.n)
-        raise RuntimeError
-
-    library, seen = Library(), list[int]()
-    monkeypatch.setattr(workers, "_blas", lambda: [library])
-    monkeypatch.setattr(workers, "_work", lambda kernel: work)
-    with pytest.raises(RuntimeError):
-        workers.run("adapt_numba", (), 1)
-    assert seen == [1]
-    assert library.calls == [1, 7]
-    assert workers._blas.__name__ == "<lambda>"
-
-
-def test_the_library_that_is_held_is_scipys() -> None:
-    import scipy.linalg  # noqa: F401  (brings its library)
-
-    assert any("scipy" in str(library.filepath) for library in workers._blas())
-
-
 def test_calls_from_several_threads_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "WORTH_SLICES", 0)
     monkeypatch.setattr(compiled, "WORTH_THREADS", 0)
