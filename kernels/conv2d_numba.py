@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit_numba import copy, gemm, inner, jit, packed
+from .jit_numba import copy, gemm, inner, jit, packed, wanted
 from .memory_numba import address_of
 from .registers_numba import HEIGHT, ROWS, conv_products, conv_rows, conv_rows_back, turned
 from .tiles import Window, tables
@@ -39,19 +39,15 @@ def conv2d_forward_v1(y, cols, x, w, b, stride, pad):
 
 
 @jit
-def conv2d_backward_v1(dx, dw, db, cols, dy, x, w, stride, pad):
-    """Write dx, dw and db, output by output (conv2d.md, eq. 3 to 5)."""
-    if dw is not None:
-        dw[...] = 0
-    if db is not None:
-        db[...] = 0
-    if dx is not None:
-        dx[...] = 0
+def _backward_v1(dx, to_dx, dw, to_dw, db, to_db, dy, x, w, stride, pad):
+    dx[...] = 0
+    dw[...] = 0
+    db[...] = 0
     for t in range(x.shape[0]):
         for i_b in range(x.shape[1]):
             for o in range(dy.shape[2]):
                 for p in range(dy.shape[3]):
-                    if db is not None:
+                    if to_db:
                         for n in range(w.shape[4]):
                             db[t, n] += dy[t, i_b, o, p, n]
                     for i in range(w.shape[1]):
@@ -61,10 +57,21 @@ def conv2d_backward_v1(dx, dw, db, cols, dy, x, w, stride, pad):
                                 for c in range(w.shape[3]):
                                     for n in range(w.shape[4]):
                                         d = dy[t, i_b, o, p, n]
-                                        if dw is not None:
+                                        if to_dw:
                                             dw[t, i, j, c, n] += x[t, i_b, r, q, c] * d
-                                        if dx is not None:
+                                        if to_dx:
                                             dx[t, i_b, r, q, c] += w[t, i, j, c, n] * d
+
+
+def _backward(kernel, dx, dw, db, like, *arguments):
+    """Call a kernel with each output, and whether it is wanted."""
+    outputs = *wanted(dx, like, 5), *wanted(dw, like, 5), *wanted(db, like, 2)
+    kernel(*outputs, *arguments)
+
+
+def conv2d_backward_v1(dx, dw, db, cols, dy, x, w, stride, pad):
+    """Write dx, dw and db, output by output (conv2d.md, eq. 3 to 5)."""
+    _backward(_backward_v1, dx, dw, db, x, dy, x, w, stride, pad)
 
 
 @inner
@@ -230,22 +237,21 @@ def conv2d_forward_v2(y, cols, x, w, b, stride, pad):
 
 
 @jit
+def _backward_v2(dx, to_dx, dw, to_dw, db, to_db, cols, dy, x, w, stride, pad):
+    kh, kw, N = w.shape[1], w.shape[2], w.shape[4]
+    for t in range(x.shape[0]):
+        images = dx[t] if to_dx else dx[:0].reshape((0, 1, 1, 1))
+        conv_backward(
+            images, to_dx, address_of(dw[t]) if to_dw else 0, cols.reshape(-1), dy[t], x[t],
+            address_of(w[t]), kh, kw, stride[0], stride[1], pad[0], pad[1], TILE,
+        )  # fmt: skip
+        if to_db:
+            sum_rows(packed(db[t]), dy[t].reshape((-1, N)))
+
+
 def conv2d_backward_v2(dx, dw, db, cols, dy, x, w, stride, pad):
     """Write dw = im2col(x)' dy, db = sum dy, dx = col2im(dy w') (conv2d.md, eq. 7 to 9)."""
-    kh, kw, N = w.shape[1], w.shape[2], w.shape[4]
-    flat = cols.reshape(-1)
-    images, weights = flat[:0].reshape((0, 1, 1, 1)), 0  # stand for what nobody wants
-    for t in range(x.shape[0]):
-        if dx is not None:
-            images = dx[t]
-        if dw is not None:
-            weights = dw[t].ctypes.data
-        conv_backward(
-            images, dx is not None, weights, flat, dy[t], x[t], w[t].ctypes.data,
-            kh, kw, stride[0], stride[1], pad[0], pad[1], TILE,
-        )  # fmt: skip
-        if db is not None:
-            sum_rows(packed(db[t]), dy[t].reshape((-1, N)))
+    _backward(_backward_v2, dx, dw, db, x, cols, dy, x, w, stride, pad)
 
 
 def _tables(x, w, outputs, stride, pad):
@@ -286,13 +292,7 @@ def _backward_v3(dx, to_dx, dw, to_dw, db, to_db, dy, x, w, these):
 
 def conv2d_backward_v3(dx, dw, db, cols, dy, x, w, stride, pad):
     """Write dx, dw and db likewise (registers.md, eq. 2 and 3); the weights are turned for dx."""
-    outputs = [_wanted(dx, x, 5), _wanted(dw, x, 5), _wanted(db, x, 2)]
-    _backward_v3(*outputs[0], *outputs[1], *outputs[2], dy, x, w, _tables(x, w, dy, stride, pad))
-
-
-def _wanted(a, like, dimensions):
-    """An output and True, or an array of no numbers, so that a kernel is compiled once for all."""
-    return (a, True) if a is not None else (np.empty((0,) * dimensions, like.dtype), False)
+    _backward(_backward_v3, dx, dw, db, x, dy, x, w, _tables(x, w, dy, stride, pad))
 
 
 conv2d_forward = conv2d_forward_v3

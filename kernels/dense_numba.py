@@ -3,14 +3,13 @@
 v1  three loops
 v2  BLAS, or a loop where the inner dimension is 1
 
-The functions on rows of one task, without a task axis, are also what the compiled calls
-(loss_and_grad_numba.py, hvp_numba.py) are made of.
+In the compiled calls it is a convolution of one pixel (registers.md).
 """
 
 from __future__ import annotations
 
 from .conv2d_numba import sum_rows
-from .jit_numba import gemm, inner, jit, packed
+from .jit_numba import gemm, inner, jit, packed, wanted
 
 
 @jit
@@ -26,23 +25,32 @@ def dense_forward_v1(y, x, w, b):
 
 
 @jit
-def dense_backward_v1(dx, dw, db, dy, x, w):
-    """Write dx = dy w', dw = x' dy, db = sum of dy (dense.md, eq. 2 to 4)."""
+def _backward_v1(dx, to_dx, dw, to_dw, db, to_db, dy, x, w):
     for t in range(x.shape[0]):
         for n in range(w.shape[2]):
-            if db is not None:
+            if to_db:
                 db[t, n] = dy[t, :, n].sum()
-            if dw is not None:
+            if to_dw:
                 for k in range(w.shape[1]):
                     dw[t, k, n] = 0
                     for m in range(x.shape[1]):
                         dw[t, k, n] += x[t, m, k] * dy[t, m, n]
-        if dx is not None:
+        if to_dx:
             for m in range(x.shape[1]):
                 for k in range(w.shape[1]):
                     dx[t, m, k] = 0
                     for n in range(w.shape[2]):
                         dx[t, m, k] += dy[t, m, n] * w[t, k, n]
+
+
+def _backward(kernel, dx, dw, db, dy, x, w):
+    """Call a kernel with each output, and whether it is wanted."""
+    kernel(*wanted(dx, x, 3), *wanted(dw, x, 3), *wanted(db, x, 2), dy, x, w)
+
+
+def dense_backward_v1(dx, dw, db, dy, x, w):
+    """Write dx = dy w', dw = x' dy, db = sum of dy (dense.md, eq. 2 to 4)."""
+    _backward(_backward_v1, dx, dw, db, dy, x, w)
 
 
 @inner
@@ -58,17 +66,16 @@ def outer(y, x, w, add):
 
 
 @inner
-def weighted_rows(total, x, weights, add):
-    """Write total (n,) = sum_m weights[m] x[m, n], or add it."""
-    if not add:
-        total[:] = 0
+def weighted_rows(total, x, weights):
+    """Write total (n,) = sum_m weights[m] x[m, n]."""
+    total[:] = 0
     for m in range(x.shape[0]):
         for n in range(x.shape[1]):
             total[n] += weights[m] * x[m, n]
 
 
-# The three products of rows of one task: x, dx (m, k), y, dy (m, n), w, dw (k n,). Each is written,
-# or added. A network on scalars has products whose inner dimension is 1; a call to BLAS costs more.
+# The three products of rows of one task: x, dx (m, k), y, dy (m, n), w, dw (k n,). Each is written.
+# A network on scalars has products whose inner dimension is 1; a call to BLAS costs more.
 
 
 @inner
@@ -83,27 +90,27 @@ def rows_w(y, x, w, add):
 
 
 @inner
-def rows_dw(dw, x, dy, add):
+def rows_dw(dw, x, dy):
     """dw = x' dy (dense.md, eq. 3)."""
     M, N, K = dy.shape[0], dy.shape[1], x.shape[1]
     if K == 1:
-        weighted_rows(dw, dy, x.reshape(-1), add)
+        weighted_rows(dw, dy, x.reshape(-1))
     elif N == 1:
-        weighted_rows(dw, x, dy.reshape(-1), add)
+        weighted_rows(dw, x, dy.reshape(-1))
     else:
-        beta, to = 1.0 if add else 0.0, dw.ctypes.data
-        gemm(x.itemsize, K, N, M, x.ctypes.data, K, 1, dy.ctypes.data, N, 0, to, N, beta)
+        to = dw.ctypes.data
+        gemm(x.itemsize, K, N, M, x.ctypes.data, K, 1, dy.ctypes.data, N, 0, to, N, 0.0)
 
 
 @inner
-def rows_dx(dx, dy, w, add):
+def rows_dx(dx, dy, w):
     """dx = dy w' (dense.md, eq. 2)."""
     M, N, K = dy.shape[0], dy.shape[1], dx.shape[1]
     if N == 1:
-        outer(dx, dy.reshape(-1), w, add)
+        outer(dx, dy.reshape(-1), w, False)
     else:
-        beta, to = 1.0 if add else 0.0, dx.ctypes.data
-        gemm(dx.itemsize, M, K, N, dy.ctypes.data, N, 0, w.ctypes.data, N, 1, to, K, beta)
+        to = dx.ctypes.data
+        gemm(dx.itemsize, M, K, N, dy.ctypes.data, N, 0, w.ctypes.data, N, 1, to, K, 0.0)
 
 
 @inner
@@ -124,16 +131,20 @@ def dense_forward_v2(y, x, w, b):
 
 
 @jit
-def dense_backward_v2(dx, dw, db, dy, x, w):
-    """Write dx = dy w', dw = x' dy, db = sum of dy (dense.md, eq. 2 to 4), by BLAS."""
+def _backward_v2(dx, to_dx, dw, to_dw, db, to_db, dy, x, w):
     for t in range(x.shape[0]):
         x_t, dy_t = packed(x[t]), packed(dy[t])
-        if dw is not None:
-            rows_dw(packed(dw[t]).reshape(-1), x_t, dy_t, False)
-        if dx is not None:
-            rows_dx(dx[t], dy_t, packed(w[t]).reshape(-1), False)
-        if db is not None:
+        if to_dw:
+            rows_dw(packed(dw[t]).reshape(-1), x_t, dy_t)
+        if to_dx:
+            rows_dx(dx[t], dy_t, packed(w[t]).reshape(-1))
+        if to_db:
             sum_rows(packed(db[t]), dy_t)
+
+
+def dense_backward_v2(dx, dw, db, dy, x, w):
+    """Write dx = dy w', dw = x' dy, db = sum of dy (dense.md, eq. 2 to 4), by BLAS."""
+    _backward(_backward_v2, dx, dw, db, dy, x, w)
 
 
 dense_forward = dense_forward_v2

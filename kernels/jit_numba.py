@@ -6,7 +6,7 @@ gemm            a matrix product by SciPy's BLAS on raw addresses: any row strid
 multiply_add    a product and a sum with one rounding, everywhere
 copy            bytes from one address to another
 packed          a row of a parameter, known to be contiguous
-part            of an output that may be None
+part, wanted    of an output that may be None
 atomic_add, atomic_load, yield_core    what a barrier between threads is made of
 
 Every operation rounds as written: nothing is reordered, and a product and a sum are not contracted
@@ -21,6 +21,7 @@ import sys
 from functools import partial
 from typing import Any
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
@@ -140,6 +141,14 @@ def packed(context, array):
 def part(output, index):
     """output[index], or None where nobody wants the output."""
     return None if output is None else output[index]
+
+
+def wanted(output, like, dimensions):
+    """An output and True, or an array of no numbers and False, so that a kernel is compiled once
+    for all outputs that somebody may want."""
+    if output is None:
+        return np.empty((0,) * dimensions, like.dtype), False
+    return output, True
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any) -> Any:

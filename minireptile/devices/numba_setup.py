@@ -154,7 +154,7 @@ def caching() -> Iterator[None]:
 def announce() -> None:
     """From now on, say so before the first kernel that has to be compiled."""
     event: Any = import_module("numba.core.event")
-    text = "compiling the Numba kernels, which happens once and takes about a minute"
+    text = "compiling the Numba kernels, which happens once and takes half a minute"
     said: list[bool] = []
 
     class Listener(event.Listener):

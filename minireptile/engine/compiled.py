@@ -18,7 +18,7 @@ from ..kernels import program as p
 from ..optim import Optimizer, State
 from ..plan import Plan
 from .base import Engine
-from .program import Layout, Program, knows, layout, program, work
+from .program import Layout, Program, has_update, knows, layout, program, work
 from .threads import run, threads
 
 __all__ = ["Compiled", "knows"]
@@ -101,7 +101,7 @@ class Compiled(Engine):
         self, phi: NDArray, x: NDArray, y: NDArray, optimizer: Optimizer, state: State
     ) -> NDArray:
         """The inner loop in one call; declined for an optimizer that has not been compiled in."""
-        if optimizer.operation not in ("sgd_step", "adam_step"):
+        if not has_update(optimizer.operation):
             return NotImplemented
         loss = np.empty(x.shape[:2], phi.dtype)
         update = optimizer.operation, numbers_of(optimizer)[p.DECAY] != 1

@@ -39,6 +39,11 @@ def knows(layer: Layer) -> bool:
     return type(layer) in KINDS
 
 
+def has_update(operation: str) -> bool:
+    """Whether they have one for an optimizer's kernel."""
+    return operation in vars(stages_of("adapt_numba"))
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where a network's numbers lie, for mini-batches of B."""
