@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import NamedTuple
 
@@ -24,9 +23,10 @@ from .threads import run, threads
 __all__ = ["Compiled", "knows"]
 
 LINE = 64  # bytes of a cache line: where vectors begin on one, no load meets two
-# A mini-batch's parts, where the network is large enough for threads to share them. The number
-# depends on the machine but not on the threads in use: sums do not change with these.
-SLICES = 2 if (os.cpu_count() or 1) <= 8 else 5
+# A mini-batch's parts, where the network is large enough for threads to share them: sums depend on
+# their number, so it depends on the mini-batch alone. With fewer images than a register tile has
+# pixels, tiles would be filled up (kernels/registers.md).
+SLICES, IMAGES = 5, 5
 WORTH_SLICES = 10**6  # multiply-adds of one forward pass
 WORTH_THREADS = 10**7  # multiply-adds of a whole call: about as long as waking threads takes
 HVP_PRODUCTS = 8  # of a layer, in a Hessian-vector product (kernels/loss_and_grad.md)
@@ -130,7 +130,8 @@ class Compiled(Engine):
 
     def _layout(self, B: int) -> Layout:
         if B not in self._layouts:
-            slices = min(SLICES, B) if work(self.plan, B) >= WORTH_SLICES else 1
+            large = work(self.plan, B) >= WORTH_SLICES
+            slices = max(1, min(SLICES, B // IMAGES)) if large else 1
             self._layouts[B] = layout(self.plan, B, slices)
         return self._layouts[B]
 

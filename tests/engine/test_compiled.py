@@ -25,6 +25,8 @@ from minireptile import (
     Model,
     ReLU,
     adapt,
+    omniglot_cnn,
+    sine_mlp,
 )
 from minireptile.backend import why_not
 from minireptile.engine import Walked, compiled
@@ -44,6 +46,7 @@ every_stack = pytest.mark.parametrize("name", STACKS)
 def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As if the smallest network were worth cutting into slices, and worth several threads."""
     monkeypatch.setattr(compiled, "SLICES", 4)
+    monkeypatch.setattr(compiled, "IMAGES", 1)
     monkeypatch.setattr(compiled, "WORTH_SLICES", 0)
     monkeypatch.setattr(compiled, "WORTH_THREADS", 0)
     workers._pool.cache_clear()
@@ -59,6 +62,7 @@ def in_threads(counts: Sequence[int], call: Callable[[], Any]) -> list[Any]:
         for limit in ("WORTH_SLICES", "WORTH_THREADS"):
             patch.setattr(compiled, limit, 0)
         patch.setattr(compiled, "SLICES", 4)
+        patch.setattr(compiled, "IMAGES", 1)
         for n in counts:
             patch.setattr(compiled, "threads", lambda n=n: n)
             patch.setattr(workers, "threads", lambda n=n: n)
@@ -174,6 +178,15 @@ def test_a_batch_norm_of_the_data_is_walked_layer_by_layer(
     np.testing.assert_allclose(got, p.model.hvp(p.phi, p.x[0], p.y[0], v), 1e-9, 1e-11)
 
 
+@pytest.mark.parametrize(("B", "slices"), [(1, 1), (9, 1), (10, 2), (24, 4), (25, 5), (90, 5)])
+def test_slices_depend_on_the_mini_batch_alone(B: int, slices: int) -> None:
+    """On the number of cores, or of threads, they may not: sums depend on them."""
+    large, small = omniglot_cnn(5, backend="numba"), sine_mlp(backend="numba")
+    for model, expected in ((large, slices), (small, 1)):
+        assert isinstance(model.engine, compiled.Compiled)
+        assert model.engine._layout(B).slices == expected
+
+
 def test_threads_of_one_task_wait_for_each_other() -> None:
     """Many steps with more threads than cores: whoever does not wait is found out."""
     p = problem("omniglot", "momentum", k=60, T=1, B=8)
@@ -203,6 +216,7 @@ def test_nothing_is_allocated_between_the_steps() -> None:
 def test_calls_from_several_threads_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "WORTH_SLICES", 0)
     monkeypatch.setattr(compiled, "WORTH_THREADS", 0)
+    monkeypatch.setattr(compiled, "IMAGES", 1)
     problems = [problem("strided", "adam", T=T) for T in (1, 2, 3, 5)] * 3
     wanted = [p.adapt(p.model) for p in problems]
     with ThreadPoolExecutor(4) as pool:
@@ -217,7 +231,7 @@ def test_a_fork_has_threads_of_its_own() -> None:
         warnings.simplefilter("ignore")
         import numpy as np, minireptile as mr
         from minireptile.engine import compiled
-        compiled.WORTH_SLICES = compiled.WORTH_THREADS = 0
+        compiled.WORTH_SLICES = compiled.WORTH_THREADS = 0; compiled.IMAGES = 1
         model = mr.sine_mlp(4, backend="numba", dtype="float64")
         x = np.ones((2, 3, 4, 1))
         def go():
