@@ -12,6 +12,7 @@ from ..rng import drawing
 from .base import Task
 
 POINTS = 50
+GRID = np.linspace(-5, 5, POINTS)
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,8 @@ class Sine:
         if not 1 <= shot <= POINTS:
             raise InputError(f"a sine task has {POINTS} points: shots must be 1 to {POINTS}")
         amplitude, phase = rng.uniform(0.1, 5.0), rng.uniform(0, 2 * np.pi)
-        x = np.linspace(-5, 5, POINTS)
-        y = amplitude * np.sin(x + phase)
-        grid_x, grid_y = (a.astype(np.float32)[:, None] for a in (x, y))
+        y = amplitude * np.sin(GRID + phase)
+        grid_x, grid_y = (a.astype(np.float32)[:, None] for a in (GRID, y))
         order = rng.permutation(POINTS)[:shot]
         rest = slice(None) if query else slice(0)
         return Task(grid_x[order], grid_y[order], grid_x[rest], grid_y[rest])
