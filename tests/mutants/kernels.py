@@ -28,11 +28,12 @@ from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from .mistakes import Mistake, mistakes
+from .mistakes import mistakes
 from .survivors import Mutant, known
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 LEAST = 95  # percent
 WORDS = {  # in the names of the tests whose calls use all of a file between them
@@ -198,7 +199,7 @@ def outcomes(places: list[Place], todo: list[Task]) -> Iterator[tuple[int, str, 
 # -------------------------------------------------------------------------------- all of them
 
 
-def drawn(per_file: dict[str, list[Mistake]], count: int, seed: int) -> list[tuple[str, Mistake]]:
+def drawn(per_file: dict[str, list[T]], count: int, seed: int) -> list[tuple[str, T]]:
     """A sample: from every file in turn, at random within it."""
     rng = random.Random(seed)
     shuffled = {file: rng.sample(found, len(found)) for file, found in sorted(per_file.items())}

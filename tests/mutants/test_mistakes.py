@@ -1,11 +1,15 @@
-"""The mistakes that a run of kernels.py makes, each in a source of one line."""
+"""The mistakes that a run of kernels.py makes, each in a source of one line; samples of them."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from .kernels import ROOT, drawn
 from .mistakes import mistakes
+from .parts import Part
+from .run import copy_sources, function_of, sample
 
 
 def changed(name: str, source: str) -> set[str]:
@@ -61,3 +65,23 @@ def test_a_sample_is_the_same_twice_and_takes_from_every_file() -> None:
     sample = drawn(found, 10, seed=3)
     assert sample == drawn(found, 10, seed=3) != drawn(found, 10, seed=4)
     assert [file for file, _ in sample] == ["one.py", "two.py"] * 5
+
+
+def test_mutmuts_mutants_are_drawn_before_they_run(tmp_path: Path) -> None:
+    pytest.importorskip("mutmut", reason="make mutants brings it: .[mutants]")
+    copy_sources(tmp_path, Part(["minireptile/tasks/s*.py", "minireptile/rng.py"], []))
+    names = sample(tmp_path, 4, seed=1)
+    modules = [function_of(name).split(".")[1] for name in names]
+    assert (len(set(names)), modules) == (4, ["rng", "tasks"] * 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("a.b.x_f__mutmut_1", "a.b.f"),
+        ("a.b.x__f__mutmut_12", "a.b._f"),
+        ("a.xǁCǁ_f__mutmut_3", "a.C._f"),
+    ],
+)
+def test_a_mutant_is_found_in_survivors_md_by_its_function(name: str, function: str) -> None:
+    assert function_of(name) == function
