@@ -52,17 +52,22 @@ PARTS = {
     ),
     "testing": Part(
         ["minireptile/testing/*.py"],
-        tests("testing/test_testing", "testing/test_strategies", "testing/test_mistakes"),
+        tests(*(f"testing/test_{name}" for name in
+                ("testing", "tolerances", "reports", "arguments", "strategies", "mistakes"))),
     ),
     "runs": Part(
         [f"minireptile/runs/{name}.py" for name in
          ("experiment", "presets", "settings", "checkpoint", "metrics", "run")],
-        tests("runs/test_run", "runs/test_checkpoint", "runs/test_cli"),
+        tests(*(f"runs/test_{name}" for name in
+                ("run", "checkpoint", "cli", "experiment", "presets", "log", "report"))),
     ),
-    "reproduce": Part(["minireptile/reproduce/*.py"], tests("runs/test_reproduce")),
+    "reproduce": Part(["minireptile/reproduce/*.py"], tests(*(
+        f"runs/test_{name}" for name in ("reproduce", "verdicts", "figures")
+    ))),
     "bench": Part(
         [f"bench/{name}.py" for name in
          ("measure", "costs", "results", "compare", "calls", "products", "memory")],
-        tests("bench/test_bench", "bench/test_bench_measure", "bench/test_bench_results"),
+        tests("bench/test_bench", *(f"bench/test_bench_{name}" for name in
+                                    ("measure", "results", "costs", "numbers"))),
     ),
 }  # fmt: skip
