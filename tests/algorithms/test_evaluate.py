@@ -296,6 +296,47 @@ def test_protocols_that_cannot_be(changes: dict[str, Any], words: str) -> None:
         small_protocol(**changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"protocol": 3}, "protocol must be Protocol(...), not 3"),
+        ({"report": 3}, "report must be a function of the tasks done, not 3"),
+        ({"theta": np.zeros(3)}, "theta must be (T, 120) or (120,), got (3,)"),
+        ({"theta": np.zeros((1, 120))}, "theta must be (120,), one for all tasks, got (1, 120)"),
+        (
+            {"state": 3},
+            "the optimizer's state must be a dictionary of arrays, as "
+            "optimizer.init(phi) gives, not 3",
+        ),
+    ],
+)
+def test_what_evaluate_refuses(changes: dict[str, Any], words: str) -> None:
+    model = tiny_model()
+    arguments = {"theta": model.init(0), "state": {}, "tasks": TASKS, "optimizer": SGD(0.1),
+                 "protocol": small_protocol(), "report": lambda done: None}  # fmt: skip
+    theta, *others = {**arguments, **changes}.values()
+    with pytest.raises(InputError) as error:
+        evaluate(model, theta, *others)
+    assert str(error.value) == words
+
+
+def test_labels_and_targets_are_told_apart() -> None:
+    model, optimizer, p = sine_mlp(), SGD(0.1), small_protocol()
+    with pytest.raises(InputError) as error:
+        evaluate(model, model.init(0), {}, Sine(), optimizer, p)
+    assert str(error.value) == (
+        "evaluate is for tasks with labels (T, m), and these have (7, 50, 1): "
+        "use evaluate_regression"
+    )
+    model = tiny_model()
+    with pytest.raises(InputError) as error:
+        evaluate_regression(model, model.init(0), {}, TASKS, optimizer, p)
+    assert str(error.value) == (
+        "evaluate_regression is for tasks with targets (7, 6, 3), and these have (7, 6): "
+        "use evaluate"
+    )
+
+
 def test_replacement_needs_enough_support() -> None:
     model = tiny_model()
     p = small_protocol(replacement=True, batch=7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from minireptile.tasks.sine import Sine
 from minireptile.testing.strategies import seeds
 from tests.small import tiny_classes, tiny_tasks
 
+RNG = np.random.default_rng(0)
 BOTH: list[Tasks] = [tiny_tasks(), Sine()]
 every_tasks = pytest.mark.parametrize("tasks", BOTH, ids=["images", "sine"])
 
@@ -305,9 +307,47 @@ def test_from_arrays_refuses(images: NDArray, labels: list, words: str) -> None:
         from_arrays(images, labels)
 
 
-def test_from_arrays_needs_a_name_for_each_class() -> None:
-    with pytest.raises(InputError, match="1 names for 2 classes"):
-        from_arrays(np.zeros((2, 3, 3)), [0, 1], names=["one"])
+def named(names: Any) -> ImageClasses:
+    return from_arrays(np.zeros((2, 3, 3)), [0, 1], names=names)
+
+
+WRONG: dict[str, Callable[[], Any]] = {
+    "1 names for 2 classes: give one for each": lambda: named(["one"]),
+    "names must be a list with a name for each class, not 'ab'": lambda: named("ab"),
+    "names must be a list with a name for each class, not 2": lambda: named(2),
+    "names must be a list with a name for each class, not an array of <U1 and shape (1, 2)":
+        lambda: named(np.array([["a", "b"]])),
+    "FewShot: data must be image classes, as from_arrays(images, labels) makes them, not 3":
+        lambda: FewShot(3, 2),  # type: ignore[arg-type]
+    "FewShot: way must be at least 2, not 1": lambda: FewShot(tiny_classes(3), 1),
+    "4-way tasks need 4 classes, and this split has 3: lower --way or add classes":
+        lambda: FewShot(tiny_classes(3), 4),
+    "FewShot.draw: shot must be at least 0, not -1": lambda: BOTH[0].draw(RNG, -1, 1),
+    "FewShot.draw: query must be at least 0, not -1": lambda: BOTH[0].draw(RNG, 1, -1),
+    "FewShot.draw: rng must be a numpy.random.Generator, as numpy.random.default_rng(0) is, not 0":
+        lambda: BOTH[0].draw(0, 1, 1),  # type: ignore[arg-type]
+    "Sine.draw: shot must be at least 0, not -1": lambda: Sine().draw(RNG, -1),
+    "Sine.draw: query must be at least 0, not -1": lambda: Sine().draw(RNG, 1, -1),
+    "Sine.draw: rng must be a numpy.random.Generator, as numpy.random.default_rng(0) is, not None":
+        lambda: Sine().draw(None, 1),  # type: ignore[arg-type]
+    "take_classes: data must be image classes, as from_arrays(images, labels) makes them, not 3":
+        lambda: take_classes(3, [0]),  # type: ignore[arg-type]
+    "take_classes: classes must hold numbers, not 'a'": lambda: take_classes(tiny_classes(3), "a"),  # type: ignore[arg-type]
+    "no classes are left to take: a split must have some":
+        lambda: take_classes(tiny_classes(3), []),
+    **{f"take_classes: classes must be a list of whole numbers from 0 to 2, not {classes}":
+       partial(take_classes, tiny_classes(3), classes)  # type: ignore[arg-type]
+       for classes in ([3], [-1, 0], [0.0], 0)},
+    "images of (2, 3) pixels cannot be turned by 90 degrees: make them square or leave the "
+    "rotations out": lambda: with_rotations(from_arrays(np.zeros((1, 2, 3)), [0])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_what_tasks_are_not_made_of(words: str) -> None:
+    with pytest.raises(InputError) as error:
+        WRONG[words]()
+    assert str(error.value) == words
 
 
 def test_take_classes_keeps_the_given_order() -> None:

@@ -67,7 +67,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "true seed": (lambda: check_gradients(BOTH, X, W, B, seed=True), "whole number, not True"),
     "method": (lambda: check_gradients(BOTH, X, W, B, method="complex"),
                "no method 'complex': choose one of auto, complex step, differences"),
-    "tolerance 0": (lambda: check_gradients(BOTH, X, W, B, tolerance=0), "be positive, not 0"),
+    "tolerance 0": (lambda: check_gradients(BOTH, X, W, B, tolerance=0), "^tolerance must be pos"),
     "negative tolerance": (lambda: check_gradients(BOTH, X, W, B, tolerance=-1e-9), "be positive"),
     "infinite tolerance": (lambda: check_gradients(BOTH, X, W, B, tolerance=np.inf), "not inf"),
     "text for tolerance": (lambda: check_gradients(BOTH, X, W, B, tolerance="1"), "not '1'"),  # type: ignore[arg-type]
@@ -80,11 +80,11 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "no adjoint": (lambda: check_adjoint(SAME, None, X, X), "L_adjoint must be a function"),  # type: ignore[arg-type]
     "adjoint, ragged": (lambda: check_adjoint(SAME, SAME, [[1], [1, 2]], X), "x is no array"),  # type: ignore[arg-type]
     "adjoint, empty": (lambda: check_adjoint(SAME, SAME, X, X[:0]), "y is empty"),
-    "adjoint, seed": (lambda: check_adjoint(SAME, SAME, X, X, seed=-1), "seed must be"),
+    "adjoint, seed": (lambda: check_adjoint(SAME, SAME, X, X, seed=-1), "^seed must be between 0"),
     "adjoint, None": (lambda: check_adjoint(lambda x: None, SAME, X, X), "L x must be"),  # type: ignore[arg-type,return-value]
     "adjoint, complex": (lambda: check_adjoint(SAME, lambda y: 1j * y, X, X), "L. y must be real"),
     "same as no function": (lambda: check_same(SAME, X, X), "reference must be a function"),  # type: ignore[arg-type]
-    "length 0": (lambda: check_same(SAME, SAME, X, length=0), "at least 1, not 0"),
+    "length 0": (lambda: check_same(SAME, SAME, X, length=0), "^length must be at least 1, not 0"),
     "half a length": (lambda: check_same(SAME, SAME, X, length=1.5), "whole number, not 1.5"),  # type: ignore[arg-type]
     "same, None": (lambda: check_same(lambda x: None, SAME, X), "output 0 of <lambda> must be"),
     "hvp of no function": (lambda: check_hvp(SAME, 3, B), "hvp must be a function"),  # type: ignore[arg-type]
@@ -92,8 +92,8 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "no loss": (lambda: check_hvp(SAME, HVP, B, loss=3), "loss must be a function"),  # type: ignore[arg-type]
     "two losses": (lambda: check_hvp(SAME, HVP, B, loss=SAME), r"one number, not \(2,\)"),
     "hvp, text": (lambda: check_hvp(SAME, HVP, "theta"), "theta must be an array of numbers"),  # type: ignore[arg-type]
-    "hvp, tolerance": (lambda: check_hvp(SAME, HVP, B, tolerance=-1), "be positive, not -1"),
-    "hvp, seed": (lambda: check_hvp(SAME, HVP, B, seed=-1), "seed must be"),
+    "hvp, tolerance": (lambda: check_hvp(SAME, HVP, B, tolerance=-1), "^tolerance must be pos"),
+    "hvp, seed": (lambda: check_hvp(SAME, HVP, B, seed=-1), "^seed must be between 0"),
     "layer": (lambda: check_layers("GRU"), "no layer 'GRU' to check: choose one of BatchNorm"),
     "layers": (lambda: check_layers(["Dense"]), r"no layer \['Dense'\] to check"),  # type: ignore[arg-type]
     "layers' backend": (lambda: check_layers("Dense", backend="torch"), "no backend 'torch'"),
