@@ -360,6 +360,16 @@ def test_the_resident_set_now_and_at_its_largest(
     assert memory.resident(peak=True) is None
 
 
+def test_the_largest_so_far_is_forgotten_where_the_system_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "CLEAR", tmp_path / "clear_refs")
+    assert memory.forget_peak()
+    assert (tmp_path / "clear_refs").read_text() == "5"  # proc(5): resets the peak
+    monkeypatch.setattr(memory, "CLEAR", tmp_path)
+    assert not memory.forget_peak()
+
+
 def test_memory_is_what_the_loop_adds(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list = []
 

@@ -99,7 +99,10 @@ def test_a_wrong_checkpoint_is_one_sentence_and_exit_code_2(
         ("[]", "unknown settings"),
         ('{"way": true}', "--way must be of type int"),
         ('{"inner_lr": "x"}', "--inner-lr must be of type float"),
-        ('{"state": "lost"}', "--state must be one of"),
+        ('{"state": "lost"}', "--state must be one of carry, mean, fresh, not 'lost'$"),
+        ('{"checkpoint_every": 0}', "^--checkpoint-every must be at least 1$"),
+        ('{"eval_batch": 0}', "^--eval-batch must be at least 1$"),
+        ('{"eval_steps": -1}', "^--eval-steps must not be negative$"),
     ],
 )
 def test_settings_are_checked(text: str, words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -52,6 +53,20 @@ def error(run: mr.Snapshot, tasks: int, stream: Stream, iteration: int) -> dict[
 
 def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+
+
+def test_metrics_that_cannot_be_written_or_read(tmp_path: Path) -> None:
+    """The folder itself stands where the file should."""
+    reason = os.strerror(errno.EISDIR)
+    with pytest.raises(mr.InputError) as caught:
+        metrics.append(tmp_path, {"iteration": 1})
+    assert str(caught.value) == (
+        f"cannot write {tmp_path}: {reason}; the run is saved up to its last checkpoint: "
+        "free some space, then continue with: minireptile resume"
+    )
+    with pytest.raises(mr.InputError, match=f"^cannot read {tmp_path}: .*{reason}"):
+        metrics.read(tmp_path, dict)
+    assert metrics.read(tmp_path / "none", dict) == []
 
 
 @pytest.mark.usefixtures("no_pictures")
