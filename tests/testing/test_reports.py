@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import minireptile as mr
 from minireptile.layers import BatchNorm, Conv2D, Dense, Layer, MaxPool
+from minireptile.plan import LOSSES
 from minireptile.tasks.images import FewShot
 from minireptile.testing import (
     Finding,
@@ -30,6 +31,7 @@ from minireptile.testing import (
 )
 from minireptile.testing.diagnosis import diagnose
 from minireptile.testing.guesses import what_if
+from minireptile.testing.layers import loss_functions
 
 RNG = np.random.default_rng(0)
 UPSTREAM = np.random.default_rng([0, 1])  # as the kit draws dy for seed 0
@@ -251,7 +253,17 @@ def test_the_rows_of_every_layer() -> None:
         identity = row.gradient in ("adjoint", "hvp")
         assert row.method == ("identity" if identity else "complex step")
         assert row.error < (1e-5 if row.gradient == "hvp" else 1e-12)
-    assert rows[0].shape == (2, 3, 6, 5, 2)
+    assert [row.shape[2:] for row in rows if row.gradient == "dx"] == [
+        (6, 5, 2), (4, 5, 2), (3, 3, 2), (5,), (2,), (3, 2, 4), (5,), (5, 4, 3), (7, 5, 2),
+        *[(5, 4, 3)] * 3,
+    ]  # fmt: skip
+    assert [row.report.name for row in rows if row.gradient in ("dweight", "dgamma")] == list(
+        map(repr, (
+            Conv2D(3, 3, stride=2), Conv2D(2, (2, 3), padding="valid"), Conv2D(2, 5, bias=False),
+            Dense(4), Dense(3, bias=False), BatchNorm(), BatchNorm(),
+        ))
+    )  # fmt: skip
+    assert [row.report.name for row in rows if row.gradient == "dout"] == list(LOSSES)
     lines = table(rows).split("\n")
     assert len(lines) == len(rows) + 1
     assert lines[0].split() == ["layer", "gradient", "shape", "backend", "by", "error"]
@@ -259,6 +271,24 @@ def test_the_rows_of_every_layer() -> None:
         "Conv2D", "dx", "2x3x6x5x2", "numpy", "complex", "step", f"{rows[0].error:.1e}", "ok"
     ]  # fmt: skip
     assert [r.layer for r in check_layers("Dense")] == ["Dense"] * 6
+
+
+def test_a_loss_is_the_mean_over_a_mini_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the backend's kernels; in complex numbers, by NumPy's."""
+    asked: list[str] = []
+
+    def kernels(backend: str) -> Any:
+        asked.append(backend)
+        return mr.backend.kernels("numpy")
+
+    monkeypatch.setattr("minireptile.testing.layers.kernels", kernels)
+    out, targets = RNG.standard_normal((2, 2, 3, 4))
+    forward, backward = loss_functions("squared_error", targets, "mine")
+    error = out - targets
+    np.testing.assert_allclose(forward(out), (error**2).sum(-1).mean(-1), rtol=1e-14)
+    np.testing.assert_allclose(backward(np.ones(2), out), 2 * error / 3, rtol=1e-14)
+    forward(out + 0j)
+    assert asked == ["mine", "mine", "numpy"]
 
 
 def test_wrong_layers_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -326,6 +326,10 @@ def test_hessian_vector_products() -> None:
     assert check(lambda t, u: (1 + 3e-7) * (H @ u)) == pytest.approx(3e-7, rel=1e-3)
 
 
+def test_a_loss_without_curvature_has_no_error() -> None:
+    assert check_hvp(np.zeros_like, lambda t, v: 0 * v, np.ones(3), loss=lambda t: 0.0) == 0
+
+
 def test_nothing_passes_that_is_no_number() -> None:
     nan = lambda *a: a[-1] * np.nan  # noqa: E731
     same = lambda *a: a[-1]  # noqa: E731
