@@ -60,21 +60,36 @@ def cut(path: Path) -> None:
 
 
 WRONG = {
-    "cut short": (cut, "not a readable checkpoint"),
+    "cut short": (cut, "): it may be cut short; restore it from a copy or train again\n"),
     "empty": (lambda p: p.write_bytes(b""), "not a readable checkpoint"),
     "a pickle": (lambda p: p.write_bytes(pickle.dumps({"theta": 1})), "not a readable checkpoint"),
     "text": (lambda p: p.write_text("hello" * 100), "not a readable checkpoint"),
     "a folder": (lambda p: (p.unlink(), p.mkdir()), "not a readable checkpoint"),
-    "missing": (lambda p: p.unlink(), "there is no checkpoint"),
-    "foreign": (lambda p: rewrite(p, {"format": "other"}), "not a checkpoint of minireptile"),
-    "newer": (lambda p: rewrite(p, {"version": "2"}), "upgrade minireptile"),
+    "missing": (
+        lambda p: p.unlink(),
+        "there is no checkpoint {path}: is this the folder of a run?",
+    ),
+    "foreign": (lambda p: rewrite(p, {"format": "other"}), "but not a checkpoint of minireptile\n"),
+    "newer": (
+        lambda p: rewrite(p, {"version": "2"}),
+        "has format version 2, and this minireptile reads up to 1: upgrade minireptile\n",
+    ),
     "no version": (lambda p: rewrite(p, {"version": "x"}), "format version"),
-    "no iteration": (lambda p: rewrite(p, {"iteration": "-1"}), "lacks theta or the iteration"),
+    "no iteration": (
+        lambda p: rewrite(p, {"iteration": "-1"}),
+        "lacks theta or the iteration: restore it from a copy\n",
+    ),
     "no settings": (lambda p: rewrite(p, {"settings": "{"}), "not JSON"),
     "unknown settings": (lambda p: rewrite(p, {"settings": '{"warp": 9}'}), "unknown settings"),
     "wrong settings": (lambda p: rewrite(p, {"settings": '{"way": "five"}'}), "--way must be"),
-    "NaN": (lambda p: rewrite(p, {}, theta=np.full(4353, np.nan, "f4")), "NaN"),
-    "other model": (lambda p: rewrite(p, {}, theta=np.zeros(7, "f4")), "another model"),
+    "NaN": (
+        lambda p: rewrite(p, {}, theta=np.full(4353, np.nan, "f4")),
+        "holds NaN or infinity in theta: train again\n",
+    ),
+    "other model": (
+        lambda p: rewrite(p, {}, theta=np.zeros(7, "f4")),
+        "; its settings and its arrays do not belong together\n",
+    ),
     "other state": (lambda p: rewrite(p, {}, **{"state.w": np.zeros(2, "f4")}), "another model"),
 }
 
@@ -88,7 +103,7 @@ def test_a_wrong_checkpoint_is_one_sentence_and_exit_code_2(
     damage(path)
     assert main([command, str(path.parent)]) == 2
     captured = capsys.readouterr()
-    assert words in captured.err
+    assert words.format(path=path) in captured.err
     assert captured.err.count("\n") == 1
     assert str(path) in captured.err
 

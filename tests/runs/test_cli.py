@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -427,7 +429,7 @@ def test_an_unwritable_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
     fails(
         capsys,
         ["train", "sine", "--backend", "numpy", "--iterations", "1", "--out", out],
-        "cannot make the run folder",
+        f"cannot make the run folder {out}: {os.strerror(errno.ENOTDIR)}; choose another --out\n",
     )
 
 

@@ -234,7 +234,10 @@ def test_a_damaged_line_is_named(
     (tmp_path / METRICS).write_text(good + DAMAGED[case] + "\n" + good)
     assert main([command, str(tmp_path)]) == 2
     errors = capsys.readouterr().err
-    assert f"{tmp_path / METRICS}, line 2 is not a record of this run" in errors
+    assert errors.endswith(
+        f"{tmp_path / METRICS}, line 2 is not a record of this run: remove the line, or restore "
+        "the file from a copy\n"
+    )
     assert errors.count("\n") == 1
     assert (tmp_path / METRICS).read_text() == good + DAMAGED[case] + "\n" + good
 

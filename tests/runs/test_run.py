@@ -114,7 +114,10 @@ def test_a_second_run_never_replaces_the_first_unasked(
 ) -> None:
     before = arrays(uninterrupted)
     assert main(small_run(5, uninterrupted)) == 2
-    assert "holds a run already" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"minireptile: {uninterrupted} holds a run already: continue it with 'minireptile resume "
+        f"{uninterrupted}', choose another --out, or pass --overwrite\n"
+    )
     assert arrays(uninterrupted)["iteration"] == before["iteration"]
 
 

@@ -248,7 +248,8 @@ def test_drawing_leaves_the_data_alone() -> None:
         (lambda: FewShot(numbered([3, 3]), 3), "3-way tasks need 3 classes, and this split has 2"),
         (
             lambda: FewShot(numbered([3, 2]), 2).draw(np.random.default_rng(0), 2, 1),
-            "class 'class 1' has 2 images, and the shots asked for take 3 from each class",
+            "^class 'class 1' has 2 images, and the shots asked for take 3 from each class: "
+            "lower the shots or remove the class$",
         ),
         (lambda: FewShot(numbered([3, 2]), 2).check_shots(3), "class 'class 1' has 2 images"),
     ],
@@ -330,6 +331,8 @@ WRONG: dict[str, Callable[[], Any]] = {
     "Sine.draw: query must be at least 0, not -1": lambda: Sine().draw(RNG, 1, -1),
     "Sine.draw: rng must be a numpy.random.Generator, as numpy.random.default_rng(0) is, not None":
         lambda: Sine().draw(None, 1),  # type: ignore[arg-type]
+    "mini-batches of 3 drawn with replacement need 3 examples, and the task has 2: "
+    "lower --inner-batch or raise the shots": lambda: minibatches(RNG, 2, 1, 3, True),
     "take_classes: data must be image classes, as from_arrays(images, labels) makes them, not 3":
         lambda: take_classes(3, [0]),  # type: ignore[arg-type]
     "take_classes: classes must hold numbers, not 'a'": lambda: take_classes(tiny_classes(3), "a"),  # type: ignore[arg-type]

@@ -179,6 +179,8 @@ def test_a_cause(case: str) -> None:
     given = GIVEN if want.shape == (3, 4) else {"x": np.cos(want)}
     causes = diagnose("x", got, want, given, (7, 5))
     assert any(re.search(words, cause) for cause in causes), causes
+    for unit in (1e-5, 1e5):  # of both: the same causes
+        assert diagnose("x", unit * got, unit * want, given, (7, 5)) == causes
     noise = want + np.where(want, 0.3 * np.sin(np.arange(want.size) ** 2).reshape(want.shape), 0)
     if want.any():
         others = diagnose("x", noise, want, given, (7, 5))
