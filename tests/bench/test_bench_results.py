@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,8 @@ from bench import machine, results
 from bench.__main__ import main
 from bench.compare import compare
 from minireptile.errors import InputError
+
+FOLDER = Path(results.__file__).parent
 
 
 def row(case: str, seconds: float, spread: float = 0.0, variant: str = "v1") -> results.Row:
@@ -39,14 +44,46 @@ def test_a_result_file_comes_back(tmp_path: Path) -> None:
         results.save(tmp_path / "nowhere" / "new.json", "kernels", rows)
 
 
+def test_a_result_file_says_when_and_of_which_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def run(command: list[str], cwd: Path, **options: Any) -> Any:
+        asked.append((command, cwd, options["check"], options["text"]))
+        if len(asked) > 1:
+            raise OSError
+        return SimpleNamespace(stdout="v1-dirty\n")
+
+    git = SimpleNamespace(run=run, SubprocessError=subprocess.SubprocessError)
+    monkeypatch.setattr(results, "subprocess", git)
+    for path in (tmp_path / "of git.json", tmp_path / "of none.json"):
+        results.save(path, "kernels", [])
+    assert asked == [(["git", "describe", "--always", "--dirty"], FOLDER, True, True)] * 2
+    first, second = results.load(tmp_path / "of git.json"), results.load(tmp_path / "of none.json")
+    keys = ["format", "suite", "machine", "date", "commit", "rows"]
+    assert list(first) == keys
+    assert (first["format"], first["commit"]) == (1, "v1-dirty")
+    assert list(second) == [key for key in keys if key != "commit"]
+    date = datetime.fromisoformat(first["date"])
+    assert (date.utcoffset(), date.microsecond) == (timedelta(0), 0)
+
+
+ROW = '{"format": 1, "suite": "a", "machine": {}, "date": "", "rows": [{"case": "a", "variant": "b"'
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "not JSON"),
+        ("", "not JSON: give a file that python -m bench wrote$"),
         ("\x00\xff", "not JSON"),
-        ("[1, 2]", "does not hold an object"),
-        ("{}", "its format is None"),
-        ('{"format": 1}', "'suite' is missing"),
+        ("[1, 2]", "is not a result file of python -m bench: it does not hold an object$"),
+        ("{}", "its format is None, not 1$"),
+        ('{"format": 1}', "'suite' is missing or of the wrong type$"),
+        *(
+            (f'{ROW}, "low": {low}}}]}}', "row 0: 'low' is not a positive number of seconds$")
+            for low in ("0", "true", "-1", "Infinity", '"1"')
+        ),
         ('{"format": 1, "suite": "a", "machine": {}, "date": "", "rows": {}}', "'rows' is missing"),
         ('{"format": 1, "suite": "a", "machine": {}, "date": "", "rows": [1]}', "row 0 has no"),
         (
@@ -102,7 +139,9 @@ def test_compare_says_first_that_the_machines_differ(tmp_path: Path) -> None:
     other = {**this, "cpu": "another", "load": -1.0}
     new = saved(tmp_path / "new.json", [row("a", 1.0)], machine=other)
     text, slower = compare(old, new)
-    assert text.startswith("The machines differ")
+    assert text.startswith(
+        "The machines differ, so the ratios compare machines as well as code:\n- cpu: "
+    )
     assert "another now" in text
     assert "load" not in text
     assert not slower
@@ -174,9 +213,13 @@ def test_a_cell_shows_its_value(column: str, value: Any, text: str) -> None:
 @pytest.mark.parametrize(
     ("rows", "changes", "why"),
     [
-        ([row("a", 1.0)], {"suite": "runs"}, "'kernels' and .* 'runs'"),
+        (
+            [row("a", 1.0)],
+            {"suite": "runs"},
+            "'kernels' and .* 'runs': give two files of one suite$",
+        ),
         ([row("b", 1.0)], {}, "no case and variant in common"),
-        ([row("a", 1.0), row("a", 2.0)], {}, "two rows for a / v1"),
+        ([row("a", 1.0), row("a", 2.0)], {}, "two rows for a / v1: measure again$"),
     ],
 )
 def test_compare_refuses(tmp_path: Path, rows: list, changes: dict, why: str) -> None:
