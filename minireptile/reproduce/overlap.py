@@ -82,7 +82,7 @@ def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
         for ax, (panel, values) in zip(axes, panels.items(), strict=True):
             for curve, points in found[panel].items():
                 heights = [point.transductive_accuracy for point in points]
-                style = {"shared": "--", "separ": "-."}.get(curve[:6].rstrip(), "-")
+                style = {"shared": "--", "separate": "-."}.get(curve.split()[0], "-")
                 ax.plot(range(len(values)), heights, "o" + style, ms=3, label=curve)
             ax.set_xticks(range(len(values)), [str(value) for value in values])
             ax.set(xlabel=panel.replace("_", " "), ylabel="5-way 5-shot accuracy")
