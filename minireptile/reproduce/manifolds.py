@@ -68,7 +68,8 @@ def run(quick: bool, backend: str = "numpy") -> Outcome:
         left.plot(*nearest, "k+", ms=10, label="least squared distance")
         left.set(xlim=(-0.6, 1.4), ylim=(-0.6, 1.4), xlabel="theta 1", ylabel="theta 2")
         left.legend()
-        right.boxplot(list(distances.values()), tick_labels=list(distances), showfliers=False)
+        right.boxplot(list(distances.values()), showfliers=False)
+        right.set_xticks(range(1, 1 + len(distances)), list(distances))
         right.set(ylabel=f"way to an error of {SOLVED}")
 
     return Outcome(
