@@ -61,9 +61,11 @@ PARTS = {
         tests(*(f"runs/test_{name}" for name in
                 ("run", "checkpoint", "cli", "experiment", "presets", "log", "report"))),
     ),
-    "reproduce": Part(["minireptile/reproduce/*.py"], tests(*(
-        f"runs/test_{name}" for name in ("reproduce", "verdicts", "figures")
-    ))),
+    "reproduce": Part(
+        ["minireptile/reproduce/*.py"],
+        tests("runs/test_reproduce", "runs/test_verdicts", "runs/test_figures",
+              "runs/test_experiments_drawn", "algorithms/test_convergence"),
+    ),
     "bench": Part(
         [f"bench/{name}.py" for name in
          ("measure", "costs", "results", "compare", "calls", "products", "memory")],
