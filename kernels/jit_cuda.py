@@ -24,8 +24,10 @@ cuda: Any = import_module("numba.cuda")
 config: Any = import_module("numba").config
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
-BLOCK = 8 if SIMULATED else 128  # threads in a block; a power of 2, for block_sum
-TILE = 4 if SIMULATED else 16  # rows and columns of a tile of a matrix; a block has TILE^2 threads
+# Threads in a block, a power of 2 for block_sum; and rows and columns of a tile of a matrix, whose
+# blocks have TILE^2 threads. On a card both are whole warps.
+SIZES = {"card": (128, 16), "simulator": (8, 4)}
+BLOCK, TILE = SIZES["simulator" if SIMULATED else "card"]
 _record: list[tuple[Any, tuple]] | None = None  # where launches are written down
 
 

@@ -15,8 +15,10 @@ extern "C" __attribute__((weak, visibility("hidden"))) char __stop_block_shared[
 
 namespace cuda_cpu {
 
-dim3 grid, block, block_number;
+dim3 grid, block;
+Indices<0> block_number;
 Thread *threads, *current;
+bool read[6];
 
 namespace {
 
@@ -172,7 +174,7 @@ bool run_block() {
     all.assign(n, Thread());
     threads = all.data();
     for (unsigned i = 0; i < n; ++i) {
-        all[i].index = {i % block.x, i / block.x % block.y, i / block.x / block.y};
+        all[i].index = {{i % block.x}, {i / block.x % block.y}, {i / block.x / block.y}};
         all[i].number = i;
         prepare(all[i], stacks[i].get());
     }
@@ -187,7 +189,8 @@ bool run_block() {
     if (one == all.end()) return true;
     const auto other =
         std::find_if(all.begin(), all.end(), [&](const Thread &t) { return apart(t, *one); });
-    trouble = describe(*one) + (other == all.end() ? "" : ", " + describe(*other));
+    trouble = "not all threads reach a barrier: " + describe(*one) +
+              (other == all.end() ? "" : ", " + describe(*other));
     stacks.clear();  // the sanitizer's marks on them are those of functions that never returned
     return false;
 }
@@ -205,10 +208,17 @@ const char *run(void (*call)(void *), void *with, const unsigned *sizes, unsigne
     body = call, body_argument = with, order = seed;
     std::vector<unsigned> blocks;
     arrange(blocks, grid.x * grid.y * grid.z);
+    std::fill_n(read, 6, false);
     for (unsigned b : blocks) {
-        block_number = {b % grid.x, b / grid.x % grid.y, b / grid.x / grid.y};
+        block_number = {{b % grid.x}, {b / grid.x % grid.y}, {b / grid.x / grid.y}};
         if (!run_block()) return trouble.c_str();
     }
+    for (int axis = 0; axis < 6; ++axis)
+        if (sizes[axis] > 1 && !read[axis]) {
+            trouble = std::string(axis < 3 ? "blocks" : "threads") + " along " + "xyz"[axis % 3] +
+                      " all do the same";
+            return trouble.c_str();
+        }
     return nullptr;
 }
 

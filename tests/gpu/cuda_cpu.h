@@ -41,6 +41,19 @@ inline int atomicMin(int *at, int value) {
     return old;
 }
 
+// An index along one axis, which notes that it was read: a launch has no threads or blocks along an
+// axis that its kernel never looks at, since they would all do the same.
+template <unsigned axis> struct Index {
+    unsigned value;
+    operator unsigned() const;
+};
+
+template <unsigned first> struct Indices {
+    Index<first> x;
+    Index<first + 1> y;
+    Index<first + 2> z;
+};
+
 struct dim3 {
     unsigned x, y, z;
 };
@@ -60,7 +73,7 @@ struct Site {  // a line of a kernel
 };
 
 struct Thread {
-    dim3 index;
+    Indices<3> index;
     unsigned number;
     State state;
     Site site;            // where it waits
@@ -68,9 +81,11 @@ struct Thread {
     void *stack;          // its top, while others run
 };
 
-extern dim3 grid, block, block_number;
+extern dim3 grid, block;
+extern Indices<0> block_number;
 extern Thread *threads;  // of the block
 extern Thread *current;
+extern bool read[6];  // which of the axes of blockIdx and threadIdx
 
 // Give way until the others of the block or of the warp are here too.
 void wait(State barrier, Site site);
@@ -81,6 +96,11 @@ const char *run(void (*call)(void *), void *with, const unsigned *sizes, unsigne
 
 }  // namespace cuda_cpu
 #pragma GCC visibility pop
+
+template <unsigned axis> Index<axis>::operator unsigned() const {
+    cuda_cpu::read[axis] = true;
+    return value;
+}
 
 #define threadIdx (cuda_cpu::current->index)
 #define blockIdx (cuda_cpu::block_number)

@@ -32,7 +32,7 @@ class Array(np.ndarray):
 
 
 class Divergence(Exception):
-    """Threads waited at a barrier that others never reached."""
+    """Threads waited at a barrier that others never reached, or all do the same."""
 
 
 class Engine:
@@ -57,6 +57,8 @@ class Engine:
         for size, most in zip(sizes, LIMITS, strict=True):
             assert 1 <= size <= most, f"{kernel}: no card takes the sizes {grid}, {block}"
         assert prod(block) <= 1024, f"{kernel}: no card takes blocks of {block}"
+        whole = prod(block) % 32 == 0 or prod(block) == 1
+        assert whole, f"{kernel}: a part of a warp of {block} is idle"
         library = _library(name, np.dtype(dtype), self.changes)
         takes = getattr(library, f"signature_{kernel}")
         takes.restype = ctypes.c_char_p
@@ -71,7 +73,7 @@ class Engine:
         call.restype = ctypes.c_char_p
         trouble = call((ctypes.c_uint * 6)(*sizes), ctypes.c_ulonglong(seed), pointers)
         if trouble:
-            raise Divergence(f"{kernel}: not all threads reach a barrier: {trouble.decode()}")
+            raise Divergence(f"{kernel}: {trouble.decode()}")
 
 
 def _type_name(a: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from minireptile.backend import kernels
-from minireptile.kernels import adam_cupy, launch_cupy, reptile_cupy, sums_cupy
+from minireptile.kernels import (
+    adam_cupy,
+    launch_cupy,
+    maxpool_cupy,
+    relu_cupy,
+    reptile_cupy,
+    sums_cupy,
+)
 from tests.gpu.cuda_on_cpu import Array, Device, Engine
 
 launch_cupy.engine = Engine()
@@ -24,6 +32,37 @@ def up(values: Any, dtype: Any) -> Array:
 
 def random(dtype: type, *shape: int) -> NDArray:
     return np.random.default_rng(sum(shape)).uniform(-1, 1, shape).astype(dtype)
+
+
+class Noted(Engine):
+    """Writes grids and blocks down, and runs nothing."""
+
+    def launch(
+        self, name: str, kernel: str, dtype: np.dtype, grid: tuple, block: tuple, arguments: tuple
+    ) -> None:
+        self.sizes = grid, block
+
+
+def test_as_many_blocks_as_there_is_work_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [launch_cupy.blocks(n, 8) for n in (0, 1, 8, 9, 17)] == [1, 1, 1, 2, 3]
+    monkeypatch.setattr(launch_cupy, "engine", noted := Noted())
+    for n, grid in ((1, 1), (256, 1), (257, 2), (2**28, 2**20), (2**28 + 1, 2**20)):
+        launch_cupy.elements("relu", "", up([0, 0, 0], np.float32), n)
+        assert noted.sizes == ((grid, 1, 3), (256, 1, 1))
+        launch_cupy.flat("relu", "", SimpleNamespace(size=n, dtype=np.dtype(np.float32)))
+        assert noted.sizes == ((grid, 1, 1), (256, 1, 1))
+
+
+def test_relu_and_pooling_do_not_hide_nan() -> None:
+    y = up([0] * 4, np.float64)
+    relu_cupy.relu_forward(y, up([np.nan, -1, -0.0, 2], np.float64))
+    np.testing.assert_array_equal(y, [np.nan, 0, 0, 2])
+    assert not np.signbit(y[1:]).any()
+    image = up([1, np.nan, 3, 0], np.float64).reshape(1, 1, 2, 2, 1)
+    top, winner = (up([-1], kind).reshape(1, 1, 1, 1, 1) for kind in (np.float64, np.int32))
+    maxpool_cupy.maxpool_forward(top, winner, image, (2, 2), (2, 2), (0, 0))
+    assert np.isnan(top).all()
+    assert winner == 1
 
 
 @both_types

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from minireptile.backend import kernels
 from minireptile.devices.numba_cuda import device
 from minireptile.errors import InputError
+from minireptile.kernels import jit_cuda
 from tests.gpu.cudasim import strict
 from tests.gpu.cudasim.host import on_host
 
@@ -33,11 +34,21 @@ def test_relu_and_pooling_do_not_hide_nan() -> None:
     y = np.empty_like(x)
     call("relu_forward", y, x)
     np.testing.assert_array_equal(y, [[np.nan, 0, 0, 2]])
+    assert not np.signbit(y[0, 1:]).any()
     image = np.array([1.0, np.nan, 3.0, 0.0]).reshape(1, 1, 2, 2, 1).copy()
     top, winner = np.empty((1, 1, 1, 1, 1)), np.empty((1, 1, 1, 1, 1), np.int32)
     call("maxpool_forward", top, winner, image, (2, 2), (2, 2), (0, 0))
     assert np.isnan(top).all()
     assert winner.item() == 1
+
+
+def test_sizes_of_blocks() -> None:
+    assert [jit_cuda.blocks(n, 8) for n in (1, 8, 9, 17)] == [1, 1, 2, 3]
+    for place, (block, tile) in jit_cuda.SIZES.items():
+        for size in (block, tile):
+            assert size & (size - 1) == 0, place
+    block, tile = jit_cuda.SIZES["card"]
+    assert block % 32 == tile**2 % 32 == 0
 
 
 @both_types

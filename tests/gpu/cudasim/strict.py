@@ -3,7 +3,8 @@
 The threads of a block take turns: each runs until it comes to a barrier or to its end, then the
 next one does, in their order or (`last_first`) in the opposite one. So a race comes out the same
 way every time, and nobody spends time on waiting. An index below 0, which NumPy would count from
-the end, and a barrier that some threads never come to are errors, as they are on a GPU.
+the end, and a barrier that some threads never come to are errors, as they are on a GPU; so is a
+number that two threads of a launch write, even where they agree: one of them works in vain.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba.cuda.simulator import kernel as simulator
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray, FakeWithinKernelCUDAArray
-from numba.cuda.simulator.kernelapi import Dim3
+from numba.cuda.simulator.kernelapi import Dim3, FakeCUDAAtomic
 
 
 class Worker(threading.Thread):
@@ -57,10 +58,13 @@ class Worker(threading.Thread):
 
 WORKERS: list[Worker] = []
 last_first = False
+writers: dict[tuple[int, Any], tuple[Any, int]] = {}  # which thread wrote a number, in a launch
 
 
 def run(self: Any, grid_point: tuple[int, ...], *arguments: Any) -> None:
     """Run one block; in place of BlockManager.run."""
+    if not any(grid_point):
+        writers.clear()
     points = list(np.ndindex(*self._block_dim[::-1]))
     while len(WORKERS) < len(points):
         WORKERS.append(Worker())
@@ -103,8 +107,18 @@ def install() -> None:
         return plain(array(value)) if isinstance(value, np.ndarray) else value
 
     def put(self: Any, index: Any, value: Any) -> None:
+        me: Any = threading.current_thread()
+        thread = tuple(me.blockIdx), me.thread_id
+        if writers.setdefault((id(self._item._ary), index), thread) != thread:
+            raise RuntimeError(f"two threads write the number at {index}")
         self._item._ary[inside(index)] = value
 
+    def atomic_min(self: Any, array: Any, index: Any, value: Any) -> Any:
+        old = array[index]
+        array._item._ary[index] = min(old, value)
+        return old
+
     manager: Any = simulator.BlockManager
-    manager.run = run
+    atomics: Any = FakeCUDAAtomic
+    manager.run, atomics.min = run, atomic_min
     plain.__getitem__, plain.__setitem__ = get, put
