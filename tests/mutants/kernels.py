@@ -92,10 +92,12 @@ def selections(backend: str, file: str) -> list[list[str]]:
     if backend == "numba-cuda":
         contract, *others = (f"tests/gpu/cudasim/{t}.py" for t in ("contract", "pieces", "whole"))
         return [others] if name == "reptile" else [[contract, "-k", words], others]
+    if name == "jit":  # with it, all kernels would be compiled anew for each mutant
+        return [["tests/kernels/test_jit.py"]]
     contract, network = "tests/kernels/test_contract.py", "tests/engine/test_compiled.py"
     found = [] if name in NETWORKS else [[contract, "-k", f"({words}) and numba and not cuda"]]
     found.append([network, "-k", NETWORK_TESTS])
-    if name in ("hvp", "batchnorm", "conv2d", "jit"):
+    if name in ("hvp", "batchnorm", "conv2d"):
         found.append([network, "-k", "hessian"])
     return [*found, ["tests/mutants/test_kernels_found.py", "-k", "numba and not cuda"]]
 
