@@ -152,11 +152,11 @@ def test_nobody_passes_a_barrier_before_all_have_come(jit: Any, members: int) ->
     def work(me: int) -> None:
         missed[me] = rounds(arrived, written, me, members, many)
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(members)]
+    threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(members)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)  # it takes milliseconds, or for ever
     assert missed == [0] * members
     assert arrived.tolist() == [2 * many * members if members > 1 else 0]
 
@@ -171,3 +171,5 @@ def test_a_core_can_be_given_away(jit: Any) -> None:
         return n
 
     assert often(10) == 10
+    (llvm,) = often.inspect_llvm().values()
+    assert "call i32 @minireptile_yield()" in llvm

@@ -36,6 +36,7 @@ from .survivors import Mutant, known
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 LEAST = 95  # percent
+LONGEST, SLOWER = 600, 5  # seconds of a clean run, and what a mutant may take of one
 WORDS = {  # in the names of the tests whose calls use all of a file between them
     "product": "conv2d or dense",
     "reduce": "batchnorm or squared_error or conv2d_backward",
@@ -50,11 +51,10 @@ NETWORK_TESTS = "adapt_is or single_precision or loss_gradient or take_turns or 
 
 
 class Backend(NamedTuple):
-    """Its sources, how many mutants are a sample of an hour, and seconds for one of them."""
+    """Its sources, and how many mutants are a sample of an hour."""
 
     files: tuple[str, ...]
     sample: int
-    limit: int
     environment: dict[str, str]
     needs: tuple[str, ...]  # imported once, before the processes part
 
@@ -74,11 +74,11 @@ def backend_of(name: str) -> Backend:
     common = ("pytest", "hypothesis", "numpy", "scipy.linalg")
     numba = (*common, "numba", "scipy.linalg.cython_blas", "threadpoolctl", "platformdirs")
     if name == "numba":
-        return Backend(("*_numba.py",), 400, 120, {}, numba)
+        return Backend(("*_numba.py",), 400, {}, numba)
     if name == "cuda":
-        return Backend(("*.cu", "*.cuh", "*_cupy.py"), 120, 120, sanitizer(), common)
+        return Backend(("*.cu", "*.cuh", "*_cupy.py"), 120, sanitizer(), common)
     environment = {"NUMBA_ENABLE_CUDASIM": "1"}
-    return Backend(("*_cuda.py",), 200, 120, environment, (*numba, "numba.cuda"))
+    return Backend(("*_cuda.py",), 200, environment, (*numba, "numba.cuda"))
 
 
 def selections(backend: str, file: str) -> list[list[str]]:
@@ -110,8 +110,8 @@ KILLED, SURVIVED, REFUSED = "killed", "survived", "refused"
 class Place:
     """A copy of the sources, in which one mutant at a time lives."""
 
-    def __init__(self, folder: Path, name: str, backend: str, limit: int) -> None:
-        self.folder, self.backend, self.limit = folder / name, backend, limit
+    def __init__(self, folder: Path, name: str, backend: str) -> None:
+        self.folder, self.backend = folder / name, backend
         self.log, self.temporary = folder / f"{name}.log", folder / "shared"
         self.temporary.mkdir(exist_ok=True)
         leave_out = shutil.ignore_patterns("__pycache__")
@@ -120,7 +120,9 @@ class Place:
             shutil.copytree(source, self.folder / part, symlinks=True, ignore=leave_out)
         shutil.copy2(ROOT / "pyproject.toml", self.folder)
 
-    def begin(self, file: str, text: str, tests: list[list[str]], compiled: bool) -> int:
+    def begin(
+        self, file: str, text: str, tests: list[list[str]], compiled: bool, limit: float
+    ) -> int:
         """Run tests with this text in a file, in a process of its own; its number."""
         path = self.folder / "kernels" / file
         jit = self.folder / "kernels" / "jit_numba.py"
@@ -136,7 +138,7 @@ class Place:
         child = os.fork()
         if not child:
             try:
-                code = self.run(tests)
+                code = self.run(tests, limit)
             except BaseException:
                 import_module("traceback").print_exc()
                 code = 99
@@ -144,10 +146,10 @@ class Place:
             os._exit(code)
         return child
 
-    def run(self, tests: list[list[str]]) -> int:
+    def run(self, tests: list[list[str]], limit: float) -> int:
         """In the child: pytest in the copy. Nothing of the original may be known by then."""
-        signal.setitimer(signal.ITIMER_PROF, self.limit)  # of processor time
-        signal.alarm(20 * self.limit)  # and where threads sleep for ever
+        signal.setitimer(signal.ITIMER_PROF, limit)  # of processor time
+        signal.alarm(int(20 * limit))  # and where threads sleep for ever
         os.chdir(self.folder)
         sys.stdout = sys.stderr = open(self.log, "w")  # noqa: SIM115  (as long as the process)
         os.dup2(sys.stdout.fileno(), 1)
@@ -181,20 +183,20 @@ class Place:
         return REFUSED if "cuda_on_cpu_build.Refused" in said else KILLED
 
 
-Task = tuple[str, str, list[list[str]], bool]  # file, text, tests, compiled
+Task = tuple[str, str, list[list[str]], bool, float]  # file, text, tests, compiled, limit
 
 
-def outcomes(places: list[Place], todo: list[Task]) -> Iterator[tuple[int, str, Place]]:
-    """(number in `todo`, outcome, place) of every task, as they end."""
+def outcomes(places: list[Place], todo: list[Task]) -> Iterator[tuple[int, str, Place, float]]:
+    """(number in `todo`, outcome, place, processor time) of every task, as they end."""
     free, running = list(places), dict[int, tuple[int, Place]]()
     waiting = list(enumerate(todo))[::-1]
     while waiting or running:
         while waiting and free:
             place, (number, task) = free.pop(), waiting.pop()
             running[place.begin(*task)] = number, place
-        child, status = os.waitpid(-1, 0)
+        child, status, used = os.wait4(-1, 0)
         number, place = running.pop(child)
-        yield number, place.end(status), place
+        yield number, place.end(status), place, used.ru_utime + used.ru_stime
         free.append(place)
 
 
@@ -237,22 +239,23 @@ def main() -> int:
 
     found: list[tuple[str, Mutant, str]] = []
     with TemporaryDirectory(prefix="mutants-") as folder:
-        places = [
-            Place(Path(folder), str(i), given.backend, backend.limit) for i in range(given.jobs)
-        ]
+        places = [Place(Path(folder), str(i), given.backend) for i in range(given.jobs)]
         print(f"{len(sample)} mutants of {sum(map(len, per_file.values()))}", flush=True)
         clean: dict[str, Task] = {}
         for file, _ in sample:
             for tests in selections(given.backend, file):
-                clean[str(tests)] = file, texts[file], [tests], compiled(file, given)
-        for _, outcome, place in outcomes(places, list(clean.values())):
+                clean[str(tests)] = file, texts[file], [tests], compiled(file, given), LONGEST
+        seconds: dict[str, float] = {}
+        for number, outcome, place, used in outcomes(places, list(clean.values())):
             if outcome != SURVIVED:
                 sys.exit(f"{place.log.read_text()[-3000:]}\nit fails as it is")
-        todo: list[Task] = [
-            (f, m.made(texts[f]), selections(given.backend, f), compiled(f, given))
-            for f, m in sample
-        ]
-        for number, outcome, _ in outcomes(places, todo):
+            seconds[[*clean][number]] = used
+        todo: list[Task] = []
+        for file, mistake in sample:
+            selected = selections(given.backend, file)
+            limit = 10 + SLOWER * sum(seconds[str(tests)] for tests in selected)
+            todo.append((file, mistake.made(texts[file]), selected, compiled(file, given), limit))
+        for number, outcome, _, _ in outcomes(places, todo):
             file, mistake = sample[number]
             mutant = mistake.seen(texts[file])
             found.append((file, mutant, outcome))
