@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .cuda_on_cpu import Array, Device, Engine
+from .cuda_on_cpu import Array, Device, Divergence, Engine
 from .cuda_on_cpu_build import COMPILER, NEEDED, Change
 from .cuda_on_cpu_suite import mistakes
 from .cuda_on_cpu_suite.mistakes import BARRIERS, DIVERGENCES, OTHERS, OVERRUNS, TWICE
@@ -146,4 +146,17 @@ def test_arguments_are_held_to_the_parameters() -> None:
 )
 def test_sizes_that_no_card_takes(sizes: tuple) -> None:
     with pytest.raises(AssertionError, match="no card takes"):
+        relu(Device().upload(np.ones(8, np.float32)), sizes=sizes)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        (((1, 2, 1), (32, 1, 1)), "relu_forward: blocks along y all do the same"),
+        (((1, 1, 1), (32, 1, 2)), "relu_forward: threads along z all do the same"),
+        (((1, 1, 1), (33, 1, 1)), "a part of a warp"),
+    ],
+)
+def test_threads_that_are_there_in_vain(sizes: tuple, said: str) -> None:
+    with pytest.raises((Divergence, AssertionError), match=said):
         relu(Device().upload(np.ones(8, np.float32)), sizes=sizes)

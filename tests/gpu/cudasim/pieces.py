@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from minireptile.backend import kernels
 from minireptile.devices.numba_cuda import device
 from minireptile.errors import InputError
-from minireptile.kernels import jit_cuda
+from minireptile.kernels import jit_cuda, sgd_cuda
 from tests.gpu.cudasim import strict
 from tests.gpu.cudasim.host import on_host
 
@@ -184,3 +184,12 @@ def test_an_index_outside_is_an_error() -> None:
         with pytest.raises(IndexError):
             call("softmax_cross_entropy", np.empty(1), np.empty((1, 2, 3)), logits, labels, 1.0)
         labels = labels.copy()
+
+
+def test_a_number_that_two_threads_write_is_an_error() -> None:
+    phi, grad = (DEVICE.upload(np.ones((2, 9))) for _ in range(2))
+    grid = jit_cuda.blocks(9), 2, 1
+    jit_cuda.launch(sgd_cuda._plain, grid, (jit_cuda.BLOCK,), phi, grad, 0.5)
+    np.testing.assert_array_equal(DEVICE.read(phi), np.full((2, 9), 0.5))
+    with pytest.raises(RuntimeError, match=r"two threads write the number at \(0, 0\)"):
+        jit_cuda.launch(sgd_cuda._plain, (*grid[:2], 2), (jit_cuda.BLOCK,), phi, grad, 0.5)
