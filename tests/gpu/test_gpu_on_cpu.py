@@ -234,6 +234,10 @@ def test_a_long_sum_is_cut_into_slices(version: str, device: StandIn) -> None:
     assert conv2d_cupy.slices(T, 9 * C, N, B * H * H) == 3
     assert conv2d_cupy.slices(5, 576, 64, 490) == 2  # the paper's second layer
     assert conv2d_cupy.slices(64, 576, 64, 490) == 1  # enough tiles of its own
+    assert conv2d_cupy.slices(205, 32, 32, 9999) == 4  # at most 1024 blocks in all
+    assert [conv2d_cupy.slices(1, 9, 3, M) for M in (1, 512, 513)] == [1, 2, 3]
+    assert conv2d_cupy.scratch(5, 576, 64, 490) == 2 * 5 * 576 * 64
+    assert conv2d_cupy.scratch(64, 576, 64, 490) == 0  # dw is written as it stands
     rng = np.random.default_rng(0)
     x, w, dy = (rng.normal(size=s) for s in ((T, B, H, H, C), (T, 3, 3, C, N), (T, B, H, H, N)))
     wanted = np.empty_like(w)

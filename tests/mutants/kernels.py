@@ -88,7 +88,10 @@ def selections(backend: str, file: str) -> list[list[str]]:
     words = WORDS.get(name, name)
     if backend == "cuda":
         both = [f"tests/gpu/cuda_on_cpu_suite/{test}.py" for test in ("contract", "meta")]
-        return [[*both, "-k", f"({words}) and not fewer"], [both[0], "-k", "fewer_threads"]]
+        found = [[*both, "-k", f"({words}) and not fewer"], [both[0], "-k", "fewer_threads"]]
+        if name in ("conv2d", "product", "sums"):
+            found.append(["tests/gpu/test_gpu_on_cpu.py", "-k", "slices"])
+        return found
     if backend == "numba-cuda":
         contract, *others = (f"tests/gpu/cudasim/{t}.py" for t in ("contract", "pieces", "whole"))
         return [others] if name == "reptile" else [[contract, "-k", words], others]
