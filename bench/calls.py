@@ -22,6 +22,7 @@ from minireptile.optim import Optimizer
 from minireptile.plan import fuse
 
 from .measure import close, rounding
+from .products import inside
 
 Kernel = Callable[..., None]
 
@@ -47,8 +48,18 @@ class Call:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of the call."""
+        """Floating-point operations of the call, as its formula has them."""
         return OPERATIONS[self.operation].flops(self.arguments)
+
+    @property
+    def done(self) -> float:
+        """Those that have to be done: without a convolution's taps on the padding."""
+        a = self.arguments
+        if not self.operation.startswith("conv2d"):
+            return self.flops
+        out = a["y"] if "y" in a else a["dy"]
+        sizes = a["w"].shape[1:3], a["x"].shape[2:4], out.shape[2:4]
+        return self.flops * inside(*sizes, a["stride"], a["pad"])
 
     @property
     def traffic(self) -> int:

@@ -9,6 +9,10 @@ steps and in float32 for all. Adam's first steps are the sign of the gradient, a
 is nothing but rounding no two variants agree on its sign; SGD turns rounding errors of the gradient
 into errors of phi of their own size. In float32 even these can put an input of a ReLU on the other
 side of zero, and every later step makes more of it. So the steps are small.
+
+`share` is how much of a meta-iteration its matrix products would take on cores that do nothing but
+multiply and add (machine.py): the work really done, without taps on a convolution's padding.
+`nominal` counts these as well.
 """
 
 from __future__ import annotations
@@ -28,16 +32,16 @@ from minireptile.optim import Optimizer
 from minireptile.runs.plot import save_figure
 
 from .child import ask
-from .machine import blas_threads, compiled_threads, usable
+from .machine import blas_threads, compiled_threads, rates, usable
 from .measure import close_phi, in_turns
 from .plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
-from .products import products
+from .products import products, work
 from .results import Row, timed
 from .settings import MINIIMAGENET, OMNIGLOT, SINE, Setting
 
 COLUMNS = (
     "case", "variant", "seconds", "low", "high", "ratio", "over_products", "over_cores",
-    "resident_mb", "traced_mb", "bytes_per_step",
+    "share", "nominal", "resident_mb", "traced_mb", "bytes_per_step",
 )  # fmt: skip
 
 GENTLE = mr.SGD(1e-4)
@@ -139,10 +143,11 @@ def run(rounds: int, quick: bool, number: int | None = None) -> list[Row]:
     least = 0.002 if quick else 0.02
     heads = (QUICK, SINE) if quick else (OMNIGLOT, MINIIMAGENET, SINE)
     rows: list[Row] = []
+    peak, _ = rates("float32", number, quick)
     with blas_threads(1):
         for setting in tqdm(heads, desc="meta-iterations", disable=None):
             turns = -(-rounds // 3) if setting is MINIIMAGENET else rounds  # of many seconds each
-            rows += _whole(setting, measure(setting, turns, least, alone=True), number)
+            rows += _whole(setting, measure(setting, turns, least, alone=True), number, peak)
         for axis, value, setting in tqdm(list(_growth(quick)), desc="growth", disable=None):
             timings = measure(setting, rounds, least, alone=False)
             rows += [
@@ -157,15 +162,21 @@ def run(rounds: int, quick: bool, number: int | None = None) -> list[Row]:
     return rows
 
 
-def _whole(setting: Setting, timings: dict[str, Any], number: int) -> list[Row]:
-    """Rows with each variant over its matrix products: on one core, and shared by all threads."""
+def _whole(setting: Setting, timings: dict[str, Any], number: int, peak: float) -> list[Row]:
+    """Rows with each variant over its matrix products, on one core and shared by all threads, and
+    over what these need at `peak` GFLOP/s."""
     alone = timings[PRODUCTS].median
+    nominal, done = (setting.steps * w for w in work(setting.model(), setting.tasks, setting.batch))
     rows = []
     for name, timing in timings.items():
-        over = timing.median / alone
-        ratios = {} if name == PRODUCTS else {"over_products": over, "over_cores": over * number}
+        over, most = timing.median / alone, 1e9 * peak * timing.median
+        ratios = {
+            "over_products": over, "over_cores": over * number, "flops": nominal,
+            "share": done / most, "nominal": nominal / most, "peak_gflops": peak,
+        }  # fmt: skip
         ratio = timing.median / timings["batched"].median
-        rows.append(timed(str(setting), name, timing, threads=number, ratio=ratio, **ratios))
+        more = {} if name == PRODUCTS else ratios
+        rows.append(timed(str(setting), name, timing, threads=number, ratio=ratio, **more))
     return rows
 
 
@@ -200,7 +211,8 @@ def summary(rows: list[Row]) -> str:
     """The headline: meta-iterations over their matrix products."""
     return "\n".join(
         f"{row['case']}, {row['variant']}: {row['over_products']:.2f} times its matrix products on "
-        f"one core, {row['over_cores']:.2f} times those shared by {row['threads']} cores"
+        f"one core, {row['over_cores']:.2f} times those shared by {row['threads']} cores; "
+        f"{row['share']:.2f} of what {row['peak_gflops']:.0f} GFLOP/s would allow"
         for row in rows
         if "over_products" in row
     )

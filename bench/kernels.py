@@ -3,8 +3,10 @@
     python -m bench kernels [--only OPERATION] [--threads N]
 
 The rows of one case are timed in turns, after each has given the numbers of NumPy's version in use.
-`share` is GFLOP/s over the machine's limit at the call's intensity (machine.py); it can exceed 1,
-since a copy is not the fastest way to touch memory.
+`share` is the least possible time over the time measured: for the operations really done, taps on
+a convolution's padding left out, at the rate of a core that does nothing but multiply and add, or
+for the bytes, at the rate of the smallest cache that may hold them (machine.py), whichever is more.
+`nominal` is the same with all taps counted, and may exceed 1.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from .roofline import SWEPT, draw_ladders, draw_roofline, draw_sweep
 
 COLUMNS = (
     "case", "variant", "in_use", "seconds", "low", "high",
-    "gflops", "gbs", "intensity", "share", "ratio", "note",
+    "gflops", "gbs", "intensity", "share", "nominal", "ratio", "note",
 )  # fmt: skip
 
 ADAM = mr.Adam(1e-3, beta1=0.0)
@@ -134,7 +136,8 @@ def run(rounds: int, quick: bool, number: int | None = None, only: str = "") -> 
     number = number or 1
     limit = limits("float32", number, quick)
     bandwidths = {f"gbs_{level}": gbs for level, gbs in limit.gbs.items()}
-    roof = {"threads": number, "peak_gflops": limit.gflops, **bandwidths}
+    peaks = {"peak_gflops": limit.gflops, "blas_gflops": limit.blas}
+    roof = {"threads": number, **peaks, **bandwidths}
     rows: list[Row] = [{"case": "limits of the machine", "variant": f"threads: {number}", **roof}]
     with blas_threads(number):
         for call, place in tqdm(cases(quick), desc="kernels", unit=" cases", disable=None):
@@ -171,7 +174,7 @@ def measure(call: Call, place: Row, rounds: int, limit: Limits, least: float) ->
         if kernel is getattr(kernels(backend), operation)
     }
     numpy = timings[next(v for v in in_use if ladder[v][0] == "numpy")]
-    work, moved = call.flops, call.traffic
+    work, done, moved = call.flops, call.done, call.traffic
     rows = []
     for variant, timing in timings.items():
         backend, version, _ = ladder[variant]
@@ -181,9 +184,11 @@ def measure(call: Call, place: Row, rounds: int, limit: Limits, least: float) ->
         numbers = {
             "operation": operation, "backend": backend, "version": version,
             "in_use": variant in in_use, "threads": limit.threads,
-            "flops": work, "bytes": moved, "gflops": gflops, "gbs": 1e-9 * moved / timing.median,
-            "intensity": work / moved, "level": limit.level(moved),
-            "share": gflops / limit.at(work / moved, moved),
+            "flops": work, "flops_done": done, "bytes": moved,
+            "gflops": gflops, "gbs": 1e-9 * moved / timing.median,
+            "intensity": done / moved, "level": limit.level(moved),
+            "share": done / work * gflops / limit.at(done / moved, moved),
+            "nominal": gflops / limit.at(work / moved, moved),
             "ratio": timing.median / numpy.median,
             "note": "slower than NumPy" if loses else "",
         }  # fmt: skip
@@ -195,13 +200,11 @@ def summary(rows: list[Row]) -> str:
     """How often the version in use of another backend loses against NumPy's."""
     others = [row for row in rows if row.get("in_use") and row["backend"] != "numpy"]
     lost = [row for row in others if row["note"]]
-    limit = ", ".join(
-        f"{value:.0f} {'GFLOP/s' if name == 'peak_gflops' else 'GB/s ' + name[4:]}"
-        for name, value in rows[0].items()
-        if name.startswith(("peak", "gbs_"))
-    )
+    roof = rows[0]
+    bandwidths = [f"{roof[k]:.0f} GB/s {k[4:]}" for k in roof if k.startswith("gbs_")]
     return (
-        f"Limits of the machine ({rows[0]['variant']}): {limit}.\n"
+        f"Limits of the machine ({roof['variant']}): {roof['peak_gflops']:.0f} GFLOP/s, "
+        f"{', '.join(bandwidths)}; BLAS reaches {roof['blas_gflops']:.0f} GFLOP/s.\n"
         f"Slower than NumPy's version in use: {len(lost)} of {len(others)} cases."
     )
 

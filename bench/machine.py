@@ -1,4 +1,4 @@
-"""The machine: what it is, and how fast it multiplies and copies."""
+"""The machine: what it is, and how fast it multiplies, reads and writes at best."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,7 +23,9 @@ from minireptile import backend
 from minireptile.errors import InputError, require
 
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-USUAL_CACHES = {"L2": 2**20, "L3": 2**25}  # where the system does not tell
+USUAL_CACHES = {"L1d": 2**15, "L2": 2**20, "L3": 2**25}  # where the system does not tell
+PAGE, LINE = 4096, 64
+TURN = 0.01  # seconds of a loop that is timed
 
 
 @dataclass(frozen=True)
@@ -33,18 +37,22 @@ class Limits:
     threads : int
         How many of its cores took part.
     gflops : float
-        1e9 floating-point operations a second, in a large square matrix product.
+        1e9 floating-point operations a second, in a loop of multiply-adds on registers (peak.py);
+        in BLAS where that is faster, or nothing can be compiled.
     gbs : dict
-        1e9 bytes a second, read and written, of copies that fit a cache ("L2", "L3") and of one
-        that fits none ("memory").
+        1e9 bytes a second, read and written, by `update` (peak.py) on arrays that fit a cache
+        ("L1", "L2", "L3") and on some that fit none ("memory").
     room : dict
-        Bytes that fit each cache, of all the threads together; infinite for "memory".
+        Bytes of each cache, of all the threads together; infinite for "memory".
+    blas : float
+        1e9 floating-point operations a second, in BLAS's product of two large matrices.
     """
 
     threads: int
     gflops: float
     gbs: dict[str, float]
     room: dict[str, float]
+    blas: float = 0.0
 
     def level(self, bytes_touched: float) -> str:
         """The smallest level that has room for so many bytes."""
@@ -147,20 +155,35 @@ def blas_threads(number: int) -> Iterator[None]:
 def limits(dtype: DTypeLike = "float32", number: int = 1, quick: bool = False) -> Limits:
     """Measure the machine's limits on `number` threads; each is the best of a few tries."""
     sizes = {**USUAL_CACHES, **caches()}
-    # Half a cache leaves room for what else is in it; a core has an L2, and all share the last.
-    room = {"L2": number * sizes["L2"] / 2, "L3": sizes["L3"] / 2}
+    # A core has an L1 and an L2 of its own, and all share the last one.
+    room = {"L1": number * sizes["L1d"], "L2": number * sizes["L2"], "L3": sizes["L3"]}
     if room["L2"] >= room["L3"]:
         del room["L3"]
     beyond = (2 if quick else 8) * sizes["L3"]
     tries = 3 if quick else 10
+    # Half a cache surely fits, beside what else is in it. What is as large as all of it may fit.
     with blas_threads(number):
-        # Every core has an L2 of its own, and copies so short would wait for Python's lock.
-        gbs = {"L2": number * _copying(int(room["L2"]) // number, 1, tries)}
-        if "L3" in room:
-            gbs["L3"] = _copying(int(room["L3"]), number, tries)
-        gbs["memory"] = _copying(beyond, number, tries)
-        gflops = _multiplying(512 if quick else 1536, dtype, tries)
-    return Limits(number, gflops, gbs, {**room, "memory": np.inf})
+        gbs = {
+            level: number * _streaming(size // 2 // number, 1, tries)
+            if level in ("L1", "L2")
+            else _streaming(size // 2, number, tries)
+            for level, size in room.items()
+        }
+        gbs["memory"] = _streaming(beyond, number, tries)
+        for far, near in pairwise(reversed([*gbs])):  # what is nearer is not slower
+            gbs[near] = max(gbs[near], gbs[far])
+    fastest, blas = rates(dtype, number, quick)
+    return Limits(number, fastest, gbs, {**room, "memory": np.inf}, blas)
+
+
+def rates(
+    dtype: DTypeLike = "float32", number: int = 1, quick: bool = False
+) -> tuple[float, float]:
+    """GFLOP/s on `number` threads at best, and in BLAS."""
+    tries = 3 if quick else 10
+    with blas_threads(number):
+        blas = _multiplying(512 if quick else 1536, dtype, tries)
+    return max(blas, *_loops(dtype, number, tries)), blas
 
 
 def _multiplying(n: int, dtype: DTypeLike, tries: int) -> float:
@@ -171,20 +194,51 @@ def _multiplying(n: int, dtype: DTypeLike, tries: int) -> float:
     return 2e-9 * n**3 / _best(lambda: np.matmul(a, b, out=out), tries)
 
 
-def _copying(touched: int, number: int, tries: int) -> float:
-    """GB/s of copies on `number` threads, which touch so many bytes together."""
-    half = touched // 2 // number  # half is read, and half written
-    pairs = [(np.ones(half, np.uint8), np.zeros(half, np.uint8)) for _ in range(number)]
-    repeats = max(1, 2**26 // touched)  # a small copy alone would be over before the clock ticks
+def _loops(dtype: DTypeLike, number: int, tries: int) -> Iterator[float]:
+    """GFLOP/s of each loop of multiply-adds, on `number` threads; 0 if nothing can be compiled."""
+    yield 0.0
+    if "numba" in usable():
+        peak = import_module("bench.peak")
+        for shape in peak.SHAPES:
+            loop, flops = peak.multiply_adds(dtype, *shape)
+            loop(1, 0.5, 0.5)  # compiles
+            turns = 1 + int(1000 * TURN / max(_seconds(partial(loop, 1000, 0.5, 0.5)), 1e-9))
+            best = _together([partial(loop, turns, 0.5, 0.5)] * number, tries)
+            yield 1e-9 * flops * turns * number / best
 
-    def copy(pair: tuple[NDArray, NDArray]) -> None:
-        source, target = pair
-        for _ in range(repeats):
-            np.copyto(target, source)
 
-    with ThreadPoolExecutor(number) as pool:
-        best = _best(lambda: list(pool.map(copy, pairs)), tries)
-    return 2e-9 * half * number * repeats / best
+def _streaming(touched: int, number: int, tries: int) -> float:
+    """GB/s of updates on `number` threads, which touch so many bytes together."""
+    update = import_module("bench.peak").update if "numba" in usable() else _update
+    pairs = [_buffers(touched // 2 // number) for _ in range(number)]
+    moved = 3 * sum(target.nbytes for target, _ in pairs)  # two are read, and one is written
+    repeats = max(1, 2**26 // touched)  # a small one alone would be over before the clock ticks
+    best = _together([partial(update, *pair, repeats) for pair in pairs], tries)
+    return 1e-9 * moved * repeats / best
+
+
+def _buffers(size: int) -> tuple[NDArray, NDArray]:
+    """Two arrays of so many bytes that do not get into each other's way: they begin where a line
+    of the caches does, and half a page apart within a page. A processor tells a load from the
+    stores before it by the last 12 bits of their addresses at first, and waits where they agree."""
+    apart = -(-size // PAGE) * PAGE + PAGE // 2
+    memory = np.ones((apart + size + LINE) // 4, np.float32)
+    start, count = -memory.ctypes.data % LINE // 4, size // 4
+    return memory[start:][:count], memory[start + apart // 4 :][:count]
+
+
+def _update(target: NDArray, source: NDArray, repeats: int) -> None:
+    """As `peak.update`, where nothing can be compiled."""
+    for _ in range(repeats):
+        np.add(target, source, out=target)
+
+
+def _together(calls: list[Callable[[], object]], tries: int) -> float:
+    """Seconds of the calls, each on a thread of its own."""
+    if len(calls) == 1:
+        return _best(calls[0], tries)
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return _best(lambda: list(pool.map(lambda call: call(), calls)), tries)
 
 
 def _best(call: Callable[[], object], tries: int) -> float:

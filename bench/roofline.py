@@ -17,7 +17,8 @@ SWEPT = ("conv2d_forward", "conv2d_backward")
 
 
 def draw_roofline(rows: list[Row], path: Path, where: str) -> Path:
-    """GFLOP/s over operations a byte, below the machine's limits; a panel for each network."""
+    """GFLOP/s over operations a byte, below the machine's limits; a panel for each network. Both are
+    of the work really done, without taps on the padding."""
     roof, calls = rows[0], _networks(rows)
     groups, variants = distinct(calls, "group"), distinct(calls, "variant")
     new, axes = figure(
@@ -32,7 +33,7 @@ def draw_roofline(rows: list[Row], path: Path, where: str) -> Path:
             forward = not row["operation"].endswith("backward")
             color = f"C{modules.index(module)}"
             ax.plot(
-                row["intensity"], row["gflops"], MARKERS[variants.index(row["variant"]) % 10],
+                row["intensity"], row["intensity"] * row["gbs"], MARKERS[variants.index(row["variant"]) % 10],
                 color=color, mfc=color if forward else "none", ms=6, alpha=0.8, ls="none",
             )  # fmt: skip
         _roof(ax, roof, [row["intensity"] for row in calls])
@@ -121,7 +122,7 @@ def _networks(rows: list[Row]) -> list[Row]:
 def _roof(ax: Any, roof: Row, intensities: list[float]) -> None:
     x = np.geomspace(min(intensities) / 2, max(intensities) * 2, 50)
     levels = {k.removeprefix("gbs_"): v for k, v in roof.items() if k.startswith("gbs_")}
-    for style, (level, gbs) in zip((":", "--", "-"), reversed(levels.items()), strict=False):
+    for style, (level, gbs) in zip((":", "--", "-", "-."), reversed(levels.items()), strict=False):
         ax.plot(
             x, np.minimum(roof["peak_gflops"], gbs * x), color="0.35", ls=style, lw=1.2,
             label=f"{level}, {gbs:.0f} GB/s",

@@ -18,6 +18,7 @@ from bench.__main__ import main
 from bench.child import ask
 from bench.measure import Mismatch, rounding
 from bench.products import products
+from bench.products import work as products_work
 from bench.settings import OMNIGLOT, SINE, Setting
 from minireptile.backend import kernels, versions
 from minireptile.errors import InputError
@@ -111,6 +112,34 @@ def test_products_are_those_of_the_network(monkeypatch: pytest.MonkeyPatch) -> N
         if call.operation.startswith(("conv2d", "dense"))
     ]
     assert sum(made) == sum(work)
+    assert products_work(model, 2, 3)[0] == sum(made)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("stride", [1, 2, (3, 1)])
+@pytest.mark.parametrize(("size", "kernel"), [((8, 7), 3), ((5, 6), (2, 5)), ((3, 3), 1)])
+def test_work_really_done_is_that_of_taps_inside_the_image(
+    size: Any, kernel: Any, stride: Any, padding: str
+) -> None:
+    """Counted one tap at a time, through a mask: a convolution of ones is the number of taps."""
+    layers: list = [mr.Conv2D(2, kernel, stride, padding), mr.Flatten(), mr.Dense(3)]
+    if padding == "valid" and size == (3, 3):
+        layers.insert(0, mr.Conv2D(2, 3, 1, padding="same"))
+    model = mr.Model(layers, (*size, 2))
+    ran = [c for c in calls.calls_of(model, mr.SGD(0.1), 1, 1) if c.operation.startswith("conv2d")]
+    total = 0.0
+    for call in ran:
+        a = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in call.arguments.items()}
+        y = a["y"] if "y" in a else np.empty_like(a["dy"])
+        one = np.ones_like(a["x"]), np.ones_like(a["w"])
+        kernels("numpy").conv2d_forward(y, a["cols"], *one, None, a["stride"], a["pad"])
+        both = 2 if call.operation == "conv2d_backward" and a["dx"] is not None else 1
+        assert call.done == pytest.approx(both * 2 * y.sum())
+        total += call.done
+    dense = [c for c in calls.calls_of(model, mr.SGD(0.1), 1, 1) if c.operation.startswith("dense")]
+    assert all(call.done == call.flops for call in dense)
+    total += sum(call.done for call in dense)
+    assert products_work(model, 1, 1)[1] == pytest.approx(total)
 
 
 def test_limits_are_the_smaller_of_peak_and_bandwidth() -> None:
@@ -144,6 +173,7 @@ def test_kernels_have_a_row_for_every_backend_and_version() -> None:
             assert row["share"] == pytest.approx(
                 row["gflops"] / min(100, 10 * row["flops"] / row["bytes"])
             )
+            assert row["share"] == row["nominal"]
 
 
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))

@@ -55,15 +55,15 @@ KERNELS: list[results.Row] = [
     {"case": "limits", "variant": "", "threads": 2, "peak_gflops": 100.0, "gbs_L2": 40.0,
      "gbs_memory": 10.0},
     row("a", "numpy v1", 0.002, operation="conv2d_forward", group="omniglot", times=3,
-        intensity=2.0, gflops=17.0),
+        intensity=2.0, gbs=8.5),
     row("b", "numpy v1", 0.005, operation="conv2d_forward", group="omniglot", times=1,
-        intensity=3.0, gflops=19.0),
+        intensity=3.0, gbs=19 / 3),
     row("a", "numba v2", 0.004, operation="conv2d_forward", group="omniglot", times=3,
-        intensity=2.0, gflops=9.0),
+        intensity=2.0, gbs=4.5),
     row("c", "numpy v1", 0.001, operation="relu_backward", group="omniglot", times=4,
-        intensity=0.5, gflops=1.0),
+        intensity=0.5, gbs=2.0),
     row("d", "numpy v1", 0.007, operation="tanh_forward", group="sine", times=2,
-        intensity=0.25, gflops=1.5),
+        intensity=0.25, gbs=6.0),
 ]  # fmt: skip
 
 
