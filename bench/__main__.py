@@ -25,9 +25,10 @@ from minireptile.errors import InputError, MissingPackage, require
 from .compare import compare
 from .machine import cores, describe
 from .measure import Mismatch
-from .results import Row, save, table
+from .results import save
+from .tables import table
 
-# Each module has run(rounds, quick, threads) -> rows, and may have COLUMNS, summary(rows) and
+# Each module has run(rounds, quick, threads) -> rows and COLUMNS, and may have summary(rows) and
 # draw(rows, folder, where).
 SUITES = {"kernels": "kernels", "inner": "inner_loop", "peers": "peers", "runs": "runs"}
 
@@ -81,9 +82,7 @@ def _suite(name: str, args: argparse.Namespace) -> None:
     more = {"only": args.only} if getattr(args, "only", "") else {}
     rows = module.run(rounds, args.quick, args.threads, **more)
     save(args.out / f"{name}.json", name, rows)  # before anything else can go wrong
-    columns = _columns(module, rows)
-    filled = [row for row in rows if any(row.get(key) not in (None, "") for key in columns[2:])]
-    print(f"## {name}\n\n{table(filled, columns)}\n")
+    print(f"## {name}\n\n{table(rows, module.COLUMNS)}\n")
     if hasattr(module, "summary"):
         print(f"{module.summary(rows)}\n")
     machine = describe()
@@ -91,12 +90,6 @@ def _suite(name: str, args: argparse.Namespace) -> None:
     paths = module.draw(rows, args.out, where) if hasattr(module, "draw") else []
     for path in (args.out / f"{name}.json", *paths):
         print(f"wrote {path}")
-
-
-def _columns(module: Any, rows: list[Row]) -> list[str]:
-    """The module's columns, or all, without those that no row fills."""
-    every = getattr(module, "COLUMNS", None) or dict.fromkeys(key for row in rows for key in row)
-    return [key for key in every if any(row.get(key) not in (None, "") for row in rows)]
 
 
 def _prepare(args: argparse.Namespace) -> None:

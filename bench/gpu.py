@@ -21,6 +21,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from minireptile.errors import InputError
 
 from .gpu_report import Report
 from .results import Row
+from .tables import Columns
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "bench.gpu_part"]
@@ -125,12 +127,17 @@ def planned(args: Namespace) -> Plan:
 
 def main(plan: Plan) -> int:
     """Measure; the exit code is 1 if a part failed."""
-    headings = {name: part.about for name, part in PARTS.items()}
-    report = Report(plan.out, headings, again=plan.wanted)
+    report = Report(plan.out, described(), again=plan.wanted)
     failed = run(report, plan, Budget(60 * plan.minutes))
     print(report.text())
     print(f"wrote {report.path}")
     return 1 if failed else 0
+
+
+def described() -> dict[str, tuple[str, Columns]]:
+    """What each part is about, and the columns of its table."""
+    modules = {name: import_module(f"bench.gpu_{part.module}") for name, part in PARTS.items()}
+    return {name: (part.about, modules[name].COLUMNS) for name, part in PARTS.items()}
 
 
 def _wanted(text: str) -> list[str]:

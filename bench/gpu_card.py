@@ -21,6 +21,13 @@ from .gpu_clock import cupy, gpu_turns
 from .gpu_part import Context
 from .measure import Timing
 from .results import Row, timed
+from .tables import TIME, Columns
+
+COLUMNS: Columns = {
+    **TIME,
+    "gbs": ("GB/s", "1e9 bytes read and written in a second"),
+    "tflops": ("TFLOP/s", "1e12 floating-point operations in a second"),
+}
 
 CASE = "the card"
 SIZES = {False: (2**32, 8192), True: (2**28, 4096)}  # bytes, beyond any cache; side of a matrix
@@ -45,10 +52,20 @@ class Ceilings:
 
 def run(context: Context) -> Iterator[Row]:
     """Rows of what it is, and of each ceiling."""
-    yield {"case": CASE, "variant": "as found", **described()}
+    yield as_told("as found", described())
     for name, timing, numbers in measured(context.quick, context.rounds):
         yield timed(CASE, name, timing, **numbers)
-    yield {"case": CASE, "variant": "after that", **smi()}
+    yield as_told("after that", smi())
+
+
+def as_told(when: str, told: dict[str, Any]) -> Row:
+    """A row of what the card says of itself, with all of it in the note."""
+    parts = (f"{key.removeprefix('smi_')} {_short(value)}" for key, value in told.items())
+    return {"case": CASE, "variant": when, **told, "note": ", ".join(parts)}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def described() -> dict[str, Any]:

@@ -27,6 +27,9 @@ from .gpu_part import Context
 from .results import Row
 from .runs import images
 from .settings import OMNIGLOT
+from .tables import TIME, Columns
+
+COLUMNS: Columns = TIME
 
 ROOT = Path(__file__).parents[1]
 TOOL = "compute-sanitizer"

@@ -24,6 +24,9 @@ from .measure import close_phi, in_turns
 from .plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
 from .results import Row, timed
 from .settings import OMNIGLOT, Setting
+from .tables import TIME, Columns
+
+COLUMNS: Columns = {**TIME, "ratio": ("ratio", "time over that of the processor")}
 
 GROWTH: dict[str, tuple[int, ...]] = {
     "tasks": (1, 2, 5, 10, 32, 100, 256),

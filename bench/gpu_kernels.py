@@ -4,7 +4,8 @@ The rows of one case are timed in turns, after each version has given the number
 call is repeated in a captured graph over so many sets of arrays that they do not stay in the
 second-level cache together: `seconds`. `cached` is the time over one set, as in training, where a
 layer finds what the one before it left. `share` is the least possible time, by the bandwidth and
-the arithmetic rate measured in the same process, over `seconds`; it can exceed 1 where a set is so
+the arithmetic rate measured in the same process, over `seconds`: for the operations really done,
+and as `nominal` for those of the formula (kernels.py). It can exceed 1 where a set is so
 small that all of them fit the cache. `ratio` is to the fastest way found in PyTorch.
 """
 
@@ -30,6 +31,18 @@ from .gpu_part import Context, sentence
 from .kernels import networks
 from .measure import Mismatch, Timing
 from .results import Row, timed
+from .tables import TIME, Columns
+
+COLUMNS: Columns = {
+    "in_use": ("used", "the version that the backend computes with"),
+    "seconds": TIME["seconds"],
+    "cached_seconds": ("cached", "time over one set of arrays, which stays in the cache"),
+    "gflops": ("GFLOP/s", "1e9 operations of the formula a second, taps on the padding included"),
+    "gbs": ("GB/s", "1e9 bytes a second, every input read and every output written once"),
+    "share": ("share", "the least time that the card allows for the work really done, over it"),
+    "nominal": ("nominal", "the same for all operations of the formula"),
+    "ratio": ("ratio", "time over that of PyTorch's fastest way"),
+}
 
 SUFFIX = {"cupy": "cupy", "numba-cuda": "cuda"}  # of the modules of each backend
 MOST_SETS = 64
@@ -80,8 +93,11 @@ def measure(
                 _outputs(call, getattr(backend.kernels("numpy"), call.operation))
                 yield {**place, "variant": variant, "failed": True, "note": sentence(error)}
                 continue
-            least = limit.seconds(work, moved, tensor_cores=version == TF32)
-            about[variant] = {"in_use": in_use, "least_seconds": least}
+            done, every = (
+                limit.seconds(flops, moved, tensor_cores=version == TF32)
+                for flops in (call.done, work)
+            )
+            about[variant] = {"in_use": in_use, "least_seconds": done, "nominal_seconds": every}
     graphs |= libraries(call, count)
     timings = {
         name: per_call(timing, graphs[name][1])
@@ -101,7 +117,7 @@ def rows_of(
             continue
         again = timings.get(name + CACHED)
         more = about.get(name, {})
-        least = more.get("least_seconds")
+        least, nominal = (more.get(f"{kind}_seconds") for kind in ("least", "nominal"))
         yield {
             **place,
             **timed(
@@ -110,6 +126,7 @@ def rows_of(
                 gflops=1e-9 * work / timing.median,
                 gbs=1e-9 * moved / timing.median,
                 share=least / timing.median if least else None,
+                nominal=nominal / timing.median if nominal else None,
                 ratio=timing.median / min(library) if library else None,
             ),
         }  # fmt: skip

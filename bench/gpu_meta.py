@@ -34,6 +34,16 @@ from .peers_process import Child, Failed, Job, unpacked
 from .results import Row, timed
 from .runs import images
 from .settings import OMNIGLOT, Setting
+from .tables import TIME, Columns
+
+COLUMNS: Columns = {
+    **TIME,
+    "ratio": ("ratio", "time over that of minireptile's fastest row"),
+    "first_seconds": ("first", "time of the first call, which may compile"),
+    "difference": ("off", "distance from the reference's theta, in lengths of the update"),
+    "difference_double": ("off, 64", "the same in double precision"),
+    "per_second": ("a second", "outer iterations in a second"),
+}
 
 COMMAND = [sys.executable, "-c", "from bench.gpu_meta import serve; serve()"]
 THREADS = 8  # of what runs on the processor

@@ -14,11 +14,12 @@ from pathlib import Path
 from minireptile.errors import InputError
 from minireptile.files import write_atomically
 
-from .results import Row, load, save, table
+from .results import Row, load, save
+from .tables import Columns, table
 
 EVERY = 2.0  # seconds between two writings while rows come in
 SUITE = "gpu"
-HIDDEN = ("part", "calls")
+FAILED: Columns = {"failed": ("failed", "what the note says is wrong")}
 
 
 class Report:
@@ -27,17 +28,17 @@ class Report:
     Parameters
     ----------
     folder : path
-    headings : dict
-        Name of each part, in order, and what it is about.
+    parts : dict
+        Name of each part, in order: what it is about, and its columns.
     again : iterable of str
         Parts that are about to be measured: their earlier rows go.
     """
 
     def __init__(
-        self, folder: Path, headings: dict[str, str], again: Iterable[str],
+        self, folder: Path, parts: dict[str, tuple[str, Columns]], again: Iterable[str],
         now: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self.folder, self.headings, self.now = folder, headings, now
+        self.folder, self.parts, self.now = folder, parts, now
         self.rows = self._earlier(set(again))
         self.written = -EVERY
 
@@ -67,12 +68,12 @@ class Report:
 
     def text(self) -> str:
         """A table for each part that has rows."""
-        parts = ["# On a GPU"]
-        for part, heading in self.headings.items():
+        texts = ["# On a GPU"]
+        for part, (about, columns) in self.parts.items():
             rows = self.of(part)
             if rows:
-                parts.append(f"## {part}: {heading}\n\n{table(rows, columns(rows))}")
-        return "\n\n".join(parts) + "\n"
+                texts.append(f"## {part}: {about}\n\n{table(rows, {**columns, **FAILED})}")
+        return "\n\n".join(texts) + "\n"
 
     def _earlier(self, again: set[str]) -> list[Row]:
         with suppress(InputError):
@@ -80,15 +81,3 @@ class Report:
             if found["suite"] == SUITE:
                 return [row for row in found["rows"] if row.get("part") not in again]
         return []
-
-
-def columns(rows: list[Row]) -> list[str]:
-    """All that some row fills, in the order in which they first come; notes last."""
-    found = dict.fromkeys(
-        key
-        for row in rows
-        for key, value in row.items()
-        if key not in HIDDEN and value is not False and value not in (None, "")
-    )
-    names = [key for key in found if key != "note"]
-    return [*names, "note"] if "note" in found else names

@@ -16,6 +16,7 @@ from minireptile.backend import fastest
 from minireptile.runs.presets import PRESETS
 
 from .gpu_part import Context, sentence
+from .gpu_train import COLUMNS as COLUMNS
 from .gpu_train import data_of, trained
 from .results import Row
 from .runs import images

@@ -16,6 +16,14 @@ from xml.etree import ElementTree
 
 from .gpu_part import Context
 from .results import Row
+from .tables import TIME, Columns
+
+COLUMNS: Columns = {
+    **TIME,
+    "passed": ("passed", "tests that passed"),
+    "failures": ("failures", "tests that failed"),
+    "skipped": ("skipped", "tests that were skipped"),
+}
 
 ROOT = Path(__file__).parents[1]
 # A file, and which of its tests; the most important first.

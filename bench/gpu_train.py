@@ -26,6 +26,21 @@ from minireptile.runs.settings import Settings
 
 from .gpu_part import Context
 from .results import Row
+from .tables import Columns
+
+COLUMNS: Columns = {
+    "seconds": ("time", "of the training, or of the evaluation"),
+    "iterations": ("outer", "outer iterations that were made"),
+    "per_second": ("a second", "outer iterations in a second"),
+    "loss": ("loss", "of the last inner step"),
+    "tasks": ("tasks", "unseen tasks that were evaluated"),
+    "accuracy": ("single", "accuracy in %, one query at a time"),
+    "ci95": ("+- s.", "half of its 95 % interval"),
+    "paper": ("paper s.", "the paper's accuracy, one query at a time"),
+    "transductive": ("joint", "accuracy in %, all queries of a task at once"),
+    "transductive_ci95": ("+- j.", "half of its 95 % interval"),
+    "paper_transductive": ("paper j.", "the paper's accuracy, all queries of a task at once"),
+}
 
 # Accuracy in %, and of queries classified together: Nichol, Achiam & Schulman, tables 1 and 2.
 PAPER = {

@@ -38,11 +38,19 @@ from .plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
 from .products import products, work
 from .results import Row, timed
 from .settings import MINIIMAGENET, OMNIGLOT, SINE, Setting
+from .tables import TIME, Columns
 
-COLUMNS = (
-    "case", "variant", "seconds", "low", "high", "ratio", "over_products", "over_cores",
-    "share", "nominal", "resident_mb", "traced_mb", "bytes_per_step",
-)  # fmt: skip
+COLUMNS: Columns = {
+    **TIME,
+    "ratio": ("ratio", "time over that of the batched one"),
+    "over_products": ("products", "time over that of its matrix products alone, BLAS on one core"),
+    "over_cores": ("on cores", "the same, if all threads shared these products"),
+    "share": ("share", "the products' least time on the cores, for the work really done, over it"),
+    "nominal": ("nominal", "the same with a convolution's taps on the padding"),
+    "resident_mb": ("MB more", "by which the resident memory grows at most"),
+    "traced_mb": ("MB asked", "that Python and NumPy ask for at most"),
+    "bytes_per_step": ("B a step", "bytes asked for by each further inner step"),
+}
 
 GENTLE = mr.SGD(1e-4)
 PRODUCTS = "its matrix products"

@@ -29,11 +29,18 @@ from .machine import Limits, blas_threads, limits, usable
 from .measure import in_turns
 from .results import Row, timed
 from .roofline import SWEPT, draw_ladders, draw_roofline, draw_sweep
+from .tables import TIME, Columns
 
-COLUMNS = (
-    "case", "variant", "in_use", "seconds", "low", "high",
-    "gflops", "gbs", "intensity", "share", "nominal", "ratio", "note",
-)  # fmt: skip
+COLUMNS: Columns = {
+    "in_use": ("used", "the version that the backend computes with"),
+    **TIME,
+    "gflops": ("GFLOP/s", "1e9 operations of the formula a second, taps on the padding included"),
+    "gbs": ("GB/s", "1e9 bytes a second, every input read and every output written once"),
+    "intensity": ("FLOP/B", "operations really done for each of these bytes"),
+    "share": ("share", "the least time that the machine's limits allow for these, over the time"),
+    "nominal": ("nominal", "the same for all operations of the formula"),
+    "ratio": ("ratio", "time over that of the version that NumPy computes with"),
+}
 
 ADAM = mr.Adam(1e-3, beta1=0.0)
 

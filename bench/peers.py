@@ -36,14 +36,18 @@ from .peers_process import (
     unpacked,
 )
 from .results import Row
+from .tables import TIME, Columns
 
 LEAST = 0.02  # seconds that a turn should last
 FIRST_LIMIT = 600.0  # seconds until the first result: compilers take their time
 TURN_LIMIT = 120.0  # seconds until the answer to a question
 
-COLUMNS = (
-    "case", "variant", "seconds", "low", "high", "ratio", "first_seconds", "difference", "note",
-)  # fmt: skip
+COLUMNS: Columns = {
+    **TIME,
+    "ratio": ("ratio", "time over that of minireptile's fastest row"),
+    "first_seconds": ("first", "time of the first call, which may compile"),
+    "difference": ("off", "distance from the reference's theta, in lengths of the update"),
+}
 
 
 def prepare(job: Job, child: Child, cases: list[Case], wanted: list[NDArray]) -> Row:

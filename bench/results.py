@@ -1,11 +1,10 @@
-"""Result files: JSON with rows of numbers and the machine that they come from; and tables."""
+"""Result files: JSON with rows of numbers and the machine that they come from."""
 
 from __future__ import annotations
 
 import json
 import math
 import subprocess
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -73,51 +72,6 @@ def load(path: str | Path) -> dict[str, Any]:
     if problem:
         raise InputError(f"{path} is not a result file of python -m bench: {problem}")
     return content
-
-
-def table(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """The rows as aligned text that is a Markdown table too; times with their unit."""
-    cells = [list(columns), *([_cell(row, column) for column in columns] for row in rows)]
-    widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(columns))]
-    left = [_is_text(rows, column) for column in columns]
-
-    def line(texts: Sequence[str]) -> str:
-        padded = [
-            text.ljust(width) if aligned else text.rjust(width)
-            for text, width, aligned in zip(texts, widths, left, strict=True)
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = [
-        "-" * width if aligned else "-" * (width - 1) + ":"
-        for width, aligned in zip(widths, left, strict=True)
-    ]
-    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a text of three digits and a unit."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if abs(seconds) >= size:
-            return f"{seconds / size:#.3g} {unit}".replace(". ", " ")
-    return f"{seconds / 1e-9:#.3g} ns".replace(". ", " ")
-
-
-def _is_text(rows: Sequence[Row], column: str) -> bool:
-    return any(isinstance(row.get(column), str) for row in rows)
-
-
-def _cell(row: Row, column: str) -> str:
-    value = row.get(column)
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    if isinstance(value, float) and math.isfinite(value):
-        if column in TIMES or column.endswith("_seconds"):
-            return duration(value)
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "/")
 
 
 def _problem(content: Any) -> str:

@@ -17,8 +17,10 @@ SWEPT = ("conv2d_forward", "conv2d_backward")
 
 
 def draw_roofline(rows: list[Row], path: Path, where: str) -> Path:
-    """GFLOP/s over operations a byte, below the machine's limits; a panel for each network. Both are
-    of the work really done, without taps on the padding."""
+    """GFLOP/s over operations a byte, below the machine's limits; a panel for each network.
+
+    Both are of the work really done, without taps on the padding.
+    """
     roof, calls = rows[0], _networks(rows)
     groups, variants = distinct(calls, "group"), distinct(calls, "variant")
     new, axes = figure(
@@ -33,7 +35,8 @@ def draw_roofline(rows: list[Row], path: Path, where: str) -> Path:
             forward = not row["operation"].endswith("backward")
             color = f"C{modules.index(module)}"
             ax.plot(
-                row["intensity"], row["intensity"] * row["gbs"], MARKERS[variants.index(row["variant"]) % 10],
+                row["intensity"], row["intensity"] * row["gbs"],
+                MARKERS[variants.index(row["variant"]) % 10],
                 color=color, mfc=color if forward else "none", ms=6, alpha=0.8, ls="none",
             )  # fmt: skip
         _roof(ax, roof, [row["intensity"] for row in calls])

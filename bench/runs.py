@@ -29,11 +29,17 @@ from .measure import close_phi, in_turns
 from .plots import distinct, figure
 from .results import Row, timed
 from .settings import MINIIMAGENET, OMNIGLOT, SINE, Setting
+from .tables import TIME, Columns
 
-COLUMNS = (
-    "case", "variant", "seconds", "low", "high", "per_second", "sampling", "ratio",
-    "import_seconds", "first_seconds", "next_seconds",
-)  # fmt: skip
+COLUMNS: Columns = {
+    **TIME,
+    "per_second": ("a second", "outer iterations in a second"),
+    "sampling": ("sampling", "the share of the time that drawing the tasks takes"),
+    "ratio": ("ratio", "time over that of NumPy"),
+    "import_seconds": ("import", "time of the imports"),
+    "first_seconds": ("first", "time of the first meta-iteration, which may compile"),
+    "next_seconds": ("next", "time of the second one"),
+}
 
 SAMPLING = "sampling alone"
 FOREVER = 10**9  # iterations; the generator is asked for as many as are timed

@@ -16,6 +16,7 @@ import pytest
 from bench import gpu, gpu_card, gpu_part, gpu_report, results
 from bench.__main__ import main
 from bench.gpu_part import Context
+from bench.tables import TIME
 from minireptile import backend
 from minireptile.errors import InputError
 
@@ -108,7 +109,7 @@ def measured(
     header = "import json, sys, time; name, options = sys.argv[1], json.loads(sys.argv[2])\n"
     row = "def row(**more): print(json.dumps({'case': name, 'variant': 'v', **more}), flush=True)\n"
     monkeypatch.setattr(gpu, "COMMAND", [sys.executable, "-c", header + row + program])
-    report = gpu_report.Report(folder, {name: "about" for name in gpu.PARTS}, wanted)
+    report = gpu_report.Report(folder, {name: ("about", TIME) for name in gpu.PARTS}, wanted)
     plan = gpu.Plan(list(wanted), seconds / 60, True, 1, folder)
     failed = gpu.run(report, plan, gpu.Budget(seconds))
     return failed, results.load(folder / "gpu.json")["rows"]
@@ -204,7 +205,7 @@ def test_a_part_answers_in_lines_of_json(tmp_path: Path) -> None:
 
 def test_rows_are_on_the_disk_before_a_part_ends(tmp_path: Path) -> None:
     clock = [0.0]
-    report = gpu_report.Report(tmp_path, {"card": "about"}, ["card"], now=lambda: clock[0])
+    report = gpu_report.Report(tmp_path, {"card": ("about", TIME)}, ["card"], now=lambda: clock[0])
     report.add("card", {"case": "a", "variant": "v"})
     clock[0] = 1.0
     report.add("card", {"case": "b", "variant": "v"})
@@ -215,21 +216,13 @@ def test_rows_are_on_the_disk_before_a_part_ends(tmp_path: Path) -> None:
 
 
 def test_parts_of_an_earlier_run_stay(tmp_path: Path) -> None:
-    headings = {"card": "one", "train": "two"}
-    report = gpu_report.Report(tmp_path, headings, ["card", "train"])
-    for part in headings:
+    parts = {"card": ("one", TIME), "train": ("two", TIME)}
+    report = gpu_report.Report(tmp_path, parts, ["card", "train"])
+    for part in parts:
         report.add(part, {"case": "old", "variant": "v"})
     report.write()
-    again = gpu_report.Report(tmp_path, headings, ["train"])
+    again = gpu_report.Report(tmp_path, parts, ["train"])
     again.add("train", {"case": "new", "variant": "v"})
     assert [(row["part"], row["case"]) for row in again.rows] == [("card", "old"), ("train", "new")]
     (tmp_path / "gpu.json").write_text("[]")
-    assert gpu_report.Report(tmp_path, headings, []).rows == []
-
-
-def test_columns_are_those_that_are_filled() -> None:
-    rows: list[results.Row] = [
-        {"part": "p", "case": "a", "note": "n", "seconds": None, "failed": False, "ratio": 0.0},
-        {"part": "p", "case": "b", "low": 2.0},
-    ]
-    assert gpu_report.columns(rows) == ["case", "ratio", "low", "note"]
+    assert gpu_report.Report(tmp_path, parts, []).rows == []

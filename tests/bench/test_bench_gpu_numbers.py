@@ -31,6 +31,7 @@ from bench.gpu_card import Ceilings
 from bench.gpu_part import Context
 from bench.measure import Timing, rounding
 from bench.settings import Setting
+from bench.tables import TIME
 
 from .bench_gpu_helpers import TINY, context
 from .test_bench_measure import Clock
@@ -140,7 +141,7 @@ def test_rates_come_from_sizes_and_times(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(gpu_card, "described", lambda: {"name": "A card"})
     monkeypatch.setattr(gpu_card, "smi", lambda: {})
     head, copy, product, rounded, _ = gpu_card.run(Context(True, 3, 1.0, ""))
-    assert head["name"] == "A card"
+    assert (head["name"], head["note"]) == ("A card", "name A card")
     assert [row["variant"] for row in (copy, product, rounded)] == list(seconds)
     assert (product["seconds"], product["low"], product["high"]) == pytest.approx(
         (2e-3, 1.8e-3, 4e-3)
@@ -184,8 +185,8 @@ def test_the_figures_of_a_kernel() -> None:
         "PyTorch b, TF32": Timing(2.0, 1.0, 3.0, 1),
     }  # fmt: skip
     about = {
-        "cupy v1": {"in_use": True, "least_seconds": 1.0},
-        "cupy tf32": {"in_use": False, "least_seconds": 0.25},
+        "cupy v1": {"in_use": True, "least_seconds": 1.0, "nominal_seconds": 3.0},
+        "cupy tf32": {"in_use": False, "least_seconds": 0.25, "nominal_seconds": 0.5},
     }
     rows = list(gpu_kernels.rows_of({"case": "c", "times": 3}, times, about, work=8, moved=16))
     assert [row["variant"] for row in rows] == [name for name in times if "cached" not in name]
@@ -193,6 +194,7 @@ def test_the_figures_of_a_kernel() -> None:
     assert ours == {
         "case": "c", "times": 3, "variant": "cupy v1", "seconds": 4.0, "low": 3.0, "high": 6.0,
         "calls": 7, "in_use": True, "least_seconds": 1.0, "cached_seconds": 2.0,
+        "nominal_seconds": 3.0, "nominal": 0.75,
         "gflops": pytest.approx(8 / 4 / 1e9), "gbs": pytest.approx(16 / 4 / 1e9), "share": 0.25,
         "ratio": 2.0,
     }  # fmt: skip
@@ -264,6 +266,8 @@ def test_each_version_is_held_to_its_own_least_time(monkeypatch: pytest.MonkeyPa
     work = 2 * 2 * 3 * 8 * 8
     assert plain["least_seconds"] == pytest.approx(work / 10)
     assert tf32["least_seconds"] == pytest.approx(moved / 1e3)
+    for row in (plain, tf32):  # no taps on a padding
+        assert row["nominal_seconds"] == row["least_seconds"]
     sets = gpu_kernels.sets(moved, cache)
     assert sets == 9
     for row in (plain, tf32):
@@ -462,13 +466,15 @@ def test_both_policies_must_give_the_same_bits(
 
 
 def test_a_report_has_a_table_for_each_part(tmp_path: Path) -> None:
-    report = gpu_report.Report(tmp_path, {"card": "what", "meta": "how", "train": "so"}, [])
-    report.add("meta", {"case": "a", "variant": "v", "seconds": 0.5, "ratio": 2.0, "calls": 3})
+    parts = {name: (about, TIME) for name, about in (("card", "what"), ("meta", "how"), ("x", "y"))}
+    report = gpu_report.Report(tmp_path, parts, [])
+    report.add("meta", {"case": "a", "variant": "v", "seconds": 0.5, "failed": True, "calls": 3})
     report.note("card", "skipped")
     assert report.text().splitlines() == [
         "# On a GPU", "", "## card: what", "",
-        "| case | note    |", "| ---- | ------- |", "| card | skipped |", "",
+        "| case, variant |", "| ------------- |", "| card          |", "|     skipped   |", "",
         "## meta: how", "",
-        "| case | variant | seconds | ratio |", "| ---- | ------- | ------: | ----: |",
-        "| a    | v       |  500 ms |     2 |",
+        "| case, variant |   time | failed |", "| ------------- | -----: | -----: |",
+        "| a                               |", "|   v           | 500 ms |    yes |", "",
+        "- time: median of the turns", "- failed: what the note says is wrong",
     ]  # fmt: skip

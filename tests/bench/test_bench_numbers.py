@@ -687,7 +687,7 @@ def test_a_suite_is_run_saved_and_shown(
         return rows
 
     fake = SimpleNamespace(
-        run=run, COLUMNS=("case", "variant", "seconds", "ratio", "note"),
+        run=run, COLUMNS={key: (key, f"what {key} is") for key in ("seconds", "ratio", "none")},
         summary=lambda rows: f"of {len(rows)}", draw=lambda rows, folder, where: [folder / "p.png"],
     )  # fmt: skip
     monkeypatch.setattr(command, "import_module", lambda name: fake)
@@ -699,9 +699,13 @@ def test_a_suite_is_run_saved_and_shown(
     assert capsys.readouterr().out.splitlines() == [
         "## runs",
         "",
-        "| case | variant | seconds | ratio |",
-        "| ---- | ------- | ------: | ----: |",
-        "| a    | v       |  250 ms |     2 |",
+        "| case, variant | seconds | ratio |",
+        "| ------------- | ------: | ----: |",
+        "| a                               |",
+        "|   v           |  250 ms |     2 |",
+        "",
+        "- seconds: what seconds is",
+        "- ratio: what ratio is",
         "",
         "of 2",
         "",
