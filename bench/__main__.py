@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(text)
             return 1 if slower else 0
         if args.command == "gpu":
-            gpu = import_module("bench.gpu")
+            gpu = import_module("bench.gpu.parts")
             plan = gpu.planned(args)
             _writable(args.out)
             return gpu.main(plan)

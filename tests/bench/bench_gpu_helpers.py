@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.gpu_part import Context
+from bench.gpu.part import Context
 from bench.settings import Setting
 
 TINY = Setting(tasks=2, steps=2, batch=2, size=8, filters=4)

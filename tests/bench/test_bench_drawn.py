@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import gpu_crossover, inner_loop, plots, results, roofline, runs
+from bench import inner_loop, plots, results, roofline, runs
+from bench.gpu import crossover as gpu_crossover
 
 
 @pytest.fixture

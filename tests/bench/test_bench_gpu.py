@@ -13,9 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import gpu, gpu_card, gpu_part, gpu_report, results
+from bench import results
 from bench.__main__ import main
-from bench.gpu_part import Context
+from bench.gpu import card as gpu_card
+from bench.gpu import part as gpu_part
+from bench.gpu import parts as gpu
+from bench.gpu import report as gpu_report
+from bench.gpu.part import Context
 from bench.tables import TIME
 from minireptile import backend
 from minireptile.errors import InputError
@@ -75,7 +79,7 @@ def test_parts_come_in_their_own_order() -> None:
 
 def test_every_part_has_a_module() -> None:
     for part in gpu.PARTS.values():
-        assert (gpu.ROOT / "bench" / f"gpu_{part.module}.py").exists()
+        assert (gpu.ROOT / "bench" / "gpu" / f"{part.module}.py").exists()
     assert sum(part.least for part in gpu.PARTS.values()) < 10 * 60
 
 

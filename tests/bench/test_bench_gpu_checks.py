@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import gpu_checks, gpu_tests
+from bench.gpu import checks as gpu_checks
+from bench.gpu import tests as gpu_tests
 
 from .bench_gpu_helpers import TINY
 

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 import minireptile as mr
-from bench import gpu_card, gpu_clock, gpu_kernels, results
+from bench import results
 from bench.calls import Call, calls_of, refresh, terms
+from bench.gpu import card as gpu_card
+from bench.gpu import clock as gpu_clock
+from bench.gpu import kernels as gpu_kernels
 from bench.measure import Mismatch, close, rounding
 from minireptile import SGD, backend, omniglot_cnn
 from minireptile.kernels.operations import OPERATIONS
@@ -154,7 +157,7 @@ def test_the_library_does_the_same_work(odd: bool) -> None:
     """Its numbers are those of NumPy's kernels, but of a convolution that TensorFlow pads more on
     one side, as with an even side and a stride of two."""
     pytest.importorskip("torch")
-    from bench import gpu_library
+    from bench.gpu import library as gpu_library
 
     layers = [
         mr.Conv2D(4, 3, stride=2), mr.BatchNorm(), mr.ReLU(), mr.MaxPool(2), mr.Tanh(),

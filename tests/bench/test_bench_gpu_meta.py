@@ -12,8 +12,13 @@ import numpy as np
 import pytest
 
 import minireptile as mr
-from bench import gpu_case, gpu_crossover, gpu_meta, gpu_part, gpu_train, peers_case
-from bench.gpu_part import Context
+from bench import peers_case
+from bench.gpu import case as gpu_case
+from bench.gpu import crossover as gpu_crossover
+from bench.gpu import meta as gpu_meta
+from bench.gpu import part as gpu_part
+from bench.gpu import train as gpu_train
+from bench.gpu.part import Context
 from bench.measure import Mismatch, Timing
 from bench.peers_process import Job
 from bench.settings import Setting
@@ -198,7 +203,7 @@ def test_a_framework_gives_the_reference_theta(package: str, variant: str, carry
     pytest.importorskip(package)
     from importlib import import_module
 
-    build = import_module(f"bench.gpu_{package}").build
+    build = import_module(f"bench.gpu.{package}").build
     case = small_case()
     alone = carry != ("vmap" in variant) or variant in ("eager", "CUDA graph", "CUDA graph, TF32")
     for plain in peers_case.in_double(case):

@@ -12,23 +12,21 @@ import pytest
 
 import bench.measure
 import minireptile as mr
-from bench import (
-    gpu_card,
-    gpu_case,
-    gpu_checks,
-    gpu_clock,
-    gpu_crossover,
-    gpu_kernels,
-    gpu_part,
-    gpu_report,
-    gpu_settings,
-    gpu_tests,
-    gpu_train,
-    peers_case,
-)  # fmt: skip
+from bench import peers_case
 from bench.calls import calls_of
-from bench.gpu_card import Ceilings
-from bench.gpu_part import Context
+from bench.gpu import card as gpu_card
+from bench.gpu import case as gpu_case
+from bench.gpu import checks as gpu_checks
+from bench.gpu import clock as gpu_clock
+from bench.gpu import crossover as gpu_crossover
+from bench.gpu import kernels as gpu_kernels
+from bench.gpu import part as gpu_part
+from bench.gpu import report as gpu_report
+from bench.gpu import settings as gpu_settings
+from bench.gpu import tests as gpu_tests
+from bench.gpu import train as gpu_train
+from bench.gpu.card import Ceilings
+from bench.gpu.part import Context
 from bench.measure import Timing, rounding
 from bench.settings import Setting
 from bench.tables import TIME

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from bench import compare, gpu, gpu_report, tables
+from bench import compare, tables
 from bench.__main__ import SUITES
+from bench.gpu import parts as gpu
+from bench.gpu import report as gpu_report
 from bench.measure import Timing
 from bench.results import Row, timed
 from bench.tables import TIME, Columns, table

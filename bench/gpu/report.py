@@ -14,8 +14,8 @@ from pathlib import Path
 from minireptile.errors import InputError
 from minireptile.files import write_atomically
 
-from .results import Row, load, save
-from .tables import Columns, table
+from ..results import Row, load, save
+from ..tables import Columns, table
 
 EVERY = 2.0  # seconds between two writings while rows come in
 SUITE = "gpu"

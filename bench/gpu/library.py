@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from .calls import Call
+from ..calls import Call
 
 Tensor = Any
 Made = Callable[[], object]

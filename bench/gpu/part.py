@@ -1,6 +1,6 @@
 """One part of the measurements on a GPU, in a process of its own.
 
-    python -m bench.gpu_part NAME OPTIONS
+    python -m bench.gpu.part NAME OPTIONS
 
 OPTIONS is a JSON object. Each row of the part is a line of JSON on what was stdout; whatever else
 is printed goes to stderr.
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-from .results import Row
+from ..results import Row
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class Context:
 
 def rows_of(name: str, context: Context) -> Iterator[Row]:
     """The rows of a part; an exception becomes a row that says so."""
-    from .gpu import PARTS
+    from .parts import PARTS
 
     try:
-        yield from import_module(f"bench.gpu_{PARTS[name].module}").run(context)
+        yield from import_module(f"bench.gpu.{PARTS[name].module}").run(context)
     except Exception as error:
         traceback.print_exc()
         yield {"case": name, "variant": "", "failed": True, "note": sentence(error)}

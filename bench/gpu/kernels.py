@@ -24,14 +24,14 @@ from minireptile import backend
 from minireptile.devices.base import through
 from minireptile.kernels.operations import OPERATIONS
 
-from .calls import Call, Kernel, _outputs, calls_of, check, refresh
-from .gpu_card import Ceilings, ceilings
-from .gpu_clock import cupy, gpu_turns, per_call, synchronize
-from .gpu_part import Context, sentence
-from .kernels import networks
-from .measure import Mismatch, Timing
-from .results import Row, timed
-from .tables import TIME, Columns
+from ..calls import Call, Kernel, _outputs, calls_of, check, refresh
+from ..kernels import networks
+from ..measure import Mismatch, Timing
+from ..results import Row, timed
+from ..tables import TIME, Columns
+from .card import Ceilings, ceilings
+from .clock import cupy, gpu_turns, per_call, synchronize
+from .part import Context, sentence
 
 COLUMNS: Columns = {
     "in_use": ("used", "the version that the backend computes with"),
@@ -223,7 +223,7 @@ def libraries(call: Call, count: int) -> dict[str, tuple[Callable[[], object], i
     """The call by PyTorch's libraries, with and without TF32, captured likewise."""
     if find_spec("torch") is None or call.operation not in OPERATIONS:
         return {}
-    from . import gpu_library as library
+    from . import library as library
 
     found: dict[str, tuple[Callable[[], object], int]] = {}
     torch = library.torch

@@ -22,10 +22,10 @@ import torch
 
 from minireptile.errors import InputError
 
-from .gpu_case import TF32, Carried
-from .peers_case import Built, Case
-from .peers_torch import Learner, Tensors, data, inner_step, outer, start_of, to_flat, to_tensors
-from .peers_torch import vmap as all_at_once
+from ..peers_case import Built, Case
+from ..peers_torch import Learner, Tensors, data, inner_step, outer, start_of, to_flat, to_tensors
+from ..peers_torch import vmap as all_at_once
+from .case import TF32, Carried
 
 Run = Callable[[], Tensors]
 COMPILE = partial(torch.compile, mode="max-autotune-no-cudagraphs")

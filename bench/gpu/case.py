@@ -12,9 +12,9 @@ import minireptile as mr
 from minireptile.optim import State
 from minireptile.reptile import adapt_tasks
 
-from .peers_case import Case, case_of
-from .peers_process import Job, Peer
-from .settings import OMNIGLOT, Setting
+from ..peers_case import Case, case_of
+from ..peers_process import Job, Peer
+from ..settings import OMNIGLOT, Setting
 
 TF32 = ", TF32"
 CARRY = ", carry"
@@ -53,9 +53,9 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 
 PEERS = {
-    "minireptile": Peer("minireptile", "bench.gpu_ours"),
-    "PyTorch": Peer("torch", "bench.gpu_torch"),
-    "JAX": Peer("jax", "bench.gpu_jax"),
+    "minireptile": Peer("minireptile", "bench.gpu.ours"),
+    "PyTorch": Peer("torch", "bench.gpu.torch"),
+    "JAX": Peer("jax", "bench.gpu.jax"),
 }
 
 # In the order in which they are built: who takes minutes to compile comes last.

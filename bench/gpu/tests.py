@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from .gpu_part import Context
-from .results import Row
-from .tables import TIME, Columns
+from ..results import Row
+from ..tables import TIME, Columns
+from .part import Context
 
 COLUMNS: Columns = {
     **TIME,
@@ -25,7 +25,7 @@ COLUMNS: Columns = {
     "skipped": ("skipped", "tests that were skipped"),
 }
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # A file, and which of its tests; the most important first.
 SELECTION = {
     "tests/kernels/test_contract.py": "cupy",

@@ -14,9 +14,9 @@ from typing import Any
 import minireptile as mr
 from minireptile.reptile import adapt_tasks
 
-from .gpu_case import TF32, policy, theta_after
-from .gpu_clock import cupy, synchronize
-from .peers_case import Built, Case
+from ..peers_case import Built, Case
+from .case import TF32, policy, theta_after
+from .clock import cupy, synchronize
 
 RESIDENT = ", on the device"
 

@@ -16,15 +16,15 @@ import minireptile as mr
 from minireptile.backend import DEVICES
 from minireptile.runs.plot import save_figure
 
-from .gpu_case import QUICK
-from .gpu_part import Context
-from .inner_loop import GENTLE
-from .machine import usable
-from .measure import close_phi, in_turns
-from .plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
-from .results import Row, timed
-from .settings import OMNIGLOT, Setting
-from .tables import TIME, Columns
+from ..inner_loop import GENTLE
+from ..machine import usable
+from ..measure import close_phi, in_turns
+from ..plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
+from ..results import Row, timed
+from ..settings import OMNIGLOT, Setting
+from ..tables import TIME, Columns
+from .case import QUICK
+from .part import Context
 
 COLUMNS: Columns = {**TIME, "ratio": ("ratio", "time over that of the processor")}
 

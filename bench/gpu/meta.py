@@ -23,18 +23,18 @@ import numpy as np
 import minireptile as mr
 from minireptile.backend import BACKENDS, why_not
 
-from . import peers_process
-from .gpu_case import CARRY, CASES, PEERS, QUICK, jobs_of, theta_after
-from .gpu_part import Context, sentence
-from .machine import usable
-from .measure import Mismatch, in_turns
-from .peers import turns, with_ratios
-from .peers_case import Case, check, in_double
-from .peers_process import Child, Failed, Job, unpacked
-from .results import Row, timed
-from .runs import images
-from .settings import OMNIGLOT, Setting
-from .tables import TIME, Columns
+from .. import peers_process
+from ..machine import usable
+from ..measure import Mismatch, in_turns
+from ..peers import turns, with_ratios
+from ..peers_case import Case, check, in_double
+from ..peers_process import Child, Failed, Job, unpacked
+from ..results import Row, timed
+from ..runs import images
+from ..settings import OMNIGLOT, Setting
+from ..tables import TIME, Columns
+from .case import CARRY, CASES, PEERS, QUICK, jobs_of, theta_after
+from .part import Context, sentence
 
 COLUMNS: Columns = {
     **TIME,
@@ -45,7 +45,7 @@ COLUMNS: Columns = {
     "per_second": ("a second", "outer iterations in a second"),
 }
 
-COMMAND = [sys.executable, "-c", "from bench.gpu_meta import serve; serve()"]
+COMMAND = [sys.executable, "-c", "from bench.gpu.meta import serve; serve()"]
 THREADS = 8  # of what runs on the processor
 ENOUGH = 100_000  # outer iterations, more than are timed
 FIRST_LIMIT = 300.0  # seconds for a first result

@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 import minireptile as mr
 from minireptile.backend import why_not
 
-from .gpu_case import QUICK
-from .gpu_part import Context
-from .results import Row
-from .runs import images
-from .settings import OMNIGLOT
-from .tables import TIME, Columns
+from ..results import Row
+from ..runs import images
+from ..settings import OMNIGLOT
+from ..tables import TIME, Columns
+from .case import QUICK
+from .part import Context
 
 COLUMNS: Columns = TIME
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TOOL = "compute-sanitizer"
 FOUND = 9  # the exit code that it is asked for when it finds something
 CONTRACT = "test_numbers_of_the_reference and float32 and cupy"

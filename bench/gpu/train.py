@@ -24,9 +24,9 @@ from minireptile.runs.experiment import Experiment, build
 from minireptile.runs.presets import PRESETS
 from minireptile.runs.settings import Settings
 
-from .gpu_part import Context
-from .results import Row
-from .tables import Columns
+from ..results import Row
+from ..tables import Columns
+from .part import Context
 
 COLUMNS: Columns = {
     "seconds": ("time", "of the training, or of the evaluation"),

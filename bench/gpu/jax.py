@@ -22,10 +22,10 @@ from jax import lax
 import minireptile as mr
 from minireptile.errors import InputError
 
-from . import peers_jax
-from .gpu_case import TF32, Carried
-from .peers_case import Built, Case
-from .peers_jax import loss_of, to_flat
+from .. import peers_jax
+from ..peers_case import Built, Case
+from ..peers_jax import loss_of, to_flat
+from .case import TF32, Carried
 
 Params = dict[str, Any]
 

@@ -2,8 +2,8 @@
 
     python -m bench gpu [--quick] [--out FOLDER] [--minutes M] [--parts card,meta,...]
 
-Each part runs in a process of its own (gpu_part.py), since a kernel that goes wrong takes all of
-its process's GPU work with it. What has been measured is saved at once (gpu_report.py): a part
+Each part runs in a process of its own (part.py), since a kernel that goes wrong takes all of
+its process's GPU work with it. What has been measured is saved at once (report.py): a part
 that fails, hangs or does not fit into the time is written down, and the next one goes on.
 """
 
@@ -28,17 +28,17 @@ from typing import Any, NamedTuple
 from minireptile import backend
 from minireptile.errors import InputError
 
-from .gpu_report import Report
-from .results import Row
-from .tables import Columns
+from ..results import Row
+from ..tables import Columns
+from .report import Report
 
-ROOT = Path(__file__).parents[1]
-COMMAND = [sys.executable, "-m", "bench.gpu_part"]
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "bench.gpu.part"]
 GRACE = 15.0  # seconds beyond its time after which a part is ended
 
 
 class Part(NamedTuple):
-    """A part: its module's name after "gpu_", what it measures, and its time.
+    """A part: its module, what it measures, and its time.
 
     `least` seconds must be left for it to begin, and stay reserved for it while earlier parts run;
     `share` is the most of the whole time that it gets.
@@ -136,7 +136,7 @@ def main(plan: Plan) -> int:
 
 def described() -> dict[str, tuple[str, Columns]]:
     """What each part is about, and the columns of its table."""
-    modules = {name: import_module(f"bench.gpu_{part.module}") for name, part in PARTS.items()}
+    modules = {name: import_module(f"bench.gpu.{part.module}") for name, part in PARTS.items()}
     return {name: (part.about, modules[name].COLUMNS) for name, part in PARTS.items()}
 
 

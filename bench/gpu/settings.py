@@ -15,12 +15,12 @@ import minireptile as mr
 from minireptile.backend import fastest
 from minireptile.runs.presets import PRESETS
 
-from .gpu_part import Context, sentence
-from .gpu_train import COLUMNS as COLUMNS
-from .gpu_train import data_of, trained
-from .results import Row
-from .runs import images
-from .settings import MINIIMAGENET
+from ..results import Row
+from ..runs import images
+from ..settings import MINIIMAGENET
+from .part import Context, sentence
+from .train import COLUMNS as COLUMNS
+from .train import data_of, trained
 
 RUNS = (
     ("omniglot-20way-1shot", "omniglot-20way-5shot"),

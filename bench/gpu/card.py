@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from .gpu_clock import cupy, gpu_turns
-from .gpu_part import Context
-from .measure import Timing
-from .results import Row, timed
-from .tables import TIME, Columns
+from ..measure import Timing
+from ..results import Row, timed
+from ..tables import TIME, Columns
+from .clock import cupy, gpu_turns
+from .part import Context
 
 COLUMNS: Columns = {
     **TIME,

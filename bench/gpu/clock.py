@@ -13,7 +13,7 @@ from math import ceil
 from time import perf_counter
 from typing import Any
 
-from .measure import Timing, in_turns
+from ..measure import Timing, in_turns
 
 Call = Callable[[], object]
 
