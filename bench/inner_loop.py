@@ -37,7 +37,7 @@ from .measure import close_phi, in_turns
 from .plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
 from .products import products, work
 from .results import Row, timed
-from .settings import MINIIMAGENET, OMNIGLOT, SINE, Setting
+from .settings import MINIIMAGENET, OMNIGLOT, QUICK, SINE, Setting
 from .tables import TIME, Columns
 
 COLUMNS: Columns = {
@@ -62,7 +62,6 @@ GROWTH = {
     "filters": (16, 32, 64, 128),
 }
 QUICK_GROWTH = {"tasks": (1, 2), "steps": (1, 2), "size": (14, 28), "filters": (8, 16)}
-QUICK = Setting(tasks=2, steps=2, batch=5, filters=16)
 
 Adapt = Callable[[NDArray, Optimizer], object]  # phi (T, P) in place
 

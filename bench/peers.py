@@ -16,19 +16,23 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minireptile.backend import BACKENDS, why_not
 from minireptile.errors import InputError
 
 from .machine import cores
 from .measure import Mismatch
-from .peers_case import CASES, Case, check, in_double, reference
+from .peers_case import CASES, TF32, Case, check, in_double, reference
 from .peers_process import (
     COMMAND,
     PEERS,
     QUICK_CASES,
+    VARIANTS,
     Child,
     Failed,
     Job,
@@ -47,22 +51,32 @@ COLUMNS: Columns = {
     "ratio": ("ratio", "time over that of minireptile's fastest row"),
     "first_seconds": ("first", "time of the first call, which may compile"),
     "difference": ("off", "distance from the reference's theta, in lengths of the update"),
+    "difference_double": ("off, 64", "the same in double precision"),
 }
 
 
-def prepare(job: Job, child: Child, cases: list[Case], wanted: list[NDArray]) -> Row:
-    """Wait for its first results and check them: seconds of the first call, and the difference.
+def missing(job: Job) -> str:
+    """Why a job cannot run here; "" if it can."""
+    package, backend = PEERS[job.framework].package, job.variant.partition(",")[0]
+    if find_spec(package) is None:
+        return f"not installed: pip install {package}"
+    return why_not(backend) if job.framework == "minireptile" and backend in BACKENDS else ""
+
+
+def prepare(job: Job, child: Child, cases: list[Case], wanted: list[NDArray], limit: float) -> Row:
+    """Wait for its first results and check them: seconds of the first call, and the differences.
 
     `cases` and `wanted`, what the reference gives, come in the order of its results.
     """
-    answer = child.ask(FIRST_LIMIT)
-    thetas = map(unpacked, answer["thetas"])
-    expected = zip(cases, wanted, strict=True) if job.double else [(cases[0], wanted[0])]
-    apart = [
-        check(str(job), case, theta, right)
-        for (case, right), theta in zip(expected, thetas, strict=True)
-    ]
-    return {"first_seconds": answer["first"], "difference": apart[0]}
+    answer = child.ask(limit)
+    thetas = [unpacked(text) for text in answer["thetas"]]
+    count = len(cases) if job.double else 1
+    if len(thetas) != count:
+        raise Failed(f"gave {len(thetas)} results where {count} were expected")
+    expected = zip(cases[:count], thetas, wanted[:count], strict=True)
+    apart = [check(str(job), case, theta, right) for case, theta, right in expected]
+    exact = {"difference_double": max(apart[1:])} if job.double else {}
+    return {"first_seconds": answer["first"], "difference": apart[0], **exact}
 
 
 def turns(children: dict[Job, Child], rounds: int) -> Iterator[tuple[Job, float | Failed]]:
@@ -82,8 +96,12 @@ def turns(children: dict[Job, Child], rounds: int) -> Iterator[tuple[Job, float 
                 yield job, reason
 
 
-def measure(name: str, jobs: list[Job], rounds: int, cache: str | None = None) -> list[Row]:
-    """The rows of one case; `Mismatch` if a backend of minireptile itself is off."""
+def measure(
+    name: str, jobs: list[Job], rounds: int, cache: str | None = None, seconds: float = math.inf
+) -> Iterator[Row]:
+    """The rows of one case, first those without figures; within so many seconds, a quarter of which
+    is for the turns. A row has "failed" where a backend of minireptile itself is off."""
+    end = monotonic() + seconds
     case = CASES[name]()
     cases = [case, *(in_double(case) if any(job.double for job in jobs) else [])]
     wanted = [reference(each) for each in cases]
@@ -92,29 +110,38 @@ def measure(name: str, jobs: list[Job], rounds: int, cache: str | None = None) -
     children: dict[Job, Child] = {}
     with ExitStack() as stack:
         for job in jobs:
-            if not job.variant:
-                rows[job]["note"] = f"not installed: pip install {PEERS[job.framework].package}"
-                continue
-            _say(f"{name}: {job}")
-            child = stack.enter_context(Child(job, COMMAND, cache))
-            try:
-                rows[job] |= prepare(job, child, cases, wanted)
-                children[job] = child
-            except (Failed, Mismatch) as reason:
-                if job.framework == "minireptile" and isinstance(reason, Mismatch):
-                    raise
-                rows[job]["note"] = str(reason)
+            left = end - monotonic()
+            rows[job]["note"] = missing(job)
+            if left < 0.25 * seconds:
+                rows[job]["note"] = "skipped: no time was left"
+            if not rows[job]["note"]:
+                _say(f"{name}: {job}")
+                child = stack.enter_context(Child(job, COMMAND, cache))
+                try:
+                    most = left if math.isinf(left) else left - 0.2 * seconds
+                    rows[job] |= prepare(job, child, cases, wanted, min(FIRST_LIMIT, most))
+                    children[job] = child
+                    continue
+                except (Failed, Mismatch) as reason:
+                    rows[job]["note"] = str(reason)
+                    # Rounded to TF32, Adam may go another way; exact ones may not.
+                    ours = job.framework == "minireptile" and not job.variant.endswith(TF32)
+                    rows[job]["failed"] = ours and (job.gpu or isinstance(reason, Mismatch))
+            yield rows.pop(job)
+            times.pop(job)
         _say(f"{name}: {rounds} rounds")
         for job, found in turns(children, rounds):
             if isinstance(found, Failed):
                 rows[job]["note"], times[job] = str(found), []
             else:
                 times[job].append(found / len(case.x))
-    for job, seconds in times.items():
-        if seconds:
-            low, median, high = (float(q) for q in np.percentile(seconds, (25, 50, 75)))
+            if monotonic() > end:
+                break
+    for job, turn in times.items():
+        if turn:
+            low, median, high = (float(q) for q in np.percentile(turn, (25, 50, 75)))
             rows[job] |= {"seconds": median, "low": low, "high": high}
-    return with_ratios(list(rows.values()))
+    yield from with_ratios(list(rows.values()))
 
 
 def with_ratios(rows: list[Row]) -> list[Row]:
@@ -164,14 +191,15 @@ def run(rounds: int = 15, quick: bool = False, threads: int | None = None) -> li
             raise InputError(f"--{name} must be at least 1, not {number}")
     most = threads or cores()
     numbers = (most,) if quick else tuple(sorted({1, most}))
+    rows = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as fresh:
-        return [
-            row
-            for case in (QUICK_CASES if quick else CASES)
-            for row in measure(
-                case, jobs_of(case, numbers, quick), rounds, None if quick else fresh
-            )
-        ]
+        for case in QUICK_CASES if quick else VARIANTS:
+            jobs = jobs_of(case, numbers, quick)
+            for row in measure(case, jobs, rounds, None if quick else fresh):
+                if row.get("failed"):
+                    raise Mismatch(row["note"])
+                rows.append(row)
+    return rows
 
 
 def summary(rows: list[Row]) -> str:

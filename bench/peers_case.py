@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +17,13 @@ from numpy.typing import NDArray
 
 import minireptile as mr
 from minireptile.optim import Optimizer
+from minireptile.reptile import adapt_tasks
 
 from .measure import Mismatch, rounding
-from .settings import OMNIGLOT, SINE, Setting
+from .settings import OMNIGLOT, QUICK, SINE, Setting
+
+TF32 = ", TF32"  # behind the name of a variant that rounds operands of products to it
+RESIDENT = ", on the device"
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,14 @@ class Case:
     ----------
     model : Model
     optimizer : SGD or Adam
-        Its state starts from zero in every task.
+        Its state starts from zero in every task, or in the first one.
     theta : (P,)
     x : (N, k, T, B, ...)
     y : (N, k, T, B) labels, or (N, k, T, B, n_out) targets
     epsilon : float
         Outer step size; theta + epsilon (mean of phi - theta).
+    carry : bool
+        The tasks follow one another and hand on the optimizer's state, as in the paper's code.
     """
 
     model: mr.Model
@@ -43,6 +50,7 @@ class Case:
     x: NDArray
     y: NDArray
     epsilon: float = 0.5
+    carry: bool = False
 
 
 def case_of(setting: Setting, iterations: int = 1) -> Case:
@@ -57,13 +65,19 @@ CASES: dict[str, Callable[[], Case]] = {
     str(SINE): lambda: case_of(SINE),
     str(replace(SINE, tasks=5)): lambda: case_of(replace(SINE, tasks=5)),
     f"{SINE}, 1000 in a row": lambda: case_of(SINE, 1000),
+    # On a GPU alone.
+    f"{OMNIGLOT}, carry": lambda: replace(case_of(OMNIGLOT), carry=True),
+    str(QUICK): lambda: case_of(QUICK),
 }
 
 
 def meta_iteration(case: Case, model: mr.Model, theta: NDArray, x: NDArray, y: NDArray) -> NDArray:
     """Theta after one meta-iteration: x (k, T, B, ...), y (k, T, B, ...)."""
     phi = np.repeat(theta[None], x.shape[1], axis=0)
-    mr.adapt(model, phi, x, y, case.optimizer)
+    if case.carry:
+        adapt_tasks(model, phi, x, y, case.optimizer, case.optimizer.init(theta), "carry")
+    else:
+        mr.adapt(model, phi, x, y, case.optimizer)
     return theta + case.epsilon * (phi.mean(0) - theta)
 
 
@@ -79,9 +93,18 @@ class Built(NamedTuple):
     flat: Callable[[Any], NDArray]
 
 
-def build(case: Case, backend: str, threads: int = 1) -> Built:
-    """minireptile itself, on a backend."""
-    model = case.model.on(backend)
+def build(case: Case, variant: str, threads: int = 1, gpu: bool = False) -> Built:
+    """minireptile itself: a backend's name, perhaps with these behind it.
+
+    on the device   all arrays are on the GPU before and after, as the frameworks have them
+    TF32            convolutions round their operands to it
+    """
+    name = variant.removesuffix(TF32)
+    plain, backend = case.model, name.removesuffix(RESIDENT)
+    shape = plain.layers, plain.input_shape, plain.loss, plain.reduction
+    model = mr.Model(*shape, backend, plain.dtype, tf32=variant != name)
+    if name.endswith(RESIDENT):
+        return import_module("bench.gpu.card").resident(case, model)
 
     def run() -> NDArray:
         theta = case.theta

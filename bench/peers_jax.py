@@ -1,8 +1,12 @@
-"""The meta-iteration in JAX, on the processor.
+"""The meta-iteration in JAX, on the processor or on a GPU.
 
-jit vmap   all tasks at once, the inner steps in a scan: one compiled call a meta-iteration
-jit map    one task after another within that call
-jit scan   jit vmap, and many meta-iterations in a scan: one call for all of them
+jit vmap             all tasks at once, the inner steps in a scan: one compiled call
+jit map              one task after another within that call
+jit scan             jit vmap, and many meta-iterations in a scan: one call for all of them
+jit scan over tasks  one task after another in a scan, which carries the optimizer's state
+
+A name that ends in ", TF32" lets products and convolutions round their operands to TF32, which is
+what JAX does on a GPU unless told otherwise; the others compute in single precision throughout.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -10,6 +14,7 @@ jit scan   jit vmap, and many meta-iterations in a scan: one call for all of the
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -21,27 +26,32 @@ from numpy.typing import NDArray
 import minireptile as mr
 from minireptile.errors import InputError
 
-from .peers_case import Built, Case
+from .peers_case import TF32, Built, Case
+
+SCAN = "jit scan over tasks"
 
 Array = Any
 Params = dict[str, Any]
 
 
-def build(case: Case, variant: str, threads: int = 1) -> Built:
-    """One of the variants above; `InputError` for another. The number of threads is JAX's own: it
-    is fixed when JAX starts (NPROC)."""
-    variants = ("jit vmap", "jit map", "jit scan")
-    if variant not in variants:
+def build(case: Case, variant: str, threads: int = 1, gpu: bool = False) -> Built:
+    """One of the variants above; `InputError` for another. The number of threads and the device are
+    JAX's own: they are fixed when JAX starts (NPROC, JAX_PLATFORMS)."""
+    name = variant.removesuffix(TF32)
+    variants = (SCAN,) if case.carry else ("jit vmap", "jit map", "jit scan")
+    if name not in variants:
         raise InputError(f"there is no variant {variant!r}: choose one of {', '.join(variants)}")
-    if case.theta.dtype == np.float64:
-        with jax.enable_x64(True):
-            built = _build(case, variant)
-        return Built(jax.enable_x64(True)(built.run), built.flat)
-    return _build(case, variant)
+    exact = case.theta.dtype == np.float64
+    with jax.enable_x64(True) if exact else nullcontext():
+        built = _build(case, name)
+    run = jax.enable_x64(True)(built.run) if exact else built.run
+    if gpu:
+        run = jax.default_matmul_precision("highest" if name == variant else "tensorfloat32")(run)
+    return Built(run, built.flat)
 
 
 def _build(case: Case, variant: str) -> Built:
-    once = meta_iteration(case, one_by_one=variant == "jit map")
+    once = meta_iteration(case, variant)
     theta = {k: jnp.asarray(p) for k, p in case.model.unflatten(case.theta).items()}
     x, y = jnp.asarray(case.x), jnp.asarray(case.y)
     if variant == "jit scan":
@@ -66,7 +76,7 @@ def to_flat(model: mr.Model, theta: Params) -> NDArray:
     return np.concatenate([np.ravel(theta[name]) for name in names])
 
 
-def meta_iteration(case: Case, one_by_one: bool) -> Callable[[Params, Array, Array], Params]:
+def meta_iteration(case: Case, variant: str) -> Callable[[Params, Array, Array], Params]:
     """Theta after one meta-iteration, as a function of theta, x (k, T, B, ...) and y."""
     loss, optimizer = loss_of(case.model), case.optimizer
 
@@ -85,13 +95,22 @@ def meta_iteration(case: Case, one_by_one: bool) -> Callable[[Params, Array, Arr
         )
         return (phi, v, t), None
 
+    def zero(theta: Params) -> tuple:
+        return () if isinstance(optimizer, mr.SGD) else jax.tree.map(jnp.zeros_like, theta), 0.0
+
     def adapt(theta: Params, x: Array, y: Array) -> Params:
-        v = () if isinstance(optimizer, mr.SGD) else jax.tree.map(jnp.zeros_like, theta)
-        return lax.scan(step, (theta, v, 0.0), (x, y))[0][0]
+        return lax.scan(step, (theta, *zero(theta)), (x, y))[0][0]
 
     def meta(theta: Params, x: Array, y: Array) -> Params:
-        if one_by_one:
-            tasks = jnp.swapaxes(x, 0, 1), jnp.swapaxes(y, 0, 1)
+        tasks = jnp.swapaxes(x, 0, 1), jnp.swapaxes(y, 0, 1)
+
+        def task(state: tuple, xy: tuple) -> tuple[tuple, Params]:
+            phi, *after = lax.scan(step, (theta, *state), xy)[0]
+            return tuple(after), phi
+
+        if variant == SCAN:
+            phi = lax.scan(task, zero(theta), tasks)[1]
+        elif variant == "jit map":
             phi = lax.map(lambda xy: adapt(theta, *xy), tasks)
         else:
             phi = jax.vmap(adapt, in_axes=(None, 1, 1))(theta, x, y)

@@ -85,13 +85,14 @@ FIGURES = ("seconds", "low", "high", "ratio", "first_seconds", "difference")
 
 @dataclass(frozen=True)
 class Job:
-    """One variant in one process; `double`: it is checked `in_double` too."""
+    """One variant in one process, on a GPU or not; `double`: it is checked `in_double` too."""
 
     case: str
     framework: str
     variant: str
     threads: int
     double: bool = False
+    gpu: bool = False
 
     @property
     def row(self) -> Row:
@@ -136,13 +137,13 @@ def serve() -> None:
         try:
             job = Job(**json.loads(sys.argv[1]))
             case, make = CASES[job.case](), import_module(PEERS[job.framework].module).build
-            built = make(case, job.variant, job.threads)
+            built = make(case, job.variant, job.threads, job.gpu)
             start = time.perf_counter()
             theta = built.run()
             first = time.perf_counter() - start
             results = [built.flat(theta)]
             for other in in_double(case) if job.double else []:
-                again = make(other, job.variant, job.threads)
+                again = make(other, job.variant, job.threads, job.gpu)
                 results.append(again.flat(again.run()))
             answer(first=first, thetas=[_packed(theta) for theta in results])
             for line in sys.stdin:
@@ -184,7 +185,7 @@ class Child:
         self.process = subprocess.Popen(
             [*command, json.dumps(asdict(job))],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
-            cwd=ROOT, env=environment(job.threads, cache),
+            cwd=ROOT, env=environment(job.threads, cache, job.gpu),
             start_new_session=True,
         )  # fmt: skip
         assert self.process.stdin is not None
@@ -258,10 +259,12 @@ THREADS = (
 COMMAND = [sys.executable, "-c", "from bench.peers_process import serve; serve()"]
 
 
-def environment(threads: int, cache: str | None) -> dict[str, str]:
-    """The variables of a child: its number of threads, and where compilers keep what they made."""
+def environment(threads: int, cache: str | None, gpu: bool = False) -> dict[str, str]:
+    """The variables of a child: its number of threads, where compilers keep what they made, and
+    whether JAX computes on a GPU, whose memory it must not take for itself."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     variables = dict.fromkeys(THREADS, str(threads))
     if cache is not None:
         variables |= {"NUMBA_CACHE_DIR": cache, "TORCHINDUCTOR_CACHE_DIR": cache}
-    return {**os.environ, **variables, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
+    variables |= {"JAX_PLATFORMS": "cuda" if gpu else "cpu", "PYTHONPATH": path}
+    return {**os.environ, **variables, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}

@@ -24,7 +24,7 @@ from .peers_case import Built, Case
 VARIANT = "Linear, own tanh"
 
 
-def build(case: Case, variant: str = VARIANT, threads: int = 1) -> Built:
+def build(case: Case, variant: str = VARIANT, threads: int = 1, gpu: bool = False) -> Built:
     """The one variant; `InputError` for another, or a case that Thinc's layers do not make. The
     number of threads is its BLAS's own (BLIS_NUM_THREADS)."""
     if variant != VARIANT:

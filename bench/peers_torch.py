@@ -1,4 +1,4 @@
-"""The meta-iteration in PyTorch, on the processor, in the ways that its users write it.
+"""The meta-iteration in PyTorch, in the ways that its users write it; on a GPU, bench/gpu/torch.py.
 
 eager                 a module, backward(), an optimizer; one task after another
 foreach               the same, with the optimizer that updates all parameters in a call
@@ -14,6 +14,7 @@ two processes         eager, the tasks split over two processes that stay alive
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -37,17 +38,19 @@ Named = dict[str, Any]
 PLAIN: dict[type, Any] = {mr.ReLU: nn.ReLU, mr.Tanh: nn.Tanh, mr.Flatten: nn.Flatten}
 
 
-def build(case: Case, variant: str, threads: int = 1) -> Built:
+def build(case: Case, variant: str, threads: int = 1, gpu: bool = False) -> Built:
     """One of the variants above; `InputError` for another."""
     torch.set_num_threads(threads)
     if len(case.x) != 1:
         raise InputError("PyTorch's variants compute one meta-iteration")
+    if gpu:
+        return import_module("bench.gpu.torch").build(case, variant)
     makers: dict[str, Callable[[Case], Callable[[], Tensors]]] = {
         "eager": eager,
         "foreach": lambda case: eager(case, foreach=True),
         "channels last, fused": lambda case: eager(case, torch.channels_last, fused=True),
         "vmap": vmap,
-        "compiled": compiled,
+        "compiled": lambda case: one_by_one(case, torch.compile),
         "compiled vmap": lambda case: vmap(case, torch.compile),
         "two processes": two_processes,
     }
@@ -162,6 +165,7 @@ class Learner:
         self, case: Case, x: Tensor, y: Tensor,
         memory_format: Any = torch.contiguous_format, **options: bool,
     ) -> None:  # fmt: skip
+        self.carry = case.carry
         self.net = network(case.model).to(dtype=x.dtype, memory_format=memory_format)
         self.parameters = list(self.net.parameters())
         self.optimizer = optimizer_of(case.optimizer, self.parameters, options)
@@ -175,11 +179,12 @@ class Learner:
     def sums(self, theta: Tensors) -> Tensors:
         """The sums over the tasks of phi, each adapted from theta."""
         sums = [torch.zeros_like(start) for start in theta]
-        for task in self.tasks:
+        for i, task in enumerate(self.tasks):
             with torch.no_grad():
                 for p, start in zip(self.parameters, theta, strict=True):
                     p.copy_(start)
-            self.optimizer.state.clear()
+            if i == 0 or not self.carry:
+                self.optimizer.state.clear()
             for x, y in task:
                 self.optimizer.zero_grad()
                 self.loss(self.net(x), y).backward()
@@ -258,16 +263,18 @@ def start_of(case: Case, *tasks: int) -> tuple[Tensors, Named, Named]:
     return theta, phi, {"t": torch.zeros((), dtype=theta[0].dtype), **zeros}
 
 
-def compiled(case: Case) -> Callable[[], Tensors]:
-    """torch.compile of the inner step; one task after another."""
-    step = torch.compile(inner_step(case, every_task=False))
+def one_by_one(
+    case: Case, transform: Callable[[Any], Any] = lambda function: function
+) -> Callable[[], Tensors]:
+    """The inner step as a function; one task after another."""
+    step = transform(inner_step(case, every_task=False))
     theta, start, zero = start_of(case)
     tasks = [list(zip(*task, strict=True)) for task in zip(*data(case), strict=True)]
 
     def run() -> Tensors:
-        sums = [torch.zeros_like(p) for p in theta]
+        sums, state = [torch.zeros_like(p) for p in theta], zero
         for task in tasks:
-            phi, state = start, zero
+            phi, state = start, state if case.carry else zero
             for x, y in task:
                 phi, state = step(phi, state, x, y)
             for total, p in zip(sums, phi.values(), strict=True):

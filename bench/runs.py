@@ -28,7 +28,7 @@ from .machine import blas_threads, compiled_threads, usable
 from .measure import close_phi, in_turns
 from .plots import distinct, figure
 from .results import Row, timed
-from .settings import MINIIMAGENET, OMNIGLOT, SINE, Setting
+from .settings import MINIIMAGENET, OMNIGLOT, QUICK, SINE, Setting
 from .tables import TIME, Columns
 
 COLUMNS: Columns = {
@@ -43,7 +43,6 @@ COLUMNS: Columns = {
 
 SAMPLING = "sampling alone"
 FOREVER = 10**9  # iterations; the generator is asked for as many as are timed
-QUICK = Setting(tasks=2, steps=2, batch=5, filters=16)
 
 
 def images(classes: int, drawers: int, shape: tuple[int, ...], kind: type) -> FewShot:

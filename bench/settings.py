@@ -57,4 +57,5 @@ class Setting:
 
 OMNIGLOT = Setting()
 MINIIMAGENET = Setting("mini-imagenet", steps=8)
+QUICK = Setting(tasks=2, steps=2, batch=5, filters=16)
 SINE = Setting("sine", tasks=1)

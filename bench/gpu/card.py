@@ -17,10 +17,14 @@ from typing import Any
 
 import numpy as np
 
+import minireptile as mr
+from minireptile.reptile import adapt_tasks
+
 from ..measure import Timing
+from ..peers_case import Built, Case
 from ..results import Row, timed
 from ..tables import TIME, Columns
-from .clock import cupy, gpu_turns
+from .clock import cupy, gpu_turns, synchronize
 from .part import Context
 
 COLUMNS: Columns = {
@@ -149,3 +153,20 @@ class compute_type:
     def __exit__(self, *error: object) -> None:
         linalg = import_module("cupy._core._routines_linalg")
         linalg.set_compute_type(np.float32, self.before)
+
+
+def resident(case: Case, model: mr.Model) -> Built:
+    """A meta-iteration with theta, mini-batches and the result as CuPy's arrays."""
+    cp = cupy()
+    theta, x, y = (cp.asarray(a) for a in (case.theta, case.x[0], case.y[0]))
+    zero, policy = case.optimizer.init(case.theta), "carry" if case.carry else "mean"
+    shared = {name: cp.asarray(array) for name, array in zero.items()}
+
+    def run() -> Any:
+        phi = cp.repeat(theta[None], x.shape[1], axis=0)
+        adapt_tasks(model, phi, x, y, case.optimizer, shared, policy)
+        after = theta + case.epsilon * (phi.mean(0) - theta)
+        synchronize()
+        return after
+
+    return Built(run, cp.asnumpy)

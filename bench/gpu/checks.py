@@ -24,9 +24,8 @@ from minireptile.backend import why_not
 
 from ..results import Row
 from ..runs import images
-from ..settings import OMNIGLOT
+from ..settings import OMNIGLOT, QUICK
 from ..tables import TIME, Columns
-from .case import QUICK
 from .part import Context
 
 COLUMNS: Columns = TIME

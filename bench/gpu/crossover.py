@@ -21,9 +21,8 @@ from ..machine import usable
 from ..measure import close_phi, in_turns
 from ..plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
 from ..results import Row, timed
-from ..settings import OMNIGLOT, Setting
+from ..settings import OMNIGLOT, QUICK, Setting
 from ..tables import TIME, Columns
-from .case import QUICK
 from .part import Context
 
 COLUMNS: Columns = {**TIME, "ratio": ("ratio", "time over that of the processor")}

@@ -9,150 +9,88 @@ are timed in turns.
 from __future__ import annotations
 
 import os
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from importlib.util import find_spec
 from itertools import islice
-from time import monotonic
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 import minireptile as mr
-from minireptile.backend import BACKENDS, why_not
 
-from .. import peers_process
+from .. import peers, runs
 from ..machine import usable
-from ..measure import Mismatch, in_turns
-from ..peers import turns, with_ratios
-from ..peers_case import Case, check, in_double
-from ..peers_process import Child, Failed, Job, unpacked
+from ..measure import in_turns
+from ..peers_case import TF32
+from ..peers_process import Job
 from ..results import Row, timed
 from ..runs import images
-from ..settings import OMNIGLOT, Setting
-from ..tables import TIME, Columns
-from .case import CARRY, CASES, PEERS, QUICK, jobs_of, theta_after
+from ..settings import OMNIGLOT, QUICK, Setting
+from ..tables import Columns
 from .part import Context, sentence
 
-COLUMNS: Columns = {
-    **TIME,
-    "ratio": ("ratio", "time over that of minireptile's fastest row"),
-    "first_seconds": ("first", "time of the first call, which may compile"),
-    "difference": ("off", "distance from the reference's theta, in lengths of the update"),
-    "difference_double": ("off, 64", "the same in double precision"),
-    "per_second": ("a second", "outer iterations in a second"),
-}
-
-COMMAND = [sys.executable, "-c", "from bench.gpu.meta import serve; serve()"]
+COLUMNS: Columns = {**peers.COLUMNS, "per_second": runs.COLUMNS["per_second"]}
 THREADS = 8  # of what runs on the processor
 ENOUGH = 100_000  # outer iterations, more than are timed
-FIRST_LIMIT = 300.0  # seconds for a first result
+
+# In the order in which they are built: who takes minutes to compile comes last.
+VARIANTS: dict[str, tuple[tuple[str, str], ...]] = {
+    str(OMNIGLOT): (
+        ("minireptile", "cupy"),
+        ("minireptile", "cupy, on the device"),
+        ("minireptile", "cupy, on the device, TF32"),
+        ("PyTorch", "eager"),
+        ("PyTorch", "vmap"),
+        ("PyTorch", "CUDA graph"),
+        ("PyTorch", "CUDA graph, vmap"),
+        ("PyTorch", "CUDA graph, vmap, TF32"),
+        ("JAX", "jit vmap"),
+        ("JAX", "jit vmap, TF32"),
+        ("minireptile", "numba-cuda"),
+        ("minireptile", "numba"),
+        ("PyTorch", "max-autotune, CUDA graph"),
+        ("PyTorch", "max-autotune, CUDA graph, TF32"),
+    ),
+    f"{OMNIGLOT}, carry": (
+        ("minireptile", "cupy"),
+        ("minireptile", "cupy, on the device"),
+        ("minireptile", "cupy, on the device, TF32"),
+        ("PyTorch", "eager"),
+        ("PyTorch", "CUDA graph"),
+        ("PyTorch", "CUDA graph, TF32"),
+        ("JAX", "jit scan over tasks"),
+        ("minireptile", "numba"),
+    ),
+    str(QUICK): (
+        ("minireptile", "cupy"),
+        ("minireptile", "cupy, on the device"),
+        ("PyTorch", "eager"),
+        ("PyTorch", "CUDA graph, vmap"),
+        ("JAX", "jit vmap"),
+    ),
+}
 
 
-def serve() -> None:
-    """Be the process of a job, as `peers_process.serve`, with a GPU."""
-    os.environ["JAX_PLATFORMS"] = "cuda"
-    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the others need memory too
-    peers_process.PEERS.update(PEERS)
-    peers_process.CASES.update(CASES)
-    peers_process.serve()
+def jobs_of(case: str, threads: int) -> list[Job]:
+    """The processes of a case. In double precision too, where that does not take minutes to
+    compile: single precision leaves Adam's first steps to chance (peers_case.tolerance)."""
+    return [
+        Job(case, framework, variant, threads, double=_exact(variant), gpu=True)
+        for framework, variant in VARIANTS[case]
+    ]
+
+
+def _exact(variant: str) -> bool:
+    return not variant.endswith(TF32) and "max-autotune" not in variant
 
 
 def run(context: Context) -> Iterator[Row]:
-    """Rows of every case, then of whole outer iterations."""
-    names = [str(QUICK)] if context.quick else [str(OMNIGLOT), f"{OMNIGLOT}{CARRY}"]
+    """Rows of whole outer iterations, then of every case."""
+    names = [str(QUICK)] if context.quick else [str(OMNIGLOT), f"{OMNIGLOT}, carry"]
     threads = min(THREADS, os.cpu_count() or 1)
     yield from outer_iterations(context)
     for i, name in enumerate(names):
         seconds = context.left() / (len(names) - i)
-        yield from measure(name, jobs_of(name, threads), context.rounds, seconds)
-
-
-def measure(
-    name: str, jobs: list[Job], rounds: int, seconds: float, command: list[str] = COMMAND
-) -> Iterator[Row]:
-    """The rows of one case, within so many seconds: first those without figures."""
-    end = monotonic() + seconds
-    case = CASES[name]()
-    cases = [case, *in_double(case)]
-    wanted = [reference(each) for each in cases]
-    rows = {job: job.row for job in jobs}
-    times: dict[Job, list[float]] = {job: [] for job in jobs}
-    children: dict[Job, Child] = {}
-    with ExitStack() as stack:
-        cache = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-        for job in jobs:
-            left = end - monotonic()
-            absent = missing(job)
-            if absent:
-                rows[job]["note"] = absent
-            elif left < 0.25 * seconds:  # that much is for the turns
-                rows[job]["note"] = "skipped: no time was left"
-            else:
-                child = stack.enter_context(Child(job, command, cache))
-                try:
-                    limit = min(FIRST_LIMIT, left - 0.2 * seconds)
-                    rows[job] |= prepared(job, child, cases, wanted, limit)
-                    children[job] = child
-                    continue
-                except (Failed, Mismatch) as reason:
-                    rows[job]["note"] = str(reason)
-                    # Rounded to TF32, Adam may go another way; exact ones may not.
-                    rows[job]["failed"] = job.framework == "minireptile" and job.double
-            yield rows.pop(job)
-            times.pop(job)
-        for job, found in until(end, turns(children, rounds)):
-            if isinstance(found, Failed):
-                rows[job]["note"], times[job] = str(found), []
-            else:
-                times[job].append(found)
-    for job, turn in times.items():
-        if turn:
-            low, median, high = (float(q) for q in np.percentile(turn, (25, 50, 75)))
-            rows[job] |= {"seconds": median, "low": low, "high": high}
-    yield from with_ratios(list(rows.values()))
-
-
-def missing(job: Job) -> str:
-    """Why a job cannot run here; "" if it can."""
-    package, backend = PEERS[job.framework].package, job.variant.partition(",")[0]
-    if find_spec(package) is None:
-        return f"{package} is not installed"
-    if job.framework != "minireptile":
-        return ""
-    return why_not(backend) if backend in BACKENDS else f"there is no backend {backend!r}"
-
-
-def prepared(
-    job: Job, child: Child, cases: list[Case], wanted: list[np.ndarray], limit: float
-) -> Row:
-    """Its first results, checked: seconds of the first call, and how far theta is off."""
-    answer = child.ask(limit)
-    thetas = [unpacked(text) for text in answer["thetas"]]
-    count = len(cases) if job.double else 1
-    if len(thetas) != count:
-        raise Failed(f"gave {len(thetas)} results where {count} were expected")
-    apart = [
-        check(str(job), case, theta, right)
-        for case, theta, right in zip(cases, thetas, wanted, strict=False)
-    ]
-    exact = {"difference_double": max(apart[1:])} if job.double else {}
-    return {"first_seconds": answer["first"], "difference": apart[0], **exact}
-
-
-def until(end: float, found: Iterator) -> Iterator:
-    """As many turns as there is time for."""
-    for each in found:
-        yield each
-        if monotonic() > end:
-            return
-
-
-def reference(case: Case) -> np.ndarray:
-    """Theta by the NumPy kernels."""
-    return theta_after(case, case.model.on("numpy"))
+        with TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+            yield from peers.measure(name, jobs_of(name, threads), context.rounds, cache, seconds)
 
 
 # ------------------------------------------------------------------------------ whole iterations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 
 import minireptile as mr
-from bench import peers_case
-from bench.gpu import case as gpu_case
+from bench import peers, peers_case
+from bench.gpu import card as gpu_card
 from bench.gpu import crossover as gpu_crossover
 from bench.gpu import meta as gpu_meta
 from bench.gpu import part as gpu_part
@@ -21,43 +22,53 @@ from bench.gpu import train as gpu_train
 from bench.gpu.part import Context
 from bench.measure import Mismatch, Timing
 from bench.peers_process import Job
-from bench.settings import Setting
+from bench.settings import OMNIGLOT, QUICK, Setting
 from minireptile import backend
 from minireptile.errors import InputError
 
 from .bench_gpu_helpers import TINY, context
 from .test_bench_peers import known, small_case
 
-CASE = str(gpu_case.QUICK)
+CASE = str(QUICK)
 
 # ----------------------------------------------------------------------------------- cases and jobs
 
 
 def test_the_reference_of_a_carried_case_hands_the_state_on() -> None:
-    case = peers_case.in_double(peers_case.case_of(replace(TINY, tasks=3)))[1]  # Adam
-    carried = gpu_case.carried(case)
-    plain, handed_on = (gpu_case.theta_after(c, case.model) for c in (case, carried))
-    peers_case.check("plain", case, plain, peers_case.reference(case))
+    """Adam's second moments go from task to task, here once more with the optimizer alone."""
+    case = peers_case.in_double(peers_case.case_of(replace(TINY, tasks=3)))[1]
+    (x,), (y,) = case.x, case.y
+    state, phis = case.optimizer.init(case.theta), []
+    for t in range(3):
+        phi = case.theta.copy()
+        mr.adapt(case.model, phi, x[:, t], y[:, t], case.optimizer, state)
+        phis.append(phi)
+    wanted = case.theta + 0.5 * (np.mean(phis, axis=0) - case.theta)
+    carried = replace(case, carry=True)
+    peers_case.check("carried", carried, peers_case.reference(carried), wanted)
     with pytest.raises(Mismatch):
-        peers_case.check("carried", case, handed_on, plain)
+        peers_case.check("plain", case, peers_case.reference(case), wanted)
 
 
 def test_cases_and_variants_go_together() -> None:
-    assert set(gpu_case.VARIANTS) <= set(gpu_case.CASES)
-    for name in gpu_case.CASES:
-        jobs = gpu_case.jobs_of(name, 2)
+    assert set(gpu_meta.VARIANTS) <= set(peers_case.CASES)
+    for name in gpu_meta.VARIANTS:
+        jobs = gpu_meta.jobs_of(name, 2)
         assert len(set(map(str, jobs))) == len(jobs)
-        assert not any(job.double for job in jobs if job.variant.endswith(gpu_case.TF32))
+        assert all(job.gpu for job in jobs)
+        assert not any(job.double for job in jobs if job.variant.endswith(peers_case.TF32))
+        assert peers_case.CASES[name]().carry == name.endswith(", carry")
 
 
 def test_a_job_is_checked_and_timed_in_its_process() -> None:
     jobs = [Job(CASE, "minireptile", name, 1, double=name == "numpy") for name in ("numpy", "cupy")]
-    rows = list(gpu_meta.measure(CASE, jobs, rounds=2, seconds=3000))
+    rows = list(peers.measure(CASE, jobs, rounds=2, seconds=3000))
     by_name = {row["variant"]: row for row in rows}
     good = by_name["minireptile numpy, 1 thread"]
     assert 0 < good["low"] <= good["seconds"] <= good["high"]
-    case = gpu_case.CASES[CASE]()
-    allowed = [peers_case.tolerance(c, gpu_meta.reference(c)) for c in peers_case.in_double(case)]
+    case = peers_case.CASES[CASE]()
+    doubled = peers_case.in_double(case)
+    allowed = [peers_case.tolerance(c, peers_case.reference(c)) for c in doubled]
     assert 0 <= good["difference_double"] <= max(allowed)
     assert good["difference"] >= 0
     if backend.why_not("cupy"):
@@ -76,13 +87,13 @@ def test_the_figures_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
         "wrong": ([0.0, 0.0, 1e-4], []),
         "too few": ([0.0, 0.0], []),
     }
-    children = known(gpu_meta, monkeypatch, peers_case.case_of(TINY), about)
-    monkeypatch.setattr(gpu_meta, "missing", lambda job: "")
+    children = known(peers, monkeypatch, peers_case.case_of(TINY), about)
+    monkeypatch.setattr(peers, "missing", lambda job: "")
     jobs = [
-        Job("known", "minireptile" if name == "numpy" else "PyTorch", name, 2, double=len(off) > 1)
+        Job("known", "minireptile" if name == "numpy" else "PyTorch", name, 2, len(off) > 1, True)
         for name, (off, _) in about.items()
     ]
-    wrong, few, ours, other, rounded = gpu_meta.measure("known", jobs, rounds=4, seconds=1000)
+    wrong, few, ours, other, rounded = peers.measure("known", jobs, rounds=4, seconds=1000)
     assert children["numpy"].asked == [2, 3, 3, 3, 3, "end"]
     for row, times in ((ours, 1), (other, 10)):
         found = row["seconds"], row["low"], row["high"]
@@ -100,9 +111,13 @@ def test_the_figures_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_turns_end_when_the_time_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([1.0, 2.0, 3.5, 4.0])
-    monkeypatch.setattr(gpu_meta, "monotonic", lambda: next(clock))
-    assert list(gpu_meta.until(3.0, iter("abcd"))) == ["a", "b", "c"]
+    """The clock is looked at when the measurement begins, for the one job, and after each turn."""
+    clock = iter([0.0, 0.0, 1.0, 2.0, 3.5])
+    monkeypatch.setattr(peers, "monotonic", lambda: next(clock))
+    children = known(peers, monkeypatch, peers_case.case_of(TINY), {"numpy": ([0.0], [9.0] * 9)})
+    (row,) = peers.measure("known", [Job("known", "minireptile", "numpy", 1)], 8, seconds=3.0)
+    assert row["seconds"] == 9
+    assert children["numpy"].asked == [2, 1, 1, 1, "end"]
 
 
 def test_a_case_gets_its_part_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,34 +125,47 @@ def test_a_case_gets_its_part_of_the_time(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(gpu_meta, "outer_iterations", lambda context: [])
     monkeypatch.setattr(gpu_meta, "jobs_of", lambda name, threads: name)
 
-    def measured(*arguments: Any) -> list:
-        asked.append(arguments)
+    def measured(name: str, jobs: str, rounds: int, cache: str, seconds: float) -> list:
+        asked.append((name, jobs, rounds, seconds, Path(cache).is_dir()))
         return []
 
-    monkeypatch.setattr(gpu_meta, "measure", measured)
+    monkeypatch.setattr(peers, "measure", measured)
     monkeypatch.setattr(gpu_part.time, "monotonic", lambda: 10.0 * len(asked))
     list(gpu_meta.run(Context(False, 7, 60.0, str(tmp_path), begin=0.0)))
-    one, carry = str(gpu_case.OMNIGLOT), f"{gpu_case.OMNIGLOT}, carry"
-    assert asked == [(one, one, 7, 30.0), (carry, carry, 7, 50.0)]
+    one, carry = str(OMNIGLOT), f"{OMNIGLOT}, carry"
+    assert asked == [(one, one, 7, 30.0, True), (carry, carry, 7, 50.0, True)]
 
 
-def test_what_is_not_there_is_named() -> None:
-    assert gpu_meta.missing(Job(CASE, "minireptile", "numpy, TF32", 1)) == ""
-    absent = Job(CASE, "minireptile", "abacus, on the device", 1)
-    assert gpu_meta.missing(absent) == "there is no backend 'abacus'"
-
-
-def test_a_job_with_another_theta_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_meta, "reference", lambda case: case.theta + 1)
-    (row,) = gpu_meta.measure(CASE, [Job(CASE, "minireptile", "numpy", 1, double=True)], 1, 3000)
-    assert row["failed"]
-    assert "theta is off by" in row["note"]
-    assert row["seconds"] is None
+def test_what_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert peers.missing(Job(CASE, "minireptile", "numpy, TF32", 1)) == ""
+    monkeypatch.setattr(peers, "why_not", lambda name: f"no card for {name}")
+    absent = Job(CASE, "minireptile", "cupy, on the device, TF32", 1)
+    assert peers.missing(absent) == "no card for cupy"
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    assert peers.missing(Job(CASE, "JAX", "jit vmap", 1)) == "not installed: pip install jax"
 
 
 def test_jobs_without_time_are_skipped() -> None:
-    (row,) = gpu_meta.measure(CASE, [Job(CASE, "minireptile", "numpy", 1)], 1, seconds=0)
+    (row,) = peers.measure(CASE, [Job(CASE, "minireptile", "numpy", 1)], 1, seconds=0)
     assert row["note"] == "skipped: no time was left"
+
+
+@pytest.mark.parametrize("carry", [False, True])
+@pytest.mark.parametrize("optimizer", [mr.SGD(0.1), mr.Adam(1e-2, beta1=0.0)], ids=["sgd", "adam"])
+def test_arrays_that_stay_on_the_device_give_the_reference_theta(
+    monkeypatch: pytest.MonkeyPatch, carry: bool, optimizer: Any
+) -> None:
+    """NumPy in CuPy's place."""
+    waits: list = []
+    cupy = SimpleNamespace(asarray=np.array, repeat=np.repeat, asnumpy=np.asarray)
+    monkeypatch.setattr(gpu_card, "cupy", lambda: cupy)
+    monkeypatch.setattr(gpu_card, "synchronize", lambda: waits.append(1))
+    case = replace(small_case(), carry=carry, optimizer=optimizer)
+    built = peers_case.build(case, f"numpy{peers_case.RESIDENT}")
+    for _ in range(2):  # a call leaves nothing behind
+        theta = built.flat(built.run())
+        peers_case.check("resident", case, theta, peers_case.reference(case))
+    assert len(waits) == 2
 
 
 def test_outer_iterations_of_both_policies(
@@ -203,16 +231,16 @@ def test_a_framework_gives_the_reference_theta(package: str, variant: str, carry
     pytest.importorskip(package)
     from importlib import import_module
 
-    build = import_module(f"bench.gpu.{package}").build
+    build = partial(import_module(f"bench.peers_{package}").build, threads=1, gpu=True)
     case = small_case()
     alone = carry != ("vmap" in variant) or variant in ("eager", "CUDA graph", "CUDA graph, TF32")
     for plain in peers_case.in_double(case):
-        each = gpu_case.carried(plain) if carry else plain
+        each = replace(plain, carry=carry)
         if not alone or (not carry and variant == "jit scan over tasks"):
             with pytest.raises(InputError):
                 build(each, variant)
             continue
-        built, wanted = build(each, variant), gpu_meta.reference(each)
+        built, wanted = build(each, variant), peers_case.reference(each)
         for _ in range(2):  # a call leaves nothing behind
             peers_case.check(variant, each, built.flat(built.run()), wanted)
 

@@ -12,10 +12,8 @@ import pytest
 
 import bench.measure
 import minireptile as mr
-from bench import peers_case
 from bench.calls import calls_of
 from bench.gpu import card as gpu_card
-from bench.gpu import case as gpu_case
 from bench.gpu import checks as gpu_checks
 from bench.gpu import clock as gpu_clock
 from bench.gpu import crossover as gpu_crossover
@@ -292,17 +290,7 @@ def test_tf32_may_be_off_by_five_of_its_roundings(by: float, bad: bool) -> None:
         gpu_kernels.agree("rounded", call, off, rounded=True)
 
 
-# ----------------------------------------------------------------------------- cases, the crossover
-
-
-def test_the_states_policy_goes_with_the_case() -> None:
-    case = peers_case.case_of(TINY)
-    assert gpu_case.policy(case) == "mean"
-    carried = gpu_case.carried(case)
-    assert gpu_case.policy(carried) == "carry"
-    assert (carried.epsilon, carried.theta is case.theta) == (0.5, True)
-    for name, make in gpu_case.CASES.items():
-        assert isinstance(make(), gpu_case.Carried) == name.endswith(", carry")
+# ------------------------------------------------------------------------------------ the crossover
 
 
 @pytest.mark.parametrize(("there", "names"), [(("numpy",), ["numpy"]),

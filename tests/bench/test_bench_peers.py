@@ -224,11 +224,13 @@ def test_the_figures_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
         "wrong in double": ([0.0, 0.0, 1e-3], []),
     }
     children = known(peers, monkeypatch, case, about)
+    monkeypatch.setattr(peers, "missing", lambda job: "")
     jobs = [
         Job("known", "minireptile" if name == "numpy" else "PyTorch", name, 2, double=len(off) > 1)
         for name, (off, _) in about.items()
     ]
-    ours, other, *wrong = measure("known", jobs, rounds=4)
+    *wrong, ours, other = measure("known", jobs, rounds=4)
+    assert len(wrong) == 2
     assert children["numpy"].asked == [2, 3, 3, 3, 3, "end"]
     assert children["eager"].asked == [2, 1, 1, 1, 1, "end"]
     for row, times in ((ours, 1), (other, 10)):
@@ -280,6 +282,7 @@ def test_a_process_has_its_threads_and_its_cache(monkeypatch: pytest.MonkeyPatch
     assert given["NUMBA_CACHE_DIR"] == given["TORCHINDUCTOR_CACHE_DIR"] == "folder"
     assert kept["NUMBA_CACHE_DIR"] == "before"
     assert given["JAX_PLATFORMS"] == "cpu"
+    assert peers_process.environment(3, None, gpu=True)["JAX_PLATFORMS"] == "cuda"
 
 
 def test_every_variant_is_timed_with_each_number_of_threads(
@@ -319,7 +322,7 @@ def test_every_case_is_measured(
 
     monkeypatch.setattr(peers, "measure", measured)
     rows = peers.run(7, quick, threads)
-    assert [row["case"] for row in rows] == list(peers.CASES)[:cases]
+    assert [row["case"] for row in rows] == list(peers.VARIANTS)[:cases]
     for case, jobs, rounds, cache in asked:
         assert (jobs, rounds) == ([(case, numbers, quick)], 7)
         assert (cache is None) == quick
@@ -387,8 +390,38 @@ def test_a_wrong_backend_of_our_own_is_an_error(monkeypatch: pytest.MonkeyPatch)
         return case.theta + 1
 
     monkeypatch.setattr(peers, "reference", off)
+    ours = Job(SINE, "minireptile", "numpy", 1)
+    monkeypatch.setattr(peers, "jobs_of", lambda *_: [ours])
+    monkeypatch.setattr(peers, "QUICK_CASES", (SINE,))
     with pytest.raises(Mismatch, match="minireptile numpy, 1 thread: theta is off"):
-        measure(SINE, [Job(SINE, "minireptile", "numpy", 1)], rounds=1)
+        peers.run(1, quick=True)
+    (row,) = measure(SINE, [ours], rounds=1)
+    assert row["failed"]
+    assert row["seconds"] is None
+
+
+@pytest.mark.parametrize(
+    ("framework", "variant", "gpu", "reason", "failed"),
+    [
+        ("minireptile", "numpy", False, Mismatch("off"), True),
+        ("minireptile", "numpy", False, Failed("gone"), False),
+        ("minireptile", "cupy", True, Failed("gone"), True),
+        ("minireptile", "cupy, TF32", True, Mismatch("off"), False),  # Adam may go another way
+        ("PyTorch", "eager", True, Mismatch("off"), False),
+    ],
+)
+def test_what_is_wrong_with_our_own_counts(
+    monkeypatch: pytest.MonkeyPatch, framework: str, variant: str, gpu: bool, reason: Exception,
+    failed: bool,
+) -> None:  # fmt: skip
+    def prepare(*_: Any) -> None:
+        raise reason
+
+    known(peers, monkeypatch, small_case(), {variant: ([], [])})
+    monkeypatch.setattr(peers, "missing", lambda job: "")
+    monkeypatch.setattr(peers, "prepare", prepare)
+    (row,) = measure("known", [Job("known", framework, variant, 1, gpu=gpu)], rounds=1)
+    assert (row["note"], row["failed"]) == (str(reason), failed)
 
 
 @pytest.mark.parametrize(("name", "rounds", "threads"), [("rounds", 0, 1), ("threads", 1, 0)])
@@ -398,7 +431,7 @@ def test_numbers_below_one_are_wrong(name: str, rounds: int, threads: int) -> No
 
 
 def test_rows_have_names_of_their_own() -> None:
-    for case in peers.CASES:
+    for case in peers.VARIANTS:
         names = [str(job) for job in peers.jobs_of(case, (1, 2), quick=False)]
         assert len(set(names)) == len(names)
 
