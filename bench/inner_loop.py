@@ -66,6 +66,12 @@ QUICK_GROWTH = {"tasks": (1, 2), "steps": (1, 2), "size": (14, 28), "filters": (
 Adapt = Callable[[NDArray, Optimizer], object]  # phi (T, P) in place
 
 
+def at_once(setting: Setting, backend: str) -> Adapt:
+    """`adapt` for all tasks at once."""
+    model, (x, y) = setting.model(backend), setting.data()
+    return lambda phi, optimizer: mr.adapt(model, phi, x, y, optimizer)
+
+
 def variants(setting: Setting) -> dict[str, Adapt]:
     """Every way to run the inner loop on the setting's data, the reference first."""
     x, y = setting.data()
@@ -75,20 +81,15 @@ def variants(setting: Setting) -> dict[str, Adapt]:
         for t in range(len(phi)):
             mr.adapt(reference, phi[t], x[:, t], y[:, t], optimizer)
 
-    def at_once(model: mr.Model, phi: NDArray, optimizer: Optimizer) -> None:
-        mr.adapt(model, phi, x, y, optimizer)
-
-    return {
-        "looped": looped,
-        **{
-            "batched" if backend == "numpy" else backend: partial(at_once, setting.model(backend))
-            for backend in usable()
-        },
+    others = {
+        "batched" if backend == "numpy" else backend: at_once(setting, backend)
+        for backend in usable()
     }
+    return {"looped": looped, **others}
 
 
 def check(setting: Setting, adapts: dict[str, Adapt], dtype: type) -> None:
-    """Compare what the variants make of phi.
+    """Compare what the variants make of phi with what the first one does.
 
     Raises
     ------
@@ -101,8 +102,9 @@ def check(setting: Setting, adapts: dict[str, Adapt], dtype: type) -> None:
         phi = np.repeat(theta[None], setting.tasks, axis=0)
         adapt(phi, GENTLE)
         phis[name] = phi
+    wanted = phis[next(iter(phis))]
     for name, phi in phis.items():
-        close_phi(f"{name} on {setting}", phi, phis["looped"], theta, setting.steps)
+        close_phi(f"{name} on {setting}", phi, wanted, theta, setting.steps)
 
 
 def measure(setting: Setting, rounds: int, least: float, alone: bool) -> dict[str, Any]:
@@ -227,22 +229,25 @@ def summary(rows: list[Row]) -> str:
 
 def draw(rows: list[Row], folder: Path, where: str) -> list[Path]:
     """Draw how the meta-iteration's time grows; returns the picture's path."""
-    grown = [row for row in rows if "axis" in row]
-    axes_names, names = distinct(grown, "axis"), distinct(grown, "variant")
+    title = "A meta-iteration over one size at a time, around the Omniglot setting"
+    title += f", threads: {rows[0]['threads']}\n{where}"
+    return [draw_growth([row for row in rows if "axis" in row], folder / "inner-growth.png", title)]
+
+
+def draw_growth(rows: list[Row], path: Path, title: str) -> Path:
+    """Draw the lines of all variants over each size."""
+    axes_names, names = distinct(rows, "axis"), distinct(rows, "variant")
     labels = {"tasks": "tasks T", "steps": "inner steps k", "size": "image side, pixels",
               "filters": "filters of each layer"}  # fmt: skip
-    new, axes = figure(
-        f"A meta-iteration over one size at a time, around the Omniglot setting, "
-        f"threads: {rows[0]['threads']}\n{where}",
-        3.4 * len(axes_names), 4, ncols=len(axes_names), sharey=True,
-    )  # fmt: skip
+    new, axes = figure(title, max(3.4 * len(axes_names), 9), 4, ncols=len(axes_names), sharey=True)
     for ax, axis in zip(axes[0], axes_names, strict=True):
+        here = [row for row in rows if row["axis"] == axis]
         for i, name in enumerate(names):
-            line = [row for row in grown if row["axis"] == axis and row["variant"] == name]
+            line = [row for row in here if row["variant"] == name]
             band(ax, line, "value", 1e3, marker=MARKERS[i], ms=5, color=f"C{i}", label=name)
         ax.set(xlabel=labels[axis])
         logarithmic(ax, "y")
-        ticks_at(ax, distinct([row for row in grown if row["axis"] == axis], "value"))
+        ticks_at(ax, distinct(here, "value"))
     axes[0, 0].set_ylabel("ms")
     axes[0, 0].legend(frameon=False)
-    return [save_figure(new, folder / "inner-growth.png")]
+    return save_figure(new, path)

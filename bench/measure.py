@@ -6,7 +6,7 @@ the ratio of their medians stays when the times themselves do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil, sqrt
 from time import perf_counter
@@ -43,8 +43,9 @@ class Timing:
 
 
 def in_turns(
-    calls: dict[str, Callable[[], object]], rounds: int = 15, least: float = 0.02
-) -> dict[str, Timing]:
+    calls: Mapping[str, Callable[[], object]], rounds: int = 15, least: float = 0.02,
+    wait: Callable[[], object] = lambda: None,
+) -> dict[str, Timing]:  # fmt: skip
     """Time every call in every round, one after another.
 
     Parameters
@@ -55,6 +56,8 @@ def in_turns(
         How often each has its turn.
     least : float
         Seconds that a turn lasts at least: a shorter call is repeated.
+    wait : callable
+        Returns when all is done that calls have queued on a GPU; called once at the end of a turn.
 
     Raises
     ------
@@ -66,12 +69,12 @@ def in_turns(
     if not 0 <= least < np.inf:
         raise InputError(f"a turn must last 0 seconds or more, not {least}")
     for call in calls.values():
-        call()
-    repeats = {name: _repeats(call, least) for name, call in calls.items()}
+        _time(call, 1, wait)
+    repeats = {name: _repeats(call, least, wait) for name, call in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            seconds[name].append(_time(call, repeats[name]) / repeats[name])
+            seconds[name].append(_time(call, repeats[name], wait) / repeats[name])
     return {name: _timing(turns, repeats[name]) for name, turns in seconds.items()}
 
 
@@ -123,19 +126,20 @@ def close(name: str, got: ArrayLike, wanted: ArrayLike, rtol: float, atol: float
         )
 
 
-def _repeats(call: Callable[[], object], least: float) -> int:
+def _repeats(call: Callable[[], object], least: float, wait: Callable[[], object]) -> int:
     """How many calls in a row fill `least` seconds."""
     n = 1
-    while n < MOST and (elapsed := _time(call, n)) < least:
+    while n < MOST and (elapsed := _time(call, n, wait)) < least:
         # A tenth more than seems enough, but at most tenfold: the first guess rests on one call.
         n = min(MOST, 10 * n, max(n + 1, ceil(1.1 * n * least / max(elapsed, 1e-9))))
     return n
 
 
-def _time(call: Callable[[], object], n: int) -> float:
+def _time(call: Callable[[], object], n: int, wait: Callable[[], object]) -> float:
     start = perf_counter()
     for _ in range(n):
         call()
+    wait()
     return perf_counter() - start
 
 

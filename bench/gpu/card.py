@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -20,13 +20,13 @@ import numpy as np
 import minireptile as mr
 from minireptile.reptile import adapt_tasks
 
-from ..measure import Timing
+from ..measure import Timing, in_turns
 from ..peers_case import Built, Case
 from ..results import Row, timed
 from ..tables import TIME, Columns
-from .clock import cupy, gpu_turns, synchronize
 from .part import Context
 
+LEAST = 0.005  # seconds that a turn lasts at least
 COLUMNS: Columns = {
     **TIME,
     "gbs": ("GB/s", "1e9 bytes read and written in a second"),
@@ -52,6 +52,24 @@ class Ceilings:
     def seconds(self, flops: float, moved: float, tensor_cores: bool = False) -> float:
         """The least time for so many operations and so many bytes."""
         return max(flops / (self.tf32 if tensor_cores else self.rate), moved / self.bandwidth)
+
+
+def cupy() -> Any:
+    """CuPy, imported when it is first used."""
+    return import_module("cupy")
+
+
+def synchronize() -> None:
+    """Wait until the GPU has done all it was given."""
+    cupy().cuda.runtime.deviceSynchronize()
+
+
+def gpu_turns(
+    calls: dict[str, Callable[[], object]], rounds: int, least: float = LEAST,
+    wait: Callable[[], object] = synchronize,
+) -> dict[str, Timing]:  # fmt: skip
+    """Time calls that queue work on a GPU: a launch returns before the work is done."""
+    return in_turns(calls, rounds, least, wait)
 
 
 def run(context: Context) -> Iterator[Row]:

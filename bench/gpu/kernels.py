@@ -1,12 +1,13 @@
 """Every operation and version on a GPU, at the shapes of training, against what bounds it.
 
 The rows of one case are timed in turns, after each version has given the numbers of NumPy's. A
-call is repeated in a captured graph over so many sets of arrays that they do not stay in the
-second-level cache together: `seconds`. `cached` is the time over one set, as in training, where a
-layer finds what the one before it left. `share` is the least possible time, by the bandwidth and
-the arithmetic rate measured in the same process, over `seconds`: for the operations really done,
-and as `nominal` for those of the formula (kernels.py). It can exceed 1 where a set is so
-small that all of them fit the cache. `ratio` is to the fastest way found in PyTorch.
+call is repeated in a captured graph, so that what is timed is the GPU and not Python, over so many
+sets of arrays that they do not stay in the second-level cache together: `seconds`. `cached` is the
+time over one set, as in training, where a layer finds what the one before it left. `share` is the
+least possible time, by the bandwidth and the arithmetic rate measured in the same process, over
+`seconds`: for the operations really done, and as `nominal` for those of the formula (kernels.py).
+It can exceed 1 where a set is so small that all of them fit the cache. `ratio` is to the fastest
+way found in PyTorch.
 """
 
 from __future__ import annotations
@@ -29,8 +30,7 @@ from ..kernels import networks
 from ..measure import Mismatch, Timing
 from ..results import Row, timed
 from ..tables import TIME, Columns
-from .card import Ceilings, ceilings
-from .clock import cupy, gpu_turns, per_call, synchronize
+from .card import Ceilings, ceilings, cupy, gpu_turns, synchronize
 from .part import Context, sentence
 
 COLUMNS: Columns = {
@@ -130,6 +130,11 @@ def rows_of(
                 ratio=timing.median / min(library) if library else None,
             ),
         }  # fmt: skip
+
+
+def per_call(timing: Timing, calls: int) -> Timing:
+    """The timing of one of several calls that were timed as one."""
+    return Timing(timing.median / calls, timing.low / calls, timing.high / calls, timing.calls)
 
 
 CACHED = ", cached"

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from bench import inner_loop, plots, results, roofline, runs
-from bench.gpu import crossover as gpu_crossover
 
 
 @pytest.fixture
@@ -130,14 +129,10 @@ def grown(names: tuple[str, str]) -> list[results.Row]:
     ]
 
 
-@pytest.mark.parametrize("suite", [inner_loop, gpu_crossover])
-def test_growth_is_drawn_over_each_size(suite: Any, drawn: Callable) -> None:
-    figures = drawn(suite)
-    rows = grown(("looped", "cupy"))
-    if suite is inner_loop:
-        assert inner_loop.draw(rows, Path("out"), "here") == [Path("out/inner-growth.png")]
-    else:
-        assert gpu_crossover.draw(rows, Path("out")) == Path("out/gpu-crossover.png")
+def test_growth_is_drawn_over_each_size(drawn: Callable) -> None:
+    figures = drawn(inner_loop)
+    rows = [row("a whole one", "numba", 1.0, threads=2), *grown(("looped", "cupy"))]
+    assert inner_loop.draw(rows, Path("out"), "here") == [Path("out/inner-growth.png")]
     tasks, size = figures[0].axes
     assert (tasks.get_xlabel(), size.get_xlabel()) == ("tasks T", "image side, pixels")
     assert [text.get_text() for text in tasks.get_legend().get_texts()] == ["looped", "cupy"]

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 import minireptile as mr
-from bench import results
+from bench import measure, results
 from bench.calls import Call, calls_of, refresh, terms
 from bench.gpu import card as gpu_card
-from bench.gpu import clock as gpu_clock
 from bench.gpu import kernels as gpu_kernels
 from bench.measure import Mismatch, close, rounding
 from minireptile import SGD, backend, omniglot_cnn
@@ -64,7 +63,7 @@ def rows_for(call: Call, device: Any) -> list[results.Row]:
 
 @pytest.mark.parametrize("operation", ["conv2d_forward", "dense_backward", "relu_forward"])
 def test_every_version_has_a_row(operation: str, device: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(gpu_clock, "MOST", 2)
+    monkeypatch.setattr(measure, "MOST", 2)
     rows = rows_for(small_calls()[operation], device)
     assert not any(row.get("failed") for row in rows), rows
     ours = [row for row in rows if row["variant"].startswith("cupy")]
@@ -78,7 +77,7 @@ def test_every_version_has_a_row(operation: str, device: Any, monkeypatch: Any) 
 
 
 def test_a_wrong_kernel_has_a_row_without_figures(device: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(gpu_clock, "MOST", 2)
+    monkeypatch.setattr(measure, "MOST", 2)
     call = small_calls()["relu_forward"]
     right = gpu_kernels.ladder(call.operation, "cupy", device)["v1"][0]
 
@@ -109,7 +108,7 @@ def test_a_kernel_that_breaks_off_leaves_no_holes(device: Any, monkeypatch: Any)
 
 def test_sums_that_are_compared_do_not_cancel(device: Any, monkeypatch: Any) -> None:
     """A bias's gradient behind batch norm is zero but for rounding, once batch norm has run."""
-    monkeypatch.setattr(gpu_clock, "MOST", 2)
+    monkeypatch.setattr(measure, "MOST", 2)
     calls = small_calls()
     rows_for(calls["batchnorm_backward"], device)
     rows = rows_for(calls["conv2d_backward"], device)
