@@ -219,9 +219,8 @@ def memory(network: str, backend: str, short: int = 2, long: int = 20) -> list[R
 def summary(rows: list[Row]) -> str:
     """The headline: meta-iterations over their matrix products."""
     return "\n".join(
-        f"{row['case']}, {row['variant']}: {row['over_products']:.2f} times its matrix products on "
-        f"one core, {row['over_cores']:.2f} times those shared by {row['threads']} cores; "
-        f"{row['share']:.2f} of what {row['peak_gflops']:.0f} GFLOP/s would allow"
+        f"{row['case']}, {row['variant']}: {row['over_products']:.2f} times its matrix products, "
+        f"on {row['threads']} cores {row['over_cores']:.2f}; {row['share']:.2f} of their peak"
         for row in rows
         if "over_products" in row
     )

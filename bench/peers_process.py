@@ -10,11 +10,9 @@ import base64
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +26,7 @@ from numpy.typing import NDArray
 
 from minireptile.backend import BACKENDS, DEVICES
 
+from .child import answering, end, last_words, lines_of, sentence
 from .peers_case import CASES, in_double
 from .results import Row
 from .settings import OMNIGLOT, SINE
@@ -128,12 +127,7 @@ def jobs_of(case: str, threads: tuple[int, ...], quick: bool) -> list[Job]:
 def serve() -> None:
     """Be the process of the job in argv[1]: first theta, then the seconds of as many calls as a
     line on stdin asks for. Answers are JSON objects, one a line, on what was stdout."""
-    with os.fdopen(os.dup(1), "w") as answers:
-        os.dup2(2, 1)  # whatever a framework prints must not get between the answers
-
-        def answer(**message: Any) -> None:
-            print(json.dumps(message), file=answers, flush=True)
-
+    with answering() as answer:
         try:
             job = Job(**json.loads(sys.argv[1]))
             case, make = CASES[job.case](), import_module(PEERS[job.framework].module).build
@@ -145,7 +139,7 @@ def serve() -> None:
             for other in in_double(case) if job.double else []:
                 again = make(other, job.variant, job.threads, job.gpu)
                 results.append(again.flat(again.run()))
-            answer(first=first, thetas=[_packed(theta) for theta in results])
+            answer({"first": first, "thetas": [_packed(theta) for theta in results]})
             for line in sys.stdin:
                 calls = json.loads(line)["calls"]
                 start = time.perf_counter()
@@ -153,10 +147,9 @@ def serve() -> None:
                     built.run()
                 seconds = time.perf_counter() - start
                 _settle()
-                answer(seconds=seconds)
+                answer({"seconds": seconds})
         except Exception as error:
-            text = str(error).strip().splitlines() or ["without a message"]
-            answer(error=f"{type(error).__name__}: {text[0][:200]}")
+            answer({"error": sentence(error)})
 
 
 def _settle() -> None:
@@ -189,16 +182,7 @@ class Child:
             start_new_session=True,
         )  # fmt: skip
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.stdin, self.stdout = self.process.stdin, self.process.stdout
-        self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-
-    def _read(self) -> None:
-        for line in self.stdout:
-            self.lines.put(line)
-        self.lines.put("")  # the end
+        self.stdin, self.lines = self.process.stdin, lines_of(self.process)
 
     def ask(self, limit: float, **question: Any) -> dict[str, Any]:
         """The answer to a question, or to none the next answer; `Failed` if none comes."""
@@ -209,7 +193,7 @@ class Child:
             try:
                 line = self.lines.get(timeout=limit)
             except queue.Empty:
-                self._kill()
+                end(self.process)
                 raise Failed(f"gave no answer within {limit:g} s") from None
         if not line:
             raise Failed(self._last_words())
@@ -221,16 +205,7 @@ class Child:
     def _last_words(self) -> str:
         code = self.process.wait()
         self.errors.seek(0)
-        said = self.errors.read().strip().splitlines() or ["it said nothing"]
-        return f"its process ended with code {code}: {said[-1][:200]}"
-
-    def _kill(self) -> None:
-        """With the processes that it started."""
-        if hasattr(os, "killpg"):
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.kill()
-        self.process.wait()
+        return f"its process ended with code {code}: {last_words(self.errors.read())}"
 
     def __enter__(self) -> Child:
         return self
@@ -241,9 +216,7 @@ class Child:
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
-            self._kill()
-        self.reader.join()
-        self.stdout.close()
+            end(self.process)
         self.errors.close()
 
 

@@ -26,12 +26,13 @@ from minireptile.devices.base import through
 from minireptile.kernels.operations import OPERATIONS
 
 from ..calls import Call, Kernel, _outputs, calls_of, check, refresh
+from ..child import sentence
 from ..kernels import networks
 from ..measure import Mismatch, Timing
 from ..results import Row, timed
 from ..tables import TIME, Columns
 from .card import Ceilings, ceilings, cupy, gpu_turns, synchronize
-from .part import Context, sentence
+from .part import Context
 
 COLUMNS: Columns = {
     "in_use": ("used", "the version that the backend computes with"),

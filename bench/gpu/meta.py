@@ -17,6 +17,7 @@ from typing import Any
 import minireptile as mr
 
 from .. import peers, runs
+from ..child import sentence
 from ..machine import usable
 from ..measure import in_turns
 from ..peers_case import TF32
@@ -25,7 +26,7 @@ from ..results import Row, timed
 from ..runs import images
 from ..settings import OMNIGLOT, QUICK, Setting
 from ..tables import Columns
-from .part import Context, sentence
+from .part import Context
 
 COLUMNS: Columns = {**peers.COLUMNS, "per_second": runs.COLUMNS["per_second"]}
 THREADS = 8  # of what runs on the processor

@@ -9,7 +9,6 @@ is printed goes to stderr.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import traceback
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
+from ..child import answering, sentence
 from ..results import Row
 
 
@@ -63,19 +63,12 @@ def rows_of(name: str, context: Context) -> Iterator[Row]:
         yield {"case": name, "variant": "", "failed": True, "note": sentence(error)}
 
 
-def sentence(error: BaseException) -> str:
-    """An exception in one line."""
-    text = str(error).strip().splitlines() or ["without a message"]
-    return f"{type(error).__name__}: {text[0][:300]}"
-
-
 def main(arguments: list[str]) -> None:
     """Measure, and write the rows."""
     name, options = arguments
-    with os.fdopen(os.dup(1), "w") as answers:
-        os.dup2(2, 1)
+    with answering() as answer:
         for row in rows_of(name, Context(**json.loads(options))):
-            print(json.dumps(row, default=lambda number: number.item()), file=answers, flush=True)
+            answer(row)
 
 
 if __name__ == "__main__":

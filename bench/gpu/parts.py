@@ -12,14 +12,11 @@ from __future__ import annotations
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
-import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +25,7 @@ from typing import Any, NamedTuple
 from minireptile import backend
 from minireptile.errors import InputError
 
+from ..child import end, last_words, lines_of
 from ..results import Row
 from ..tables import Columns
 from .report import Report
@@ -187,53 +185,24 @@ def rows_of(name: str, options: dict[str, Any], limit: float) -> Iterator[Row]:
             stdin=subprocess.DEVNULL, text=True, cwd=ROOT, start_new_session=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
-        lines = _lines(process)
-        end = time.monotonic() + limit
+        lines = lines_of(process)
+        over = time.monotonic() + limit
         try:
-            while line := lines.get(timeout=max(end - time.monotonic(), 0.0)):
+            while line := lines.get(timeout=max(over - time.monotonic(), 0.0)):
                 yield json.loads(line)
             code = process.wait(timeout=GRACE)
             if code:
-                said = _last_line(log, start)
-                yield _failure(name, f"its process ended with code {code}: {said}")
+                with log.open(errors="replace") as said:
+                    said.seek(start)
+                    words = last_words(said.read())
+                yield _failure(name, f"its process ended with code {code}: {words}")
         except queue.Empty:
             yield _failure(name, f"ended after {limit:.0f} s; what came before is above")
         except subprocess.TimeoutExpired:
             pass  # it has said all it had to say
         finally:
-            _kill(process)
-
-
-def _lines(process: subprocess.Popen[str]) -> queue.SimpleQueue[str]:
-    """What a process writes, line by line as it comes, and "" at the end."""
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def read() -> None:
-        assert process.stdout is not None
-        with process.stdout as stdout:
-            for line in stdout:
-                lines.put(line)
-        lines.put("")
-
-    threading.Thread(target=read, daemon=True).start()
-    return lines
+            end(process)
 
 
 def _failure(name: str, text: str) -> Row:
     return {"case": name, "variant": "", "failed": True, "note": text}
-
-
-def _last_line(log: Path, start: int) -> str:
-    with log.open(errors="replace") as file:
-        file.seek(start)
-        said = file.read().strip().splitlines() or ["it said nothing"]
-    return said[-1][:300]
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    """End a process with those that it started, if it is still there."""
-    if hasattr(os, "killpg"):
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-    process.wait()

@@ -15,10 +15,11 @@ import minireptile as mr
 from minireptile.backend import fastest
 from minireptile.runs.presets import PRESETS
 
+from ..child import sentence
 from ..results import Row
 from ..runs import images
 from ..settings import MINIIMAGENET
-from .part import Context, sentence
+from .part import Context
 from .train import COLUMNS as COLUMNS
 from .train import data_of, trained
 

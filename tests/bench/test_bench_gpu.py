@@ -148,7 +148,7 @@ def test_a_part_that_fails_is_written_down_and_the_next_goes_on(
 
 def test_a_part_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its time is over as soon as it has said its first line, however long that took it."""
-    real, processes, limits = gpu._lines, [], []
+    real, processes, limits = gpu.lines_of, [], []
 
     class Over:
         def __init__(self, process: Any) -> None:
@@ -161,7 +161,7 @@ def test_a_part_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 raise queue.Empty
             return self.lines.get(timeout=600)
 
-    monkeypatch.setattr(gpu, "_lines", Over)
+    monkeypatch.setattr(gpu, "lines_of", Over)
     monkeypatch.setattr(gpu, "GRACE", 3.0)
     monkeypatch.setitem(gpu.PARTS, "card", gpu.PARTS["card"]._replace(least=1, share=0.5))
     program = "row(seconds=2.0)\nif name == 'card': time.sleep(6000)"

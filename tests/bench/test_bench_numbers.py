@@ -373,10 +373,8 @@ def test_a_meta_iteration_over_its_products() -> None:
     assert batched["share"] == pytest.approx(work / 6 / 1e6)
     assert looped["threads"] == 3
     assert inner_loop.summary([looped, batched, alone]).splitlines() == [
-        "sine 1x5x10, looped: 3.00 times its matrix products on one core, "
-        "9.00 times those shared by 3 cores; 0.11 of what 0 GFLOP/s would allow",
-        "sine 1x5x10, batched: 1.50 times its matrix products on one core, "
-        "4.50 times those shared by 3 cores; 0.21 of what 0 GFLOP/s would allow",
+        "sine 1x5x10, looped: 3.00 times its matrix products, on 3 cores 9.00; 0.11 of their peak",
+        "sine 1x5x10, batched: 1.50 times its matrix products, on 3 cores 4.50; 0.21 of their peak",
     ]
 
 
