@@ -22,6 +22,9 @@ def jit(function: Any) -> Any:
     return function
 
 
+inner = intrinsic = jit
+
+
 def _matrix(address: int, itemsize: int, rows: int, columns: int, pitch: int) -> NDArray:
     numbers = (rows - 1) * pitch + columns
     memory = (ctypes.c_char * (numbers * itemsize)).from_address(int(address))
@@ -61,3 +64,13 @@ def barrier(arrived: NDArray, members: int) -> None:
             arrived[0] += 1
             _come.notify_all()
             _come.wait_for(lambda: arrived[0] >= goal)
+
+
+def part(output: NDArray | None, index: Any) -> NDArray | None:
+    return None if output is None else output[index]
+
+
+def wanted(output: NDArray | None, like: NDArray, dimensions: int) -> tuple[NDArray, bool]:
+    if output is None:
+        return np.empty((0,) * dimensions, like.dtype), False
+    return output, True

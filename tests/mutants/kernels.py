@@ -6,7 +6,8 @@
 mistakes.py says what is changed in the files of kernels/ (FILE: their names; all of the backend's
 if none). Each mutant is run in a copy of the sources, in a process with a time limit:
 
-numba       read by Python, without compiling (interpreted.py), but for jit_numba.py
+numba       a layer's kernels read by Python, without compiling (interpreted.py); compiled what is
+            emitted in LLVM's words, and what the compiled calls are made of
 cuda        *.cu, *.cuh and their launchers, compiled for the CPU under the address sanitizer
 numba-cuda  in Numba's simulator
 
@@ -46,7 +47,10 @@ WORDS = {  # in the names of the tests whose calls use all of a file between the
     "sums": "dense_backward or conv2d_backward or add",
     "reptile": "gather or take_row or spread or merge or tick or decay",
 }
-NETWORKS = ("adapt", "loss_and_grad", "hvp")  # whole networks in one call
+READ = (  # by Python; the rest is compiled
+    "adam", "dense", "maxpool", "relu", "sgd", "softmax_cross_entropy", "squared_error", "tanh",
+)  # fmt: skip
+NETWORKS = ("adapt", "loss_and_grad", "hvp", "memory")  # whole networks in one call
 NETWORK_TESTS = "adapt_is or single_precision or loss_gradient or take_turns or nan or same_bits"
 
 
@@ -98,11 +102,13 @@ def selections(backend: str, file: str) -> list[list[str]]:
     if name == "jit":  # with it, all kernels would be compiled anew for each mutant
         return [["tests/kernels/test_jit.py"]]
     contract, network = "tests/kernels/test_contract.py", "tests/engine/test_compiled.py"
-    found = [] if name in NETWORKS else [[contract, "-k", f"({words}) and numba and not cuda"]]
-    found.append([network, "-k", NETWORK_TESTS])
-    if name in ("hvp", "batchnorm", "conv2d"):
-        found.append([network, "-k", "hessian"])
-    return [*found, ["tests/mutants/test_kernels_found.py", "-k", "numba and not cuda"]]
+    if name in ("registers", "vectors"):
+        return [["tests/kernels/test_registers.py"], [network, "-k", NETWORK_TESTS]]
+    contracts = [[contract, "-k", f"({words}) and numba and not cuda"]]
+    if name in READ:
+        return [*contracts, ["tests/mutants/test_kernels_found.py", "-k", "numba and not cuda"]]
+    networks = [[network, "-k", NETWORK_TESTS], [network, "-k", "hessian"]]
+    return networks if name in NETWORKS else [*contracts, *networks]
 
 
 # ------------------------------------------------------------------------------- one mutant
@@ -269,7 +275,7 @@ def main() -> int:
 
 
 def compiled(file: str, given: argparse.Namespace) -> bool:
-    return given.compiled or file == "jit_numba.py"
+    return given.compiled or file.removesuffix("_numba.py") not in READ
 
 
 def report(found: Iterable[tuple[str, Mutant, str]], possible: set[Mutant], files: set[str]) -> int:
