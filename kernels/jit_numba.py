@@ -31,7 +31,8 @@ from numba.extending import intrinsic as _intrinsic
 
 intrinsic: Any = _intrinsic
 jit: Any = partial(njit, cache=True, nogil=True, error_model="numpy")
-# What only other kernels call needs no machine code of its own, nor a way in from Python.
+# What other kernels alone call needs no machine code of its own, nor a way in from Python, where a
+# call would end the process.
 inner: Any = partial(
     njit, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
 )
@@ -92,7 +93,7 @@ _sgemm = _gemm_of("minireptile_sgemm", ir.FloatType())
 _dgemm = _gemm_of("minireptile_dgemm", ir.DoubleType())
 
 
-@inner
+@jit
 def gemm(itemsize, m, n, k, a, lda, ta, b, ldb, tb, c, ldc, beta):
     """C = op(A) op(B) + beta C, row-major: C (m, n), op(A) (m, k), op(B) (k, n).
 
@@ -137,7 +138,7 @@ def packed(context, array):
     return array.copy(layout="C")(array), codegen
 
 
-@inner
+@jit
 def part(output, index):
     """output[index], or None where nobody wants the output."""
     return None if output is None else output[index]
@@ -190,7 +191,7 @@ def yield_core(context):
     return types.void(), codegen
 
 
-@inner
+@jit
 def barrier(arrived, members):
     """Wait until all members have come here. `arrived` (1,) int64 only ever counts up."""
     if members > 1:
