@@ -9,8 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -108,8 +107,7 @@ def measure(
     check(setting, tasks, loops)
     calls: dict[str, Callable[[], object]] = {}
     for backend in usable():
-        run = mr.reptile(setting.model(backend), tasks, setting.optimizer, loops)
-        calls[backend] = partial(next, run)
+        calls[backend] = many(setting, tasks, backend, loops)
     numbers = count()
     calls[SAMPLING] = lambda: loops.sample(tasks, next(numbers))
     timings = in_turns(calls, rounds, least)
@@ -123,6 +121,20 @@ def measure(
                   threads=number, **share)
         )  # fmt: skip
     return rows
+
+
+def many(
+    setting: Setting, tasks: Tasks, backend: str, loops: mr.Loops, iterations: int = 1
+) -> Callable[[], object]:
+    """A function that makes so many outer iterations of a run, after a first one."""
+    run = mr.reptile(setting.model(backend), tasks, setting.optimizer, loops)
+    next(run)
+
+    def call() -> object:
+        *_, last = islice(run, iterations)
+        return last.theta  # on a GPU nothing may be done before it is asked for
+
+    return call
 
 
 def check(setting: Setting, tasks: Tasks, loops: mr.Loops) -> None:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from itertools import islice
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import minireptile as mr
 
@@ -23,14 +21,13 @@ from ..measure import in_turns
 from ..peers_case import TF32
 from ..peers_process import Job
 from ..results import Row, timed
-from ..runs import images
-from ..settings import OMNIGLOT, QUICK, Setting
+from ..runs import FOREVER, images, many
+from ..settings import OMNIGLOT, QUICK
 from ..tables import Columns
 from .part import Context
 
 COLUMNS: Columns = {**peers.COLUMNS, "per_second": runs.COLUMNS["per_second"]}
 THREADS = 8  # of what runs on the processor
-ENOUGH = 100_000  # outer iterations, more than are timed
 
 # In the order in which they are built: who takes minutes to compile comes last.
 VARIANTS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -104,11 +101,15 @@ def outer_iterations(context: Context) -> Iterator[Row]:
     tasks = images(classes, 20, (setting.size, setting.size), bool)
     backends = [name for name in usable(gpu=True) if name != "numpy"] or ["numpy"]
     for state in ("mean", "carry"):
+        loops = mr.Loops(
+            FOREVER, meta_batch=setting.tasks, epsilon=0.1, inner_steps=setting.steps,
+            inner_batch=setting.batch, train_shots=10, state=state,
+        )  # fmt: skip
         calls: dict[str, Callable[[], object]] = {}
         count = 5 if context.quick else 20
         for backend in backends:
             try:
-                calls[backend] = many(setting, tasks, backend, state, count)
+                calls[backend] = many(setting, tasks, backend, loops, count)
             except Exception as error:
                 yield {
                     "case": f"run {setting}, {state}", "variant": backend, "failed": True,
@@ -120,21 +121,3 @@ def outer_iterations(context: Context) -> Iterator[Row]:
             for key in ("seconds", "low", "high"):
                 row[key] /= count
             yield {**row, "per_second": 1 / row["seconds"]}
-
-
-def many(
-    setting: Setting, tasks: Any, backend: str, state: str, count: int
-) -> Callable[[], object]:
-    """A function that makes so many outer iterations, after a first one."""
-    loops = mr.Loops(
-        ENOUGH, meta_batch=setting.tasks, epsilon=0.1, inner_steps=setting.steps,
-        inner_batch=setting.batch, train_shots=10, state=state,
-    )  # fmt: skip
-    run = mr.reptile(setting.model(backend), tasks, setting.optimizer, loops)
-    next(run)
-
-    def call() -> object:
-        *_, last = islice(run, count)
-        return last.theta  # on a GPU nothing may be done before it is asked for
-
-    return call

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from itertools import islice
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from minireptile.runs.presets import PRESETS
 
 from ..child import sentence
 from ..results import Row
-from ..runs import images
+from ..runs import FOREVER, images, many
 from ..settings import MINIIMAGENET
 from .part import Context
 from .train import COLUMNS as COLUMNS
@@ -51,15 +50,13 @@ def pace(preset: str, quick: bool) -> Row:
     s, count = PRESETS[preset], 2 if quick else 50
     tasks = images(8 if quick else 64, 40, (84, 84, 3), np.uint8)
     loops = mr.Loops(
-        10_000, meta_batch=s["meta_batch"], inner_steps=s["inner_steps"],
+        FOREVER, meta_batch=s["meta_batch"], inner_steps=s["inner_steps"],
         inner_batch=s["inner_batch"], train_shots=s["train_shots"], state="mean",
     )  # fmt: skip
     backend = fastest()
-    iterations = mr.reptile(MINIIMAGENET.model(backend), tasks, MINIIMAGENET.optimizer, loops)
-    next(iterations).theta.sum()
+    call = many(MINIIMAGENET, tasks, backend, loops, count)
     start = time.perf_counter()
-    *_, last = islice(iterations, count)
-    last.theta.sum()
+    call()
     seconds = (time.perf_counter() - start) / count
     times = {"seconds": seconds, "low": seconds, "high": seconds}
     note = "no miniimagenet in MINIREPTILE_DATA: random images, an iteration"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import minireptile as mr
-from bench import peers, peers_case
+from bench import peers, peers_case, runs
 from bench.gpu import card as gpu_card
 from bench.gpu import crossover as gpu_crossover
 from bench.gpu import meta as gpu_meta
@@ -204,7 +204,8 @@ def test_many_iterations_follow_a_first_one(monkeypatch: pytest.MonkeyPatch) -> 
             yield SimpleNamespace(theta=i)
 
     monkeypatch.setattr(mr, "reptile", reptile)
-    call = gpu_meta.many(TINY, None, "numpy", "mean", 4)
+    nothing: Any = None
+    call = runs.many(TINY, nothing, "numpy", nothing, 4)
     assert made == [0]
     assert call() == 4
     assert call() == 8
