@@ -68,8 +68,8 @@ PARTS = {
     ),
     "bench": Part(
         [f"bench/{name}.py" for name in
-         ("measure", "costs", "results", "compare", "calls", "products", "memory")],
+         ("measure", "results", "tables", "compare", "calls", "products", "memory")],
         tests("bench/test_bench", *(f"bench/test_bench_{name}" for name in
-                                    ("measure", "results", "costs", "numbers"))),
+                                    ("measure", "results", "costs", "numbers", "tables"))),
     ),
 }  # fmt: skip
