@@ -13,13 +13,19 @@ from numba.core import cgutils
 from .jit_numba import inner
 from .memory_numba import address_of, size_of
 from .tiles import BN, BR, BT, DN, DT, FN, FR, FT
-from .vectors_numba import HERE, Emitter, emitted
+from .vectors_numba import HERE, Emitter, Processor, emitted
 
 BYTES = HERE.bytes
 PANEL = 2  # vectors of output channels in a tile
-# Pixels of a tile, rows of dw in one: with a panel of weights and a number of x they fill the
-# registers, and the 10 or more sums hide the time that a multiply-add takes.
-HEIGHT, ROWS = (10, 8) if HERE.registers == 32 else (5, 4)
+
+
+def sizes(machine: Processor) -> tuple[int, int]:
+    """Pixels of a tile, rows of dw in one: with a panel of weights and a number of x they fill the
+    registers, and the 10 or more sums hide the time that a multiply-add takes."""
+    return (10, 8) if machine.registers == 32 else (5, 4)
+
+
+HEIGHT, ROWS = sizes(HERE)
 
 
 def rows_tile(height: int, vectors: int, masked: bool) -> Any:
