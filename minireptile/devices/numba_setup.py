@@ -50,7 +50,7 @@ def why_not() -> str:
     threads = os.environ.get("NUMBA_NUM_THREADS", "1")
     if not threads.isdecimal() or int(threads) < 1:
         return f"NUMBA_NUM_THREADS is {threads!r} and must be a whole number above 0; unset it"
-    return _import_trouble()
+    return _import_trouble() or _forced_trouble()
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -70,6 +70,37 @@ def _import_trouble() -> str:
         first_line = str(warning.message).strip().partition("\n")[0]
         print(f"minireptile: {first_line}", file=sys.stderr)
     return ""
+
+
+@cache
+def _forced_trouble() -> str:
+    """What is wrong with a processor that Numba was told to compile for: its code would end this
+    process, or LLVM would, so another one tries."""
+    config: Any = import_module("numba").config
+    binding: Any = import_module("llvmlite.binding")
+    settings = {"NUMBA_CPU_NAME": config.CPU_NAME, "NUMBA_CPU_FEATURES": config.CPU_FEATURES}
+    asked = " ".join(f"{name}={value!r}" for name, value in settings.items() if value is not None)
+    if not asked:
+        return ""
+    name = binding.get_host_cpu_name() if config.CPU_NAME is None else config.CPU_NAME
+    features = _features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    program = Path(__file__).with_name("forced_processor.py")
+    done = import_module("subprocess").run(
+        [sys.executable, str(program), name, features], capture_output=True, text=True, check=False
+    )
+    if done.returncode or "not a recognized" in done.stderr:
+        return f"{asked} is nothing that LLVM can compile for here; unset it"
+    if done.stdout:
+        return f"{asked} has instructions that this processor lacks; unset it"
+    return ""
+
+
+def _features() -> str:
+    """What the processor can do, as LLVM writes it; "" where LLVM does not know."""
+    try:
+        return import_module("llvmlite.binding").get_host_cpu_features().flatten()
+    except RuntimeError:  # Numba then uses none
+        return ""
 
 
 def prepare() -> None:
@@ -131,12 +162,8 @@ def _processor() -> str:
     """The processor that Numba compiles for: its name, what it can do, and what was asked for."""
     binding: Any = import_module("llvmlite.binding")
     config: Any = import_module("numba").config
-    try:
-        features = binding.get_host_cpu_features().flatten()
-    except RuntimeError:  # LLVM does not know, and Numba then uses none
-        features = ""
     asked = [f"{name}={getattr(config, name, None)}" for name in CODEGEN]
-    return " ".join([platform.machine(), binding.get_host_cpu_name(), features, *asked])
+    return " ".join([platform.machine(), binding.get_host_cpu_name(), _features(), *asked])
 
 
 @contextmanager

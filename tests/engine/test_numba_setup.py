@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,6 +100,86 @@ def test_an_environment_of_nonsense(environment: dict[str, str]) -> None:
     assert "Traceback" not in done.stderr
     if "NUMBA_NUM_THREADS" in environment:
         assert "NUMBA_NUM_THREADS" in done.stderr + done.stdout
+
+
+def child(environment: dict[str, str], code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(bool(backend.why_not("numba")), reason=backend.why_not("numba"))
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"NUMBA_CPU_NAME": "nonsense"},
+        {"NUMBA_CPU_NAME": "nonsense", "NUMBA_CPU_FEATURES": ""},  # LLVM ends the process
+        {"NUMBA_CPU_FEATURES": "+nonsense"},
+        {"NUMBA_CPU_FEATURES": "nonsense"},  # likewise
+    ],
+    ids=str,
+)
+def test_a_processor_that_nobody_knows(environment: dict[str, str]) -> None:
+    code = "from minireptile.backend import why_not; print(why_not('numba'))"
+    done = child(environment, code)
+    asked = " ".join(f"{name}={value!r}" for name, value in environment.items())
+    assert done.stdout == f"{asked} is nothing that LLVM can compile for here; unset it\n"
+    assert not done.returncode
+    assert not done.stderr
+
+
+MORE = (("fma", "haswell"), ("avx512f", "skylake-avx512"))
+NARROW = {"NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": ""}
+
+
+def beyond() -> str:
+    """A processor that has more than this one; "" where there is none."""
+    from llvmlite import binding
+
+    has = binding.get_host_cpu_features()
+    return next((cpu for need, cpu in MORE if not has.get(need, True)), "")
+
+
+@pytest.mark.skipif(bool(backend.why_not("numba")), reason=backend.why_not("numba"))
+def test_a_processor_that_this_one_cannot_be() -> None:
+    name = beyond()
+    if not name:
+        pytest.skip("this processor can be any that the test knows")
+    code = "from minireptile.cli import main; main(['train', 'sine', '--backend', 'numba'])"
+    done = child({"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": ""}, code)
+    assert "has instructions that this processor lacks; unset it; or choose" in done.stderr
+    code = "from minireptile.backend import why_not; print(why_not('numba'))"
+    assert child({"NUMBA_CPU_NAME": name}, code).stdout == "\n"  # with what this one has
+
+
+NARROW_TILES = """
+import numpy as np
+from minireptile.backend import versions
+from minireptile.kernels.vectors_numba import HERE
+rng = np.random.default_rng(1)
+shapes = (2, 3, 5, 4, 3), (2, 3, 3, 3, 11), (2, 11), (2, 3, 5, 4, 11)
+x, w, b, dy = (rng.uniform(-1, 1, shape) for shape in shapes)
+def made(backend, version, dtype):
+    a, k, c, d = (array.astype(dtype) for array in (x, w, b, dy))
+    y, dx, dw, db = (np.full_like(array, np.nan) for array in (d, a, k, c))
+    versions("conv2d_forward", backend)[version](y, None, a, k, c, (1, 1), (1, 1))
+    versions("conv2d_backward", backend)[version](dx, dw, db, None, d, a, k, (1, 1), (1, 1))
+    return y, dx, dw, db
+for dtype in (np.float32, np.float64):
+    # Sums of 99 products below 1 at most: 4 (n + 8) eps magnitude, as in the contract.
+    bound = 4 * (99 + 8) * np.finfo(dtype).eps * 99
+    for one, other in zip(made("numba", "v3", dtype), made("numpy", "v1", np.float64)):
+        assert abs(one - other).max() <= bound, (dtype, abs(one - other).max())
+print(*HERE)
+"""
+
+
+@pytest.mark.skipif(bool(backend.why_not("numba")), reason=backend.why_not("numba"))
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="nehalem is x86")
+def test_a_processor_without_a_multiply_add() -> None:
+    done = child(NARROW, NARROW_TILES)
+    assert done.stdout == "16 False 16\n", done.stderr
 
 
 @pytest.mark.skipif(bool(backend.why_not("numba")), reason=backend.why_not("numba"))
