@@ -10,7 +10,7 @@ from typing import Any
 
 from numba.core import cgutils
 
-from .jit_numba import inner
+from .jit_numba import inner, jit
 from .memory_numba import address_of, size_of
 from .tiles import BN, BR, BT, DN, DT, FN, FR, FT
 from .vectors_numba import HERE, Emitter, Processor, emitted
@@ -138,19 +138,19 @@ def tile_rows(one, x, w, y, tables, tiles, n, runs, N, b, add):
             done += lanes
 
 
-@inner
+@jit
 def conv_rows(one, y, x, w, b, tables, N, add):
     """Write y = b + the convolution of x with w, or add it to y (registers.md, eq. 1)."""
     tile_rows(one, x, w, y, tables, tables[FT], tables[FN], tables[FR], N, b, add)
 
 
-@inner
+@jit
 def conv_rows_back(one, dx, dy, wt, tables, C, add):
     """Write dx, from the weights with rows (tap, n) and columns c, or add it (eq. 2)."""
     tile_rows(one, dy, wt, dx, tables, tables[BT], tables[BN], tables[BR], C, 0, add)
 
 
-@inner
+@jit
 def conv_products(one, dw, x, dy, tables, N):
     """Add the gradient to dw (registers.md, eq. 3)."""
     size = size_of(one)
@@ -172,7 +172,7 @@ def conv_products(one, dw, x, dy, tables, N):
                 done += lanes
 
 
-@inner
+@jit
 def turned(wt, w):
     """Write wt (taps, N, C), the weights w (taps, C, N) as dx reads them."""
     for tap in range(w.shape[0]):

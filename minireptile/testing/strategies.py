@@ -84,6 +84,17 @@ def geometries(draw, largest: int = 6):
 
 
 @st.composite
+def convolutions(draw, largest: int = 6):
+    """Any geometry, or every other time one that has kernels of its own: 3 x 3, stride 1."""
+    if draw(st.booleans()):
+        return draw(geometries(largest))
+    padding = draw(st.sampled_from(("same", "valid")))
+    least = 1 if padding == "same" else 3
+    sizes = [draw(st.integers(least, max(largest, 3))) for _ in range(2)]
+    return Geometry((sizes[0], sizes[1]), (3, 3), (1, 1), padding)
+
+
+@st.composite
 def layers(draw, kinds: type[Layer] | Sequence[type[Layer]] = LAYERS):
     """A layer of one of the kinds, and the shape of one example, both small."""
     every = (kinds,) if isinstance(kinds, type) else tuple(kinds)

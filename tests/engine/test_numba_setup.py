@@ -205,16 +205,17 @@ def test_a_cache_folder_that_cannot_be_written(
 
 
 @pytest.mark.skipif(bool(backend.why_not("numba")), reason=backend.why_not("numba"))
+@pytest.mark.parametrize("name", ["new_numba.py", "program.py", "winograd_numpy.py"])
 def test_the_cache_is_another_one_when_any_kernel_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "minireptile"
     (package / "kernels").mkdir(parents=True)
     monkeypatch.setattr(numba_setup, "__file__", str(package / "devices" / "numba_setup.py"))
     before = numba_setup._fingerprint()
-    (package / "kernels" / "new_numba.py").write_text("x = 1")
+    (package / "kernels" / name).write_text("x = 1")
     after = numba_setup._fingerprint()
-    (package / "kernels" / "new_numba.py").write_text("x = 2")
+    (package / "kernels" / name).write_text("x = 2")
     assert len({before, after, numba_setup._fingerprint()}) == 3
 
 

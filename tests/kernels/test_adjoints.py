@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from minireptile.backend import kernels, versions
 from minireptile.kernels.conv2d_numpy import col2im, im2col
 from minireptile.testing import check_adjoint
-from minireptile.testing.strategies import Geometry, few, geometries, seeds
+from minireptile.testing.strategies import Geometry, convolutions, few, geometries, seeds
 
 K = kernels("numpy")
 
@@ -23,7 +23,7 @@ def filled(function: object, *shapes: tuple[int, ...]) -> list[NDArray]:
 
 
 @pytest.mark.parametrize("version", versions("conv2d_forward"))
-@given(g=geometries(), T=few, B=few, c=few, n=few, seed=seeds)
+@given(g=convolutions(), T=few, B=few, c=few, n=few, seed=seeds)
 def test_convolution_in_its_input_and_in_its_weights(
     version: str, g: Geometry, T: int, B: int, c: int, n: int, seed: int
 ) -> None:

@@ -72,7 +72,8 @@ few = st.integers(1, 9)
 def windows(draw: st.DrawFn, channels: st.SearchStrategy = few) -> Window:
     g = draw(geometries())
     n = draw(channels), draw(channels)
-    return Window(*g.in_size, n[0], *g.out_size, n[1], *g.kernel, *g.stride, *g.pad)
+    sizes = *g.in_size, n[0], *g.out_size, n[1], *g.kernel, *g.stride, *g.pad
+    return Window._make(sizes)
 
 
 def meetings(w: Window, images: int) -> NDArray:
@@ -189,7 +190,8 @@ class Memory:
     as a parameter does."""
 
     def __init__(self, window: Window, images: int, dtype: type, seed: int) -> None:
-        self.rng, self.dtype, self.vectors = np.random.default_rng(seed), dtype, []
+        self.rng, self.dtype = np.random.default_rng(seed), dtype
+        self.vectors: list[NDArray] = []
         w, taps = window, window.kh * window.kw
         self.x = self.array(images, w.H, w.W, w.C)
         self.dy = self.array(images, w.H_out, w.W_out, w.N)
@@ -199,7 +201,7 @@ class Memory:
 
     def array(self, *shape: int) -> NDArray:
         n = int(np.prod(shape))
-        vector = np.full(n + 2 * 67, np.nan, self.dtype)
+        vector: NDArray = np.full(n + 2 * 67, np.nan, self.dtype)
         vector[67:-67] = uniform(self.rng, n)
         self.vectors.append(vector)
         return vector[67:-67].reshape(shape)
