@@ -102,8 +102,10 @@ class Emitter:
 
     def first(self, count: Any) -> Any:
         """The mask of a vector's first lanes."""
-        kind = ir.VectorType(LONG, self.lanes)
+        number = INT if self.size == 4 else LONG  # as wide as a lane: no mask is packed anew
+        kind = ir.VectorType(number, self.lanes)
         numbers = ir.Constant(kind, [*range(self.lanes)])
+        count = self.b.trunc(count, INT) if self.size == 4 else count
         return self.b.icmp_signed("<", numbers, self.everywhere(count, kind))
 
     def everywhere(self, value: Any, kind: Any = None) -> Any:
