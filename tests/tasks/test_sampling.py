@@ -308,6 +308,13 @@ def test_from_arrays_refuses(images: NDArray, labels: list, words: str) -> None:
         from_arrays(images, labels)
 
 
+@pytest.mark.parametrize("replacement", [False, True])
+@pytest.mark.parametrize("steps", [0, 2])
+def test_no_mini_batches_are_whole_numbers_too(steps: int, replacement: bool) -> None:
+    order = minibatches(RNG, 3, steps, 2, replacement)
+    assert (order.shape, order.dtype) == ((steps, 2), np.int64)
+
+
 def named(names: Any) -> ImageClasses:
     return from_arrays(np.zeros((2, 3, 3)), [0, 1], names=names)
 
