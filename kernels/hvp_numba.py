@@ -34,6 +34,7 @@ from .loss_and_grad_numba import (
     sums_of,
     tables_of,
     total_sums,
+    turn,
     weights_of,
     winners_of,
     x_at,
@@ -51,8 +52,6 @@ from .program import (
     GRADS,
     KH,
     KW,
-    MEMBER,
-    MEMBERS,
     PC,
     PHI,
     PR,
@@ -74,7 +73,7 @@ from .program import (
     X,
     Y,
 )
-from .registers_numba import conv_products, conv_rows, conv_rows_back, turned
+from .registers_numba import conv_products, conv_rows, conv_rows_back
 from .relu_numba import relu_backward
 from .softmax_cross_entropy_numba import cross_entropies_r
 from .squared_error_numba import squared_error_r
@@ -83,11 +82,7 @@ from .tanh_numba import tanh_backward, tanh_backward_r
 
 def turn_weights_r(row, c, one):
     """As `turn_weights`, of the tangents."""
-    taps = row[KH] * row[KW]
-    first, last = c[MEMBER] * taps // c[MEMBERS], (c[MEMBER] + 1) * taps // c[MEMBERS]
-    w = parameter(one, c[V], row[W], (taps, row[C], row[N]))
-    wt = parameter(one, c[RWS], row[WT], (taps, row[N], row[C]))
-    turned(wt[first:last], w[first:last])
+    turn(row, c, one, c[V], c[RWS])
 
 
 @inner

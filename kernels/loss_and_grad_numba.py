@@ -165,13 +165,18 @@ def winners_of(row, c):
     return numbers(np.int32(1), start, shape)
 
 
-def turn_weights(row, c, one):
-    """Write one member's share of a convolution's weights as the way back reads them."""
+@inner
+def turn(row, c, one, vector, memory):
+    """Write one member's share of the weights in a vector as the way back reads them."""
     taps = row[KH] * row[KW]
     first, last = c[MEMBER] * taps // c[MEMBERS], (c[MEMBER] + 1) * taps // c[MEMBERS]
-    w = parameter(one, c[PHI], row[W], (taps, row[C], row[N]))
-    wt = parameter(one, c[WS], row[WT], (taps, row[N], row[C]))
+    w = parameter(one, vector, row[W], (taps, row[C], row[N]))
+    wt = parameter(one, memory, row[WT], (taps, row[N], row[C]))
     turned(wt[first:last], w[first:last])
+
+
+def turn_weights(row, c, one):
+    turn(row, c, one, c[PHI], c[WS])
 
 
 def forward_product(row, c, one):
