@@ -7,7 +7,7 @@ the same taps inside the image are of one class: they take the same numbers, fro
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -168,7 +168,7 @@ def products(
     return table, np.concatenate(pairs), np.concatenate(rows)
 
 
-@cache
+@lru_cache(64)
 def tables(w: Window, images: int, height: int, rows: int) -> NDArray:
     """All tables of a convolution, in one vector of int64.
 
