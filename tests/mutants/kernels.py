@@ -78,7 +78,7 @@ def backend_of(name: str) -> Backend:
     common = ("pytest", "hypothesis", "numpy", "scipy.linalg")
     numba = (*common, "numba", "scipy.linalg.cython_blas", "threadpoolctl", "platformdirs")
     if name == "numba":
-        return Backend(("*_numba.py",), 400, {}, numba)
+        return Backend(("*_numba.py", "tiles.py"), 400, {}, numba)
     if name == "cuda":
         return Backend(("*.cu", "*.cuh", "*_cupy.py"), 120, sanitizer(), common)
     environment = {"NUMBA_ENABLE_CUDASIM": "1"}
@@ -88,7 +88,8 @@ def backend_of(name: str) -> Backend:
 def selections(backend: str, file: str) -> list[list[str]]:
     """The tests that concern a file: pytest's arguments, what finds most first."""
     name = file.partition(".")[0]
-    name = name if file.endswith((".cu", ".cuh")) else name.rpartition("_")[0]
+    if not file.endswith((".cu", ".cuh")):
+        name = name.rpartition("_")[0] or name
     words = WORDS.get(name, name)
     if backend == "cuda":
         both = [f"tests/gpu/cuda_on_cpu_suite/{test}.py" for test in ("contract", "meta")]
@@ -102,8 +103,11 @@ def selections(backend: str, file: str) -> list[list[str]]:
     if name == "jit":  # with it, all kernels would be compiled anew for each mutant
         return [["tests/kernels/test_jit.py"]]
     contract, network = "tests/kernels/test_contract.py", "tests/engine/test_compiled.py"
-    if name in ("registers", "vectors"):
+    if name in ("registers", "vectors", "tiles"):
         return [["tests/kernels/test_registers.py"], [network, "-k", NETWORK_TESTS]]
+    if name == "winograd":
+        words = "conv2d and numba and not cuda"
+        return [["tests/kernels/test_winograd.py"], [contract, "-k", words]]
     contracts = [[contract, "-k", f"({words}) and numba and not cuda"]]
     if name in READ:
         return [*contracts, ["tests/mutants/test_kernels_found.py", "-k", "numba and not cuda"]]
