@@ -16,8 +16,10 @@ from .adam_numba import adam_rate, adam_with_m, adam_without_m
 from .jit_numba import barrier, copy, inner, jit
 from .memory_numba import address_of, call, number, numbers, rounded, size_of
 from .program import (
+    ADAPTED,
     BETA1,
     BETA2,
+    CARRY,
     CONSTANTS,
     CONSTANTS_AT,
     COUNTED,
@@ -25,15 +27,20 @@ from .program import (
     CUT,
     DATA,
     DECAY,
+    DRAW,
+    DRAWN,
     EPS,
     EXAMPLES,
     FIRST,
     FIRST_MOMENT,
     GRAD,
     GRADS,
+    HAND_OUT,
     IMAGES,
     INNER_STEPS,
     ITEM,
+    ITERATION,
+    ITERATIONS,
     LABELS,
     LAST,
     LOSS,
@@ -43,6 +50,7 @@ from .program import (
     MEMBERS,
     MEMORY,
     MEMORY_BYTES,
+    MERGE,
     MOMENTS_1,
     MOMENTS_2,
     MOMENTUM,
@@ -52,6 +60,7 @@ from .program import (
     OUT,
     OUT_BYTES,
     OUTS,
+    OWN_DRAWN,
     OWN_EXAMPLES,
     OWN_GRADS,
     OWN_PITCH,
@@ -62,12 +71,15 @@ from .program import (
     OWN_WS,
     PHI,
     PITCH,
+    POLICY,
     RWS,
     SCRATCH,
     SECOND_MOMENT,
     SIZE,
     SLICE,
     SLICES,
+    SOURCE,
+    SOURCES,
     STAGE,
     STEP,
     SYNC,
@@ -75,6 +87,7 @@ from .program import (
     TABLES_AT,
     TAKEN,
     TARGETS,
+    TASK,
     TASKS,
     THETAS,
     VECTORS,
@@ -82,8 +95,10 @@ from .program import (
     WRITTEN,
     WS,
     X_BYTES,
+    X_STEP,
     XS,
     Y_BYTES,
+    Y_STEP,
     YS,
     B,
     P,
@@ -182,17 +197,19 @@ def adam_step(row, c, one):
 def begin(plan, c, task, team, me, member, members):
     """Fill the fields of a thread for a task, whose memory is that of thread `team`."""
     memory, size, item = plan[MEMORY] + team * plan[MEMORY_BYTES], plan[SIZE], plan[ITEM]
+    row = 0 if plan[MERGE] != 0 and plan[POLICY] == CARRY else task  # of the optimizer's state
     c[PHI], c[V], c[P] = memory, memory + plan[OWN_V], size
     c[WS], c[RWS] = memory + plan[OWN_WS], memory + plan[OWN_RWS]
     c[GRADS], c[PITCH] = memory + plan[OWN_GRADS], plan[OWN_PITCH]
     c[WINNERS], c[EXAMPLES] = memory + plan[OWN_WINNERS], memory + plan[OWN_EXAMPLES]
     c[SCRATCH] = plan[MEMORY] + me * plan[MEMORY_BYTES] + plan[OWN_SCRATCH]
     c[OUT] = plan[OUTS] + task * plan[OUT_BYTES]
-    c[FIRST_MOMENT] = plan[MOMENTS_1] + task * size * item
-    c[SECOND_MOMENT] = plan[MOMENTS_2] + task * size * item
-    c[TAKEN] = plan[COUNTS] + task * 8
+    c[FIRST_MOMENT] = plan[MOMENTS_1] + row * size * item
+    c[SECOND_MOMENT] = plan[MOMENTS_2] + row * size * item
+    c[TAKEN] = plan[COUNTS] + row * 8
     c[CONSTANTS], c[TABLES], c[NUMBERS] = plan[CONSTANTS_AT], plan[TABLES_AT], plan[NUMBERS_AT]
     c[B], c[SLICES], c[MEMBER], c[MEMBERS] = plan[IMAGES], plan[CUT], member, members
+    c[SOURCE], c[DRAWN], c[TASK] = plan[SOURCES], memory + plan[OWN_DRAWN], task
 
 
 @inner
@@ -218,30 +235,35 @@ def task_of(program, plan, c, one, arrived, task, team, me, member, members):
     """One member's part in the steps on one task."""
     begin(plan, c, task, team, me, member, members)
     start, stop = share(c)
-    item = plan[ITEM]
-    theirs, mine = task * c[P] * item + start * item, start * item
+    item, drawn = plan[ITEM], plan[DRAW] != 0
+    mine, some, all_ = start * item, (stop - start) * item, plan[SIZE] * item
+    theirs = (c[ITERATION] if drawn else task) * all_ + mine
     barrier(arrived, members)  # the team's memory may still be another task's
     # phi is copied to where its rows begin on cache lines.
-    copy(c[PHI] + mine, plan[THETAS] + theirs, (stop - start) * item)
+    copy(c[PHI] + mine, plan[THETAS] + theirs, some)
     if plan[VECTORS] != 0:
-        copy(c[V] + mine, plan[VECTORS] + theirs, (stop - start) * item)
+        copy(c[V] + mine, plan[VECTORS] + theirs, some)
+    if drawn:
+        call(plan[HAND_OUT], address_of(plan), address_of(c), one)
+        call(plan[DRAW], address_of(plan), address_of(c), one)
+    begun = c[PHI] if drawn else 0  # where the data are: in the team's own memory
     for i in range(plan[INNER_STEPS]):
-        at = i * plan[TASKS] + task
+        at = (c[ITERATION] * plan[INNER_STEPS] + i) * plan[TASKS] + task
         c[STEP] = i
-        c[DATA] = plan[XS] + at * plan[X_BYTES]
-        c[LABELS] = plan[YS] + at * plan[Y_BYTES]
+        c[DATA] = begun + plan[XS] + task * plan[X_BYTES] + i * plan[X_STEP]
+        c[LABELS] = begun + plan[YS] + task * plan[Y_BYTES] + i * plan[Y_STEP]
         c[TARGETS] = c[LABELS]
         c[LOSS] = plan[LOSSES] + at * item
         follow(program, c, one, arrived)
     if plan[WRITTEN]:
-        copy(plan[THETAS] + theirs, c[PHI] + mine, (stop - start) * item)
+        copy(plan[ADAPTED] + task * all_ + mine, c[PHI] + mine, some)
     barrier(arrived, members)
     if member == 0 and plan[COUNTED]:
         numbers(np.int64(1), c[TAKEN], 1)[0] += plan[INNER_STEPS]
 
 
 @inner
-def dealt(T, member, members):
+def dealt(T, members, member):
     """How the members share T tasks: so many are dealt out whole, in turns; of the others, this
     member's team has task i. The team goes from `first` up to `last`."""
     whole = T - T % members
@@ -252,21 +274,35 @@ def dealt(T, member, members):
 
 @jit
 def work(program, plan, fields, one, arrived, member, members):
-    """All that one of the threads does in a call.
+    """All that one of the threads does in a call: the tasks, or outer iterations of them.
 
     Parameters
     ----------
     program : (instructions, columns) int64
-    plan : (n,) int64, what the call is told; named as in program.py
+    plan : (TOLD,) int64, what the call is told; named as in program.py
     fields : (threads, FIELDS) int64, written
     one : the number 1 of the arrays' type
-    arrived : (threads, 8) int64 zeros, one row for each team, as far apart as cache lines
+    arrived : (threads + 1, 8) int64 zeros, one row for each team and one for all, as far apart as
+        cache lines
     member, members : which thread this is, of how many
     """
-    T, c = plan[TASKS], fields[member]
-    whole, i, first, last = dealt(T, member, members)
-    for j in range(member, whole, members):
-        task_of(program, plan, c, one, arrived[member], j, member, member, 0, 1)
-    if whole < T:
-        me, team = member - first, arrived[first]
-        task_of(program, plan, c, one, team, i, first, member, me, last - first)
+    T, c, together = plan[TASKS], fields[member], plan[MERGE] != 0
+    whole, i, first, last = dealt(T, members, member)
+    count, more = whole // members + (whole < T), 0
+    if together and plan[POLICY] == CARRY:  # one task after another, each by all
+        count, more, whole, i, first, last = T, 1, 0, 0, 0, members
+    for iteration in range(plan[ITERATIONS]):
+        c[ITERATION] = iteration
+        for j in range(count):
+            alone = (j + 1) * members <= whole
+            task = j * members + member if alone else i + j * more
+            begins, ends = (member, member + 1) if alone else (first, last)
+            task_of(
+                program, plan, c, one, arrived[begins], task, begins, member,
+                member - begins, ends - begins,
+            )  # fmt: skip
+        if together:
+            barrier(arrived[members], members)
+            c[MEMBER], c[MEMBERS] = member, members
+            call(plan[MERGE], address_of(plan), address_of(c), one)
+            barrier(arrived[members], members)

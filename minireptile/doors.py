@@ -230,7 +230,8 @@ def check_snapshot(start: Any, size: int, optimizer: Any, loops: Any) -> None:
             "raise iterations"
         )
     theta = start.theta
-    if not isinstance(theta, np.ndarray) or theta.shape != (size,):
+    plain = isinstance(theta, np.ndarray) and not isinstance(theta, np.ma.MaskedArray)
+    if not plain or theta.shape != (size,):
         raise InputError(
             f"start: theta must be an array of shape ({size},), as this model has it, "
             f"not {shown(theta)}"

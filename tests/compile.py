@@ -20,13 +20,17 @@ from minireptile import (
     Conv2D,
     Dense,
     Flatten,
+    Loops,
     MaxPool,
     Model,
     ReLU,
     Tanh,
     adapt,
+    reptile,
 )
 from minireptile.backend import why_not
+from minireptile.tasks.images import FewShot, from_arrays
+from minireptile.tasks.sine import Sine
 
 
 def every_call(model: Model, x: np.ndarray, y: np.ndarray) -> None:
@@ -40,15 +44,26 @@ def every_call(model: Model, x: np.ndarray, y: np.ndarray) -> None:
     model.hvp(phi, x, y, phi)
 
 
+def outer_loops(images: Model, curve: Model) -> None:
+    """An outer iteration on tasks of both kinds that are drawn in the call."""
+    characters = from_arrays(np.zeros((4, 4, 4), np.uint8), [0, 0, 1, 1])
+    loops = Loops(1, inner_batch=2, train_shots=2)
+    for model, tasks in ((images, FewShot(characters, 2)), (curve, Sine())):
+        next(reptile(model, tasks, SGD(0.1, 0.5), loops))
+
+
 def compiled(dtype: str) -> None:
     """Two networks have every kind of layer and both losses between them."""
     images = [Conv2D(2, 3), BatchNorm(), MaxPool(2), ReLU(), Flatten(), Dense(2)]
     curve = [Dense(2), Tanh(), Dense(1)]
     x = np.ones((2, 4, 4, 1), dtype)
     numba: dict[str, Any] = {"backend": "numba", "dtype": dtype}
-    every_call(Model(images, (4, 4, 1), **numba), x, np.zeros(2, int))
+    of_images = Model(images, (4, 4, 1), **numba)
+    every_call(of_images, x, np.zeros(2, int))
     x = np.ones((2, 1), dtype)
-    every_call(Model(curve, (1,), loss="squared_error", **numba), x, x)
+    of_curves = Model(curve, (1,), loss="squared_error", **numba)
+    every_call(of_curves, x, x)
+    outer_loops(of_images, of_curves)
 
 
 def compile_all() -> None:

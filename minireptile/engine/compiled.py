@@ -6,39 +6,32 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..kernels import program as p
+from ..loops import Loops, Snapshot
 from ..optim import Optimizer, State
 from ..plan import Plan
+from ..tasks.base import Tasks
 from .base import Engine
+from .compiled_outer import reptile
+from .memory import DTYPES, Memory, address, memory, numbers_of, plain, told, update_of
 from .program import Layout, Program, has_update, knows, layout, program, work
-from .threads import run, threads
+from .threads import members_for, run
 
 __all__ = ["Compiled", "knows"]
 
-LINE = 64  # bytes of a cache line: where vectors begin on one, no load meets two
 # A mini-batch's parts, where the network is large enough for threads to share them: sums depend on
 # their number, so it depends on the mini-batch alone. With fewer images than a register tile has
 # pixels, tiles would be filled up (kernels/registers.md).
 SLICES, IMAGES = 5, 5
 WORTH_SLICES = 10**6  # multiply-adds of one forward pass
-WORTH_THREADS = 10**7  # multiply-adds of a whole call: about as long as waking threads takes
 HVP_PRODUCTS = 8  # of a layer, in a Hessian-vector product (kernels/loss_and_grad.md)
-DTYPES = np.dtype(np.float32), np.dtype(np.float64)
-
-
-class Memory(NamedTuple):
-    """A row of bytes for each thread, and where in it lies what, by the plan's fields."""
-
-    rows: NDArray
-    at: dict[int, int]
-    second: bool  # with tangents
 
 
 class Ready(NamedTuple):
@@ -48,43 +41,10 @@ class Ready(NamedTuple):
     members: int
     plan: NDArray  # (n,) int64, what the call is told, but for its arguments
     fields: NDArray  # (members, FIELDS) int64
-    arrived: NDArray  # (members, 8) int64
+    arrived: NDArray  # (members + 1, 8) int64
     memory: Memory
     layout: Layout
     steps: NDArray  # (T,) of an optimizer that does not count
-
-
-def address(array: NDArray | None) -> int:
-    """Where an array begins; 0 for none."""
-    return 0 if array is None else array.__array_interface__["data"][0]
-
-
-def memory(layout: Layout, threads: int, P: int, dtype: np.dtype, second: bool) -> Memory:
-    """Memory for so many threads; it does not grow with the inner steps."""
-    size = dtype.itemsize
-    pitch, n = rounded(P * size), rounded(layout.ws * size)
-    parts = {
-        None: pitch,  # phi
-        p.OWN_V: pitch * second,
-        p.OWN_WS: n,
-        p.OWN_RWS: n * second,
-        p.OWN_GRADS: pitch * layout.slices,
-        p.OWN_WINNERS: rounded(4 * layout.winners),
-        p.OWN_SCRATCH: rounded(layout.scratch * size),
-        p.OWN_EXAMPLES: rounded(layout.B * size),
-    }
-    ends = np.cumsum([0, *parts.values()])
-    at = {name: int(end) for name, end in zip(parts, ends, strict=False) if name is not None}
-    raw = np.zeros(threads * int(ends[-1]) + LINE, np.uint8)
-    start = -address(raw) % LINE
-    rows = raw[start : start + threads * int(ends[-1])].reshape(threads, -1)
-    at |= {p.OWN_PITCH: pitch, p.MEMORY_BYTES: int(ends[-1]), p.MEMORY: address(rows)}
-    return Memory(rows, at, second)
-
-
-def rounded(bytes_: int) -> int:
-    """Up to whole cache lines."""
-    return -(-bytes_ // LINE) * LINE
 
 
 class Compiled(Engine):
@@ -104,14 +64,21 @@ class Compiled(Engine):
         if not has_update(optimizer.operation):
             return NotImplemented
         loss = np.empty(x.shape[:2], phi.dtype)
-        update = optimizer.operation, numbers_of(optimizer)[p.DECAY] != 1
-        self._call(update, phi, x, y, loss, None, optimizer, state)
+        self._call(update_of(optimizer), phi, x, y, loss, None, optimizer, state)
         return loss
 
     def gradients(self, phi: NDArray, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
         loss, grad = np.empty((1, len(phi)), phi.dtype), np.empty_like(phi)
         self._call("gradient", phi, x[None], y[None], loss, grad)
         return loss[0], grad
+
+    def outer(
+        self, algorithm: str, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot
+    ) -> Iterator[Snapshot]:
+        """Reptile's outer loop, many iterations a call, for tasks that can be drawn inside."""
+        if algorithm != "reptile":
+            return NotImplemented
+        return reptile(self.plan, self._layout(loops.inner_batch), tasks, optimizer, loops, start)
 
     def outputs(self, phi: NDArray, x: NDArray) -> NDArray:
         T, B = x.shape[:2]
@@ -146,24 +113,13 @@ class Compiled(Engine):
             raise InputError(f"the numba backend computes in float32 or float64, not {dtype}")
         l, second = self._layout(B), what == "product"
         products = HVP_PRODUCTS if second else 3
-        forward = work(self.plan, B)
-        worth = products * forward * k * T >= WORTH_THREADS
-        members = min(threads(), T * l.slices) if worth else 1
+        members = members_for(products * work(self.plan, B) * k * T, T * l.slices)
+        room = self._memory(B, members, dtype, second)
+        plan, fields, arrived = told(self.plan.size, l, room, k, T, dtype)
+        steps = np.zeros(T, np.int64)
         if (what, B, dtype, classes) not in self._programs:
             self._programs[what, B, dtype, classes] = program(l, what, classes, dtype)
-        code, room = (
-            self._programs[what, B, dtype, classes],
-            self._memory(B, members, dtype, second),
-        )
-        plan = np.zeros(p.NUMBERS_AT + 1, np.int64)
-        told = room.at | {
-            p.TASKS: T, p.INNER_STEPS: k, p.IMAGES: B, p.CUT: l.slices, p.SIZE: self.plan.size,
-            p.ITEM: dtype.itemsize, p.CONSTANTS_AT: address(l.constants),
-            p.TABLES_AT: address(l.tables),
-        }  # fmt: skip
-        plan[list(told)] = list(told.values())
-        fields, arrived = (np.zeros((members, n), np.int64) for n in (p.FIELDS, 8))
-        steps = np.zeros(T, np.int64)
+        code = self._programs[what, B, dtype, classes]
         ready = Ready(code, members, plan, fields, arrived, room, l, steps)
         self._readies[key] = ready
         return ready
@@ -198,14 +154,16 @@ class Compiled(Engine):
         changed = {"phi": phi, **(state or {})}
         arrays = {name: plain(a, a.dtype) for name, a in changed.items()}
         numbers, plan = numbers_of(optimizer), r.plan.copy()  # other threads may be calling
-        told = {
-            p.THETAS: arrays["phi"], p.VECTORS: v, p.XS: x, p.YS: y, p.LOSSES: loss, p.OUTS: out,
+        given = {
+            p.THETAS: arrays["phi"], p.ADAPTED: arrays["phi"], p.VECTORS: v, p.XS: x, p.YS: y,
+            p.LOSSES: loss, p.OUTS: out,
             p.MOMENTS_1: arrays.get("m", arrays.get("velocity")), p.MOMENTS_2: arrays.get("v"),
             p.COUNTS: arrays.get("t", r.steps), p.NUMBERS_AT: numbers,
         }  # fmt: skip
-        plan[list(told)] = [address(array) for array in told.values()]
-        plan[p.X_BYTES] = x.nbytes // (k * T)
-        plan[p.Y_BYTES] = 0 if y is None else y.nbytes // (k * T)
+        plan[list(given)] = [address(array) for array in given.values()]
+        for array, task, step in ((x, p.X_BYTES, p.X_STEP), (y, p.Y_BYTES, p.Y_STEP)):
+            plan[step] = 0 if array is None else array.nbytes // k
+            plan[task] = plan[step] // T
         plan[p.OUT_BYTES] = 0 if out is None else out.nbytes // T
         plan[p.COUNTED], plan[p.WRITTEN] = "t" in arrays, optimizer is not None
         arguments = (r.program.code, plan, r.fields, phi.dtype.type(1), r.arrived)
@@ -214,21 +172,3 @@ class Compiled(Engine):
             for name, array in changed.items():
                 if arrays[name] is not array:
                     array[...] = arrays[name]
-
-
-def plain(array: NDArray, dtype: DTypeLike) -> NDArray:
-    """The array, or a contiguous copy of this type."""
-    return np.ascontiguousarray(array, dtype)
-
-
-@cache
-def numbers_of(optimizer: Optimizer | None) -> NDArray:
-    """An optimizer's numbers where kernels/program.py says."""
-    names = {
-        p.LR: "lr", p.MOMENTUM: "momentum", p.BETA1: "beta1", p.BETA2: "beta2", p.EPS: "eps",
-        p.DECAY: "weight_decay_rate",
-    }  # fmt: skip
-    numbers = np.zeros(len(names))
-    for at, name in names.items():
-        numbers[at] = getattr(optimizer, name, name == "weight_decay_rate")
-    return numbers

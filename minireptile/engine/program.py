@@ -201,14 +201,17 @@ def backward(l: Layout, second: bool) -> Iterable[Instruction]:
 
 
 def instructions(l: Layout, what: str | tuple, classes: bool) -> Iterable[Instruction]:
-    """What a call does at each step: "forward", "gradient", "product", or an optimizer's stage and
-    whether weights decay before."""
-    update = isinstance(what, tuple)
+    """What a call does at each step: "forward", "gradient", "product"; or an optimizer's stage,
+    whether weights decay before, and what gathers the data, or ""."""
+    update, meet = isinstance(what, tuple), True
     if update and what[1]:
         yield "decay_weights", {}, False, True
+    if update and what[2]:
+        yield what[2], {}, True, False  # what it gathers has been drawn
+        meet = False
     second, last = what == "product", l.stages[-1][1]
     first, *others = forward(l, second)
-    yield first[0], first[1], True, first[3]  # phi is complete
+    yield first[0], first[1], meet, first[3]  # phi is complete
     yield from others
     if what == "forward":
         yield "hand_out", last, False, False
@@ -237,7 +240,7 @@ def program(l: Layout, what: str | tuple, classes: bool, dtype: np.dtype) -> Pro
 def compiled(stage: str, dtype: np.dtype) -> Any:
     """A stage's machine code: void(int64 *row, int64 *fields, number)."""
     numba: Any = import_module("numba")
-    modules = "loss_and_grad_numba", "hvp_numba", "adapt_numba"
+    modules = "loss_and_grad_numba", "hvp_numba", "adapt_numba", "reptile_numba"
     found = next(m for name in modules if stage in vars(m := stages_of(name)))
     longs = numba.types.CPointer(numba.types.int64)
     signature = numba.types.void(longs, longs, numba.from_dtype(dtype))

@@ -11,6 +11,8 @@ from typing import Any
 
 from ..devices.numba_setup import caching
 
+WORTH_THREADS = 10**7  # multiply-adds of a whole call: about as long as waking threads takes
+
 _turn = Lock()  # a team of threads is complete or not there at all: calls do not mix
 
 
@@ -51,3 +53,8 @@ def threads() -> int:
     """How many threads a call may use: the cores this process may run on, or NUMBA_NUM_THREADS."""
     allowed = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
     return min(import_module("numba").config.NUMBA_NUM_THREADS, len(allowed))
+
+
+def members_for(products: float, most: int) -> int:
+    """How many threads, of at most so many, a call of so many multiply-adds is worth."""
+    return min(threads(), most) if products >= WORTH_THREADS else 1

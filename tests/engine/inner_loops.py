@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from minireptile import (
@@ -80,3 +83,23 @@ def check_same(got: Any, wanted: Any, rtol: float = 1e-9) -> None:
     assert set(got[2]) == set(wanted[2])
     for name in wanted[2]:
         np.testing.assert_allclose(got[2][name], wanted[2][name], rtol, rtol)
+
+
+def in_threads(counts: Sequence[int], call: Callable[[], Any]) -> list[Any]:
+    """What a call returns in each number of threads, as if the smallest network were worth them;
+    of a model of its own each time, since a model keeps how many it took."""
+    compiled, workers = (
+        import_module(f"minireptile.engine.{name}") for name in ("compiled", "threads")
+    )
+    results = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "WORTH_SLICES", 0)
+        patch.setattr(workers, "WORTH_THREADS", 0)
+        patch.setattr(compiled, "SLICES", 4)
+        patch.setattr(compiled, "IMAGES", 1)
+        for n in counts:
+            patch.setattr(workers, "threads", lambda n=n: n)
+            workers._pool.cache_clear()
+            results.append(call())
+    workers._pool.cache_clear()
+    return results

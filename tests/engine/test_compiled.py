@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
@@ -34,7 +34,7 @@ from minireptile.engine import threads as workers
 from minireptile.optim import State
 from tests.small import random_batch, random_phi
 
-from .inner_loops import OPTIMIZERS, STACKS, check_same, problem
+from .inner_loops import OPTIMIZERS, STACKS, check_same, in_threads, problem
 
 if why_not("numba"):
     pytest.skip(why_not("numba"), allow_module_level=True)
@@ -48,28 +48,10 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(compiled, "SLICES", 4)
     monkeypatch.setattr(compiled, "IMAGES", 1)
     monkeypatch.setattr(compiled, "WORTH_SLICES", 0)
-    monkeypatch.setattr(compiled, "WORTH_THREADS", 0)
+    monkeypatch.setattr(workers, "WORTH_THREADS", 0)
     workers._pool.cache_clear()
     yield
     workers._pool.cache_clear()
-
-
-def in_threads(counts: Sequence[int], call: Callable[[], Any]) -> list[Any]:
-    """What a call returns in each number of threads, as if the smallest network were worth them;
-    of a model of its own each time, since a model keeps how many it took."""
-    results = []
-    with pytest.MonkeyPatch.context() as patch:
-        for limit in ("WORTH_SLICES", "WORTH_THREADS"):
-            patch.setattr(compiled, limit, 0)
-        patch.setattr(compiled, "SLICES", 4)
-        patch.setattr(compiled, "IMAGES", 1)
-        for n in counts:
-            patch.setattr(compiled, "threads", lambda n=n: n)
-            patch.setattr(workers, "threads", lambda n=n: n)
-            workers._pool.cache_clear()
-            results.append(call())
-    workers._pool.cache_clear()
-    return results
 
 
 @every_stack
@@ -215,7 +197,7 @@ def test_nothing_is_allocated_between_the_steps() -> None:
 
 def test_calls_from_several_threads_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "WORTH_SLICES", 0)
-    monkeypatch.setattr(compiled, "WORTH_THREADS", 0)
+    monkeypatch.setattr(workers, "WORTH_THREADS", 0)
     monkeypatch.setattr(compiled, "IMAGES", 1)
     problems = [problem("strided", "adam", T=T) for T in (1, 2, 3, 5)] * 3
     wanted = [p.adapt(p.model) for p in problems]
@@ -230,8 +212,8 @@ def test_a_fork_has_threads_of_its_own() -> None:
         import os, sys, warnings
         warnings.simplefilter("ignore")
         import numpy as np, minireptile as mr
-        from minireptile.engine import compiled
-        compiled.WORTH_SLICES = compiled.WORTH_THREADS = 0; compiled.IMAGES = 1
+        from minireptile.engine import compiled, threads
+        compiled.WORTH_SLICES = threads.WORTH_THREADS = 0; compiled.IMAGES = 1
         model = mr.sine_mlp(4, backend="numba", dtype="float64")
         x = np.ones((2, 3, 4, 1))
         def go():
