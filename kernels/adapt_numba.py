@@ -14,7 +14,7 @@ import numpy as np
 
 from .adam_numba import adam_rate, adam_with_m, adam_without_m
 from .jit_numba import barrier, copy, inner, jit
-from .memory_numba import address_of, call, number, numbers, rounded, size_of
+from .memory_numba import address_of, call, number, numbers, put, rounded, size_of
 from .program import (
     ADAPTED,
     BETA1,
@@ -152,7 +152,7 @@ def total_loss(row, c, one):
 def hand_out_gradient(row, c, one):
     """What the slices have of the gradient, or of the product, into the call's output."""
     start, stop = share(c)
-    between(one, c[OUT], start, stop)[:] = gradient(c, one, start, stop)
+    put(between(one, c[OUT], start, stop), gradient(c, one, start, stop))
 
 
 def sgd_step(row, c, one):

@@ -41,7 +41,7 @@ from .loss_and_grad_numba import (
     x_of,
 )
 from .maxpool_numba import pool_backward, pool_forward_r
-from .memory_numba import address_of, number, numbers, rounded, size_of
+from .memory_numba import address_of, number, numbers, put, rounded, size_of
 from .program import (
     BIAS,
     CONSTANTS,
@@ -143,8 +143,8 @@ def join_statistics_r(row, c, one):
     rmean, rrstd = parameter(one, c[SCRATCH], 2 * n, n), parameter(one, c[SCRATCH], 3 * n, n)
     join_moments_r(rmean, rrstd, rmeans, comoments, means, mean, rstd, row[H] * row[WIDTH])
     shared_rmean, shared_rrstd = statistics(row, one, c[RWS])
-    shared_rmean[:] = rmean
-    shared_rrstd[:] = rrstd
+    put(shared_rmean, rmean)
+    put(shared_rrstd, rrstd)
 
 
 def forward_normalise_r(row, c, one):

@@ -24,7 +24,7 @@ from .batchnorm_numba import (
 from .conv2d_numba import sum_rows
 from .jit_numba import inner
 from .maxpool_numba import pool_backward, pool_forward
-from .memory_numba import address_of, number, numbers, rounded, size_of
+from .memory_numba import address_of, number, numbers, put, rounded, size_of
 from .program import (
     BIAS,
     CONSTANTS,
@@ -240,8 +240,8 @@ def join_statistics(row, c, one):
     eps = number(c[CONSTANTS], row[EPS_AT])
     join_moments(mean, rstd, means, spreads, row[H] * row[WIDTH], eps)
     shared_mean, shared_rstd = statistics(row, one, c[WS])
-    shared_mean[:] = mean
-    shared_rstd[:] = rstd
+    put(shared_mean, mean)
+    put(shared_rstd, rstd)
 
 
 def forward_normalise(row, c, one):
@@ -278,8 +278,8 @@ def total_sums(row, c, one, memory, scratch, grads):
     sum_rows(dbeta, sums)
     sum_rows(dgamma, sums_xhat)
     if grads != 0 and c[MEMBER] == 0:
-        parameter(one, grads, row[BIAS], n)[:] = dbeta
-        parameter(one, grads, row[W], n)[:] = dgamma
+        put(parameter(one, grads, row[BIAS], n), dbeta)
+        put(parameter(one, grads, row[W], n), dgamma)
 
 
 def join_sums(row, c, one):

@@ -14,7 +14,7 @@ import numpy as np
 from .adapt_numba import PIECE, between, share
 from .draw_numba import WORDS, choice, minibatches, permutation, seed_generator, uniform
 from .jit_numba import inner
-from .memory_numba import number, numbers, rounded
+from .memory_numba import number, numbers, put, rounded
 from .program import (
     ADAPTED,
     BYTES,
@@ -139,7 +139,7 @@ def draw_sine(plan, c, one):
 def begin_with(one, own, shared, at, n):
     """A task's moments: the shared ones, or zeros where nothing is shared."""
     if shared != 0:
-        numbers(one, own, n)[:] = numbers(one, shared + at, n)
+        put(numbers(one, own, n), numbers(one, shared + at, n))
     else:
         numbers(one, own, n)[:] = rounded(one, 0.0)
 
@@ -160,7 +160,7 @@ def hand_out_state(plan, c, one):
 def mean(one, to, rows, count, size, start, stop):
     """The mean of `count` rows of `size` numbers, from start to stop, summed in their order."""
     total, n = between(one, to, start, stop), rounded(one, float(count))
-    total[:] = between(one, rows, start, stop)
+    put(total, between(one, rows, start, stop))
     for t in range(1, count):
         more = between(one, rows, t * size + start, t * size + stop)
         for i in range(total.shape[0]):
