@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from .adam_numba import adam_rate, adam_with_m, adam_without_m
-from .jit_numba import barrier, copy, inner, jit
-from .memory_numba import address_of, call, number, numbers, put, rounded, size_of
+from .jit_numba import barrier, copy, inner, jit, put
+from .memory_numba import address_of, call, number, numbers, rounded, size_of
 from .program import (
     ADAPTED,
     BETA1,

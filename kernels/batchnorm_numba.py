@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from .jit_numba import inner, jit, packed
+from .jit_numba import inner, jit, packed, put
 from .relu_numba import relu_backward
 
 
@@ -202,7 +202,8 @@ def _forward_v2(y, wanted, mean, rstd, x, gamma, beta, eps, relu):
             for b in range(B):
                 image_moments(moments[b, 0], moments[b, 1], x[t, b])
         else:
-            moments[:, 0] = x_t
+            for b in range(B):
+                put(moments[b, 0], x_t[b])
             moments[:, 1] = 0
         join_moments(mean_t, rstd_t, moments[:, 0], moments[:, 1], m, eps)
         if wanted:

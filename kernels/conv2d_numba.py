@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit_numba import copy, gemm, inner, jit, packed, wanted
+from .jit_numba import copy, gemm, inner, jit, packed, put, wanted
 from .memory_numba import address_of
 from .registers_numba import HEIGHT, ROWS, conv_products, conv_rows, conv_rows_back, turned
 from .tiles import Window, tables
@@ -310,7 +310,7 @@ def _forward_v4(y, cols, x, w, b, biased, pad):
     bias[:] = 0
     for t in range(x.shape[0]):
         if biased:
-            bias[:] = b[t]
+            put(bias, b[t])
         winograd_forward(y[t], rest, x[t], packed(w[t]), bias, pad[0], pad[1])
 
 

@@ -18,7 +18,7 @@ from .batchnorm_numba import (
     sums_r_relu,
 )
 from .conv2d_numba import sum_rows
-from .jit_numba import inner
+from .jit_numba import inner, put
 from .loss_and_grad_numba import (
     by_channel,
     count,
@@ -41,7 +41,7 @@ from .loss_and_grad_numba import (
     x_of,
 )
 from .maxpool_numba import pool_backward, pool_forward_r
-from .memory_numba import address_of, number, numbers, put, rounded, size_of
+from .memory_numba import address_of, number, numbers, rounded, size_of
 from .program import (
     BIAS,
     CONSTANTS,

@@ -4,7 +4,7 @@ jit             compiled once and kept on disk; runs without the GIL; no excepti
 inner           the same for what is called by other kernels alone
 gemm            a matrix product by SciPy's BLAS on raw addresses: any row stride, beta, no copies
 multiply_add    a product and a sum with one rounding, everywhere
-copy            bytes from one address to another
+copy, put       bytes from one address to another; numbers from one vector to another
 packed          a row of a parameter, known to be contiguous
 part, wanted    of an output that may be None
 atomic_add, atomic_load, yield_core    what a barrier between threads is made of
@@ -136,6 +136,13 @@ def packed(context, array):
         return impl_ret_borrowed(context, builder, signature.return_type, args[0])
 
     return array.copy(layout="C")(array), codegen
+
+
+@inner
+def put(to, values):
+    """to[:] = values (n,), for which Numba would compile seconds of what is not needed here."""
+    for i in range(to.shape[0]):
+        to[i] = values[i]
 
 
 @jit

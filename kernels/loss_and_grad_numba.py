@@ -22,9 +22,9 @@ from .batchnorm_numba import (
     normalise_backward,
 )
 from .conv2d_numba import sum_rows
-from .jit_numba import inner
+from .jit_numba import inner, put
 from .maxpool_numba import pool_backward, pool_forward
-from .memory_numba import address_of, number, numbers, put, rounded, size_of
+from .memory_numba import address_of, number, numbers, rounded, size_of
 from .program import (
     BIAS,
     CONSTANTS,

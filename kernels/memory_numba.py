@@ -92,13 +92,6 @@ def numbers(context, one, address, shape):
 
 
 @inner
-def put(to, values):
-    """to[:] = values (n,), for which Numba would compile seconds of what is not needed here."""
-    for i in range(to.shape[0]):
-        to[i] = values[i]
-
-
-@inner
 def number(address, i):
     """The i-th double there."""
     return pointer(1.0, address)[i]

@@ -13,8 +13,8 @@ import numpy as np
 
 from .adapt_numba import PIECE, between, share
 from .draw_numba import WORDS, choice, minibatches, permutation, seed_generator, uniform
-from .jit_numba import inner
-from .memory_numba import number, numbers, put, rounded
+from .jit_numba import inner, put
+from .memory_numba import number, numbers, rounded
 from .program import (
     ADAPTED,
     BYTES,
