@@ -5,6 +5,8 @@ v2  im2col, a few rows of the output at a time so that they stay in the cache, a
 v3  tiles of sums that stay in registers, straight from x (registers.md); what the compiled inner
     loop is made of
 v4  Winograd's products, 2.25 times fewer, for 3 x 3 kernels with stride 1 (winograd.md); else v3
+
+The kernel itself is the faster of the last two.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from .jit_numba import copy, gemm, inner, jit, packed, put, wanted
 from .memory_numba import address_of
 from .registers_numba import HEIGHT, ROWS, conv_products, conv_rows, conv_rows_back, turned
 from .tiles import Window, tables
-from .winograd_numba import half_turn, pieces, room_in, winograd_dw, winograd_forward
+from .winograd_numba import half_turn, room_for, room_in, winograd_dw, winograd_forward
+from .winograd_numpy import applies, pays
 
 # Multiply-adds that BLAS gets at once. Where OpenBLAS has kernels for small matrices (AVX-512), it
 # computes these without copying its operands first.
@@ -297,15 +300,15 @@ def conv2d_backward_v3(dx, dw, db, cols, dy, x, w, stride, pad):
     _backward(_backward_v3, dx, dw, db, x, dy, x, w, _tables(x, w, dy, stride, pad))
 
 
-def winograd_applies(w, stride):
-    """Whether a convolution with weights w (T, kh, kw, C_in, C_out) can be computed so."""
-    return w.shape[1:3] == (3, 3) and tuple(stride) == (1, 1)
+def winograd_pays(x, w, y, stride):
+    """Whether a convolution of x (T, B, H, W, C) with w (T, kh, kw, C, N) is faster so."""
+    return pays(w.shape[1:3], stride, x.shape[4], y.shape[4], y.shape[2] * y.shape[3])
 
 
 @jit
 def _forward_v4(y, cols, x, w, b, biased, pad):
     C, N = x.shape[4], y.shape[4]
-    room = room_in(cols, N + pieces(C, N)[-1])
+    room = room_in(cols, room_for(C, N))
     bias, rest = room[:N], room[N:]
     bias[:] = 0
     for t in range(x.shape[0]):
@@ -316,7 +319,7 @@ def _forward_v4(y, cols, x, w, b, biased, pad):
 
 def conv2d_forward_v4(y, cols, x, w, b, stride, pad):
     """Write y by Winograd's products for 3 x 3 taps, stride 1 (winograd.md), or as version 3."""
-    if not winograd_applies(w, stride):
+    if not applies(w.shape[1:3], stride):
         conv2d_forward_v3(y, cols, x, w, b, stride, pad)
         return
     _forward_v4(y, cols, x, w, w[:, 0, 0, 0] if b is None else b, b is not None, pad)
@@ -325,7 +328,7 @@ def conv2d_forward_v4(y, cols, x, w, b, stride, pad):
 @jit
 def _backward_v4(dx, to_dx, dw, to_dw, db, to_db, cols, dy, x, w, pad):
     C, N = x.shape[4], dy.shape[4]
-    room = room_in(cols, C + 9 * C * N + max(pieces(C, N)[-1], pieces(N, C)[-1]))
+    room = room_in(cols, room_for(C, N))
     zero, rest = room[:C], room[C + 9 * C * N :]
     wt = room[C : C + 9 * C * N].reshape((3, 3, N, C))
     zero[:] = 0
@@ -341,11 +344,19 @@ def _backward_v4(dx, to_dx, dw, to_dw, db, to_db, cols, dy, x, w, pad):
 
 def conv2d_backward_v4(dx, dw, db, cols, dy, x, w, stride, pad):
     """Write dx, dw and db likewise."""
-    if not winograd_applies(w, stride):
+    if not applies(w.shape[1:3], stride):
         conv2d_backward_v3(dx, dw, db, cols, dy, x, w, stride, pad)
         return
     _backward(_backward_v4, dx, dw, db, x, cols, dy, x, w, pad)
 
 
-conv2d_forward = conv2d_forward_v3
-conv2d_backward = conv2d_backward_v3
+def conv2d_forward(y, cols, x, w, b, stride, pad):
+    """Write y by version 4 where that is faster, else by version 3."""
+    version = conv2d_forward_v4 if winograd_pays(x, w, y, stride) else conv2d_forward_v3
+    version(y, cols, x, w, b, stride, pad)
+
+
+def conv2d_backward(dx, dw, db, cols, dy, x, w, stride, pad):
+    """Write dx, dw and db likewise."""
+    version = conv2d_backward_v4 if winograd_pays(x, w, dy, stride) else conv2d_backward_v3
+    version(dx, dw, db, cols, dy, x, w, stride, pad)

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
+from numba.extending import register_jitable
 
-from .jit_numba import jit
+from .jit_numba import inner
 from .vectors_numba import HERE, Emitter, emitted
 from .winograd_numpy import Vector, of_inputs, of_outputs, of_taps, to_outputs, to_taps, twice
 
@@ -138,19 +139,19 @@ rows_panel, rows_rest = product_tile(HEIGHT, PANEL, False), product_tile(HEIGHT,
 sums_panel, sums_rest = product_tile(ROWS, PANEL, False), product_tile(ROWS, 1, True)
 
 
-@jit
+@register_jitable
 def whole(count, height):
     """The next multiple of a height: what is over is computed and not looked at."""
     return (count + height - 1) // height * height
 
 
-@jit
+@register_jitable
 def apart(count, channels):
     """Numbers from one entry of the tiles to the next."""
     return count * channels + APART
 
 
-@jit
+@inner
 def products(M, V, U, P, C, N):
     """Write M = V U, (P, C) (C, N), for each of the 16 entries of a tile (winograd.md, eq. 6)."""
     size, one = V.itemsize, V.dtype.type(1)
@@ -172,7 +173,7 @@ def products(M, V, U, P, C, N):
                 done += lanes
 
 
-@jit
+@inner
 def products_dw(dU, V, W, P, C, N, add):
     """Write dU = V' W, (C, P) (P, N), or add it, for each of the 16 entries (eq. 8)."""
     size, one = V.itemsize, V.dtype.type(1)
@@ -194,7 +195,7 @@ def products_dw(dU, V, W, P, C, N, add):
                 done += lanes
 
 
-@jit
+@inner
 def patch_of(patch, x, b, r, q, size):
     """Write the size x size pixels of image b from (r, q) on, 0 outside: patch (size, size, C)."""
     for i in range(size):
@@ -204,7 +205,7 @@ def patch_of(patch, x, b, r, q, size):
                 patch[i, j, c] = x[b, r + i, q + j, c] if inside else 0
 
 
-@jit
+@inner
 def inputs(V, patch, x, first, P, high, wide, pr, pc):
     """Write B' d B for P tiles, of high x wide in an image (winograd.md, eq. 6)."""
     _, H, W, C = x.shape
@@ -222,7 +223,7 @@ def inputs(V, patch, x, first, P, high, wide, pr, pc):
             input_tile(one, (to, 4 * v, v, patch.ctypes.data, 4 * C, C, C, 0))
 
 
-@jit
+@inner
 def gradients(W, patch, dy, first, P, high, wide):
     """Write A dy A' for P tiles (winograd.md, eq. 8)."""
     _, H, W_out, N = dy.shape
@@ -240,7 +241,7 @@ def gradients(W, patch, dy, first, P, high, wide):
             gradient_tile(one, (to, 4 * w, w, patch.ctypes.data, 2 * N, N, N, 0))
 
 
-@jit
+@inner
 def outputs(y, patch, M, bias, first, P, high, wide):
     """Write A' m A + bias for P tiles, of those that hang over what lies in y."""
     _, H, W, N = y.shape
@@ -261,13 +262,13 @@ def outputs(y, patch, M, bias, first, P, high, wide):
                         y[b, o + i, p + j, n] = around[i, j, n]
 
 
-@jit
+@register_jitable
 def tiles_at_once(C, N):
     """How many tiles a block has, on any processor."""
     return max(1, BLOCK // (16 * HIGHEST * (C + N))) * HIGHEST
 
 
-@jit
+@register_jitable
 def pieces(C, N):
     """Where parts of the scratch begin, and its end: V, the products or W, U or dU, a patch."""
     P = tiles_at_once(C, N)
@@ -277,7 +278,7 @@ def pieces(C, N):
     return M, U, patch, patch + 16 * max(C, N)
 
 
-@jit
+@inner
 def winograd_forward(y, room, x, w, bias, pr, pc):
     """Write y = A' [(G w G') (B' x B)] A + bias for the images of one task (winograd.md, eq. 6).
 
@@ -298,7 +299,7 @@ def winograd_forward(y, room, x, w, bias, pr, pc):
         outputs(y, patch, M, bias, first, P, high, wide)
 
 
-@jit
+@inner
 def winograd_dw(dw, room, dy, x, pr, pc):
     """Write dw = G' [sum (B' x B) (A dy A')] G for the images of one task (winograd.md, eq. 8).
 
@@ -318,7 +319,13 @@ def winograd_dw(dw, room, dy, x, pr, pc):
     taps_of_tiles(one, (dw.ctypes.data, 3 * C * N, C * N, dU.ctypes.data, 4 * u, u, C * N, 0))
 
 
-@jit
+@register_jitable
+def room_for(C, N):
+    """Numbers of scratch for all that a convolution needs, with a bias and turned weights."""
+    return C + N + 9 * C * N + max(pieces(C, N)[-1], pieces(N, C)[-1])
+
+
+@inner
 def half_turn(turned, w):
     """Write turned (3, 3, N, C), w (3, 3, C, N) as dx reads it (winograd.md, eq. 7)."""
     for i in range(3):
@@ -328,7 +335,7 @@ def half_turn(turned, w):
                     turned[i, j, n, c] = w[2 - i, 2 - j, c, n]
 
 
-@jit
+@inner
 def room_in(cols, numbers):
     """Scratch of so many numbers: what is there, if it is large enough."""
     flat = cols.reshape(-1)

@@ -24,6 +24,15 @@ def applies(kernel: Sequence[int], stride: Sequence[int]) -> bool:
     return kernel[0] == 3 and kernel[1] == 3 and stride[0] == 1 and stride[1] == 1
 
 
+def pays(kernel: Sequence[int], stride: Sequence[int], C: int, N: int, pixels: int) -> bool:
+    """Whether so many outputs of N channels, of C channels each, are computed faster so.
+
+    A tile's transforms take time as C + N, the multiply-adds that it saves are as C N, and few
+    tiles do not repay the weights' transforms (winograd.md).
+    """
+    return applies(kernel, stride) and C * N >= 12 * (C + N) and pixels >= 64
+
+
 def of_inputs(d: Vector) -> Vector:
     """B' d, d (4,) (winograd.md, eq. 3)."""
     return d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..devices.numba_setup import caching
 from ..kernels import program as p
 from ..kernels.tiles import Window, tables
+from ..kernels.winograd_numpy import pays
 from ..layers import BatchNorm, BatchNormReLU, Conv2D, Dense, Layer, MaxPool, ReLU, Tanh
 from ..layers.base import pair, window_of
 from ..plan import Plan
@@ -57,6 +58,7 @@ class Layout:
     winners: int
     scratch: int
     first: int  # the first stage with parameters; as many as there are stages if none has any
+    winograd: frozenset[int]  # the stages that are faster by Winograd's products
 
     @property
     def has_product(self) -> bool:
@@ -79,6 +81,7 @@ def layout(plan: Plan, B: int, slices: int) -> Layout:
     stages: list[tuple[str, Row]] = []
     constants, parts = [plan.scale(B)], [np.zeros(1, np.int64)]
     size = winners = scratch = 0
+    winograd: set[int] = set()
 
     def room(elements: int) -> int:
         nonlocal size
@@ -109,6 +112,9 @@ def layout(plan: Plan, B: int, slices: int) -> Layout:
             if row[p.DX] >= 0:
                 row[p.WT] = room(weights)
             row |= cut(Window(h, w, c, *shape, *numbers), B, slices, parts)
+            if pays(numbers[:2], numbers[2:4], c, row[p.N], prod(shape[:2])):
+                winograd.add(len(stages))
+                scratch = max(scratch, room_for(c, row[p.N]))
         elif isinstance(layer, BatchNorm):
             row |= {p.WITH_RELU: type(layer) is BatchNormReLU, p.EPS_AT: len(constants)}
             row[p.SAVED] = room((2 + 4 * B) * c)
@@ -122,7 +128,7 @@ def layout(plan: Plan, B: int, slices: int) -> Layout:
     first = with_parameters[0] if with_parameters else len(stages)
     return Layout(
         B, slices, tuple(stages), np.array(constants), np.concatenate(parts), size, winners,
-        scratch, first,
+        scratch, first, frozenset(winograd),
     )  # fmt: skip
 
 
@@ -137,6 +143,11 @@ def cut(window: Window, B: int, slices: int, parts: list[NDArray]) -> Row:
             parts.append(tables(window, n, *tile()))
         row[p.CUTS + s] = begins[n]
     return row
+
+
+def room_for(C: int, N: int) -> int:
+    """Scratch of a convolution by Winograd's products."""
+    return stages_of("winograd_numba").room_for(C, N)
 
 
 @cache
@@ -162,14 +173,20 @@ class Program(NamedTuple):
 Instruction = tuple[str, Row, bool, bool]  # stage, row, whether threads meet before it, once
 
 
+def kind_of(l: Layout, i: int, second: bool) -> str:
+    """A stage's kind; the products of tangents are those of the tiles, and then all are."""
+    return "winograd" if i in l.winograd and not second else l.stages[i][0]
+
+
 def forward(l: Layout, second: bool) -> Iterable[Instruction]:
     """All stages; second: with tangents from the first on that has parameters."""
     for i, (_, row) in enumerate(l.stages):
-        if row[p.WT] >= 0 and i > l.first:
+        if row[p.WT] >= 0 and i > l.first and kind_of(l, i, second) != "winograd":
             yield "turn_weights", row, False, True
             if second:
                 yield "turn_weights_r", row, False, True
-    for i, (kind, row) in enumerate(l.stages):
+    for i, (_, row) in enumerate(l.stages):
+        kind = kind_of(l, i, second)
         moves = second and i >= l.first
         if kind == "normalise":
             yield "join_statistics", row, True, True
@@ -184,7 +201,7 @@ def backward(l: Layout, second: bool) -> Iterable[Instruction]:
     """The stages down to the first with parameters, of whose input nobody wants the gradient."""
     meet = True  # the turned weights are complete
     for i in range(len(l.stages) - 1, l.first - 1, -1):
-        kind, row = l.stages[i]
+        kind, row = kind_of(l, i, second), l.stages[i][1]
         if row[p.X] == l.stages[l.first][1][p.X]:
             row = row | {p.DX: -1}
         if kind == "moments":

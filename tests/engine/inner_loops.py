@@ -15,8 +15,10 @@ from minireptile import (
     SGD,
     Adam,
     BatchNorm,
+    Conv2D,
     Dense,
     Flatten,
+    MaxPool,
     Model,
     ReLU,
     adapt,
@@ -33,6 +35,19 @@ STACKS = {
     "omniglot": omniglot_cnn(3, filters=4, dtype="float64"),
     "mini-imagenet": miniimagenet_cnn(
         3, filters=4, input_shape=(9, 8, 3), dtype="float64", reduction="sum"
+    ),
+    "winograd": Model(
+        [
+            Conv2D(24, 3),
+            ReLU(),
+            Conv2D(24, 3, bias=False),
+            BatchNorm(),
+            MaxPool(2),
+            Flatten(),
+            Dense(2),
+        ],
+        (9, 8, 2),
+        dtype="float64",
     ),
     "sine": sine_mlp(8, dtype="float64"),
 }

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import DTypeLike, NDArray
 
-from minireptile.backend import versions, why_not
-from minireptile.kernels.winograd_numpy import applies
+from minireptile.backend import kernels, versions, why_not
+from minireptile.kernels.winograd_numpy import applies, pays
 from minireptile.testing.strategies import Geometry, few, seeds
 
 T = 2
@@ -49,14 +49,17 @@ def random_arrays(g: Geometry, B: int, c: int, n: int, dtype: DTypeLike, seed: i
 
 
 def convolve(backend: str, version: str, a: Arrays, pad: tuple[int, int], images: int = 1) -> Any:
-    """y, dx, dw, db, with scratch for so many images."""
+    """y, dx, dw, db, with scratch for so many images; by a version, or "" for the kernel itself."""
     dtype, (_, _, H, W, n), c = a.x.dtype, a.dy.shape, a.x.shape[-1]
     grad = np.full((T, a.w[0].size + n), np.nan, dtype)
     dw, db = grad[:, : a.w[0].size].reshape(a.w.shape), grad[:, a.w[0].size :]
     y, dx = np.full_like(a.dy, np.nan), np.full_like(a.x, np.nan)
     cols = np.full((1, images, H, W, 3, 3, c), np.nan, dtype)
-    ways = ("forward", "backward")
-    forward, backward = (versions(f"conv2d_{way}", backend)[version] for way in ways)
+    names = ("conv2d_forward", "conv2d_backward")
+    forward, backward = (
+        versions(name, backend)[version] if version else vars(kernels(backend))[name]
+        for name in names
+    )
     forward(y, cols, a.x, a.w, a.b, (1, 1), pad)
     backward(dx, dw, db, cols, a.dy, a.x, a.w, (1, 1), pad)
     return y, dx, dw, db
@@ -82,7 +85,7 @@ def largest(*arrays: NDArray) -> float:
 def test_the_error_is_within_its_bound(
     backend: str, dtype: DTypeLike, g: Geometry, B: int, c: int, n: int, seed: int
 ) -> None:
-    """winograd.md, eq. 9 and 10, on tiles that hang over, vectors that are not full and more tiles
+    """winograd.md, eq. 10 and 11, on tiles that hang over, vectors that are not full and more tiles
     than a block has. The reference is the definition in the longest type there is."""
     a = random_arrays(g, B, c, n, dtype, seed)
     y, dx, dw, _ = convolve(backend, RUNGS[backend], a, g.pad)
@@ -138,3 +141,25 @@ def test_what_is_computed_so(
     kernel: tuple[int, int], stride: tuple[int, int], expected: bool
 ) -> None:
     assert applies(kernel, stride) == expected
+    assert pays(kernel, stride, 24, 24, 64) == expected
+
+
+@pytest.mark.parametrize(
+    ("C", "N", "pixels", "expected"),
+    [(24, 24, 64, True), (24, 24, 63, False), (24, 23, 64, False), (16, 48, 64, True),
+     (15, 59, 64, False), (3, 512, 10**4, False)],
+)  # fmt: skip
+def test_it_is_taken_where_it_is_faster(C: int, N: int, pixels: int, expected: bool) -> None:
+    """winograd.md, eq. 9."""
+    assert pays((3, 3), (1, 1), C, N, pixels) == expected
+
+
+@numba
+@pytest.mark.parametrize(("channels", "version"), [(24, "v4"), (23, "v3")])
+def test_the_kernel_is_the_faster_version(channels: int, version: str) -> None:
+    g = Geometry((8, 8), (3, 3), (1, 1), "same")
+    a = random_arrays(g, 1, 24, channels, np.float32, 0)
+    chosen, v3, v4 = (convolve("numba", rung, a, g.pad) for rung in ("", "v3", "v4"))
+    for one, two, other in zip(chosen[:3], v3, v4, strict=False):
+        assert np.array_equal(one, two) == (version == "v3")
+        assert np.array_equal(one, other) == (version == "v4")
