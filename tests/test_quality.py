@@ -15,7 +15,13 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    "tool", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join
+    "tool",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        pytest.param(["mypy"], marks=pytest.mark.long),  # without a cache
+    ],
+    ids=" ".join,
 )
 def test_tool_passes(tool: list[str]) -> None:
     done = subprocess.run(

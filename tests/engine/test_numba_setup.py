@@ -177,6 +177,7 @@ print(*HERE)
 
 @pytest.mark.skipif(bool(backend.why_not("numba")), reason=backend.why_not("numba"))
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="nehalem is x86")
+@pytest.mark.long
 def test_a_processor_without_a_multiply_add() -> None:
     done = child(NARROW, NARROW_TILES)
     assert done.stdout == "16 False 16\n", done.stderr

@@ -58,6 +58,7 @@ def test_in_three_others(started: list[subprocess.Popen]) -> None:
     assert len(started) == 3
 
 
+@pytest.mark.long
 def test_drawing_with_replacement(started: list[subprocess.Popen]) -> None:
     loops = Loops(**{**vars(LOOPS), "replacement": True})
     there = [i for i, _ in ahead.chunks(tiny_tasks(), loops, 0, 8)]
@@ -66,6 +67,7 @@ def test_drawing_with_replacement(started: list[subprocess.Popen]) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_is_done_without(started: list[subprocess.Popen]) -> None:
     drawn = ahead.chunks(tiny_tasks(), LOOPS, 0, 4)
     first: Any = next(drawn)

@@ -65,7 +65,7 @@ def compiler(numba_cuda: None) -> None:
 
 @pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("capability", [(8, 0), *marked((7, 5), (9, 0))])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, *marked(np.float64)])
 def test_compiles(dtype: type, capability: tuple[int, int]) -> None:
     from tests.gpu.cudasim.signatures import signatures, to_ptx
 

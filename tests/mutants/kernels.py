@@ -105,6 +105,9 @@ def selections(backend: str, file: str) -> list[list[str]]:
     contract, network = "tests/kernels/test_contract.py", "tests/engine/test_compiled.py"
     if name in ("registers", "vectors", "tiles"):
         return [["tests/kernels/test_registers.py"], [network, "-k", NETWORK_TESTS]]
+    if name in ("draw", "reptile"):
+        outer = ["tests/engine/test_compiled_outer.py"]
+        return [["tests/kernels/test_draw.py"], outer] if name == "draw" else [outer]
     if name == "winograd":
         words = "conv2d and numba and not cuda"
         return [["tests/kernels/test_winograd.py"], [contract, "-k", words]]

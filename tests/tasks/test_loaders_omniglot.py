@@ -325,6 +325,7 @@ def test_wrong_names(tmp_path: Path, edit: tuple[str, str], message: str) -> Non
         load_omniglot(tmp_path, train_classes=8)
 
 
+@pytest.mark.long
 def test_real_zips_and_arrays_are_the_same(shared_data: Path, tmp_path: Path) -> None:
     for kind in ("zip", "npz"):
         (tmp_path / kind).mkdir()
