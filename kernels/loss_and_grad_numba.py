@@ -411,4 +411,5 @@ def squared(row, c, one):
 
 def hand_out(row, c, one):
     """The outputs of the slice's images, into the call's."""
-    last_of(row, c, one, c[OUT], 0)[...] = last_of(row, c, one, c[WS], row[Y])
+    n = flat(row, c)
+    put(outputs(row, c, one, c[OUT], 0, n), outputs(row, c, one, c[WS], row[Y], n))
