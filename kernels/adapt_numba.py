@@ -263,7 +263,7 @@ def task_of(program, plan, c, one, arrived, task, team, me, member, members):
 
 
 @inner
-def dealt(T, members, member):
+def dealt(T, member, members):
     """How the members share T tasks: so many are dealt out whole, in turns; of the others, this
     member's team has task i. The team goes from `first` up to `last`."""
     whole = T - T % members
@@ -287,7 +287,7 @@ def work(program, plan, fields, one, arrived, member, members):
     member, members : which thread this is, of how many
     """
     T, c, together = plan[TASKS], fields[member], plan[MERGE] != 0
-    whole, i, first, last = dealt(T, members, member)
+    whole, i, first, last = dealt(T, member, members)
     count, more = whole // members + (whole < T), 0
     if together and plan[POLICY] == CARRY:  # one task after another, each by all
         count, more, whole, i, first, last = T, 1, 0, 0, 0, members

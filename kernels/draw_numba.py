@@ -1,10 +1,10 @@
 """Random numbers as NumPy's `Generator` on `Philox` draws them, Numba, to the last bit.
 
-So a compiled outer loop draws its own tasks, and they are those that Python draws (reptile.md,
-"The same tasks"). Philox4x64-10: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
-2011. A generator is 16 words: counter (4), key (2), the block (4), how much of it is used, whether
-half a word is left over, and that half. NEP 19 lets NumPy change what it makes of the words; the
-engine compares before it trusts (engine/outer_compiled.py).
+So a compiled outer loop draws its own tasks, and they are those that Python draws (adapt.md, "The
+outer loop in the call"). Philox4x64-10: Salmon et al., "Parallel random numbers: as easy as 1, 2,
+3", SC 2011. A generator is 16 words: counter (4), key (2), the block (4), how much of it is used,
+whether half a word is left over, and that half. NEP 19 lets NumPy change what it makes of the
+words; the engine compares before it trusts (engine/compiled_outer.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ WEYL = U(0x9E3779B97F4A7C15), U(0xBB67AE8584CAA73B)  # what a round adds to the 
 KEY, BLOCK, USED, LEFT, REST = 4, 6, 10, 11, 12
 WORDS = 16
 UNIT = 1.0 / 9007199254740992.0  # 2^-53
-FEW, CUTOFF = 10_000, 50  # from more things than FEW, fewer than one in CUTOFF are drawn here
 
 
 @intrinsic
@@ -130,7 +129,8 @@ def permutation(g, order):
 def choice(g, n, chosen, taken):
     """Fill `chosen` with different numbers below n: `Generator.choice(n, size, replace=False)`.
 
-    Floyd's algorithm, with a set in `taken`, which has room for 2.4 size + 2 numbers.
+    Floyd's algorithm, which NumPy takes for up to 10,000 things, with a set in `taken`, which has
+    room for 2.4 size + 2 numbers.
     """
     size = chosen.shape[0]
     mask = U(1.2 * size)
