@@ -288,15 +288,16 @@ def work(program, plan, fields, one, arrived, member, members):
     """
     T, c, together = plan[TASKS], fields[member], plan[MERGE] != 0
     whole, i, first, last = dealt(T, member, members)
-    count, more = whole // members + (whole < T), 0
+    alone, more = whole // members, 0
     if together and plan[POLICY] == CARRY:  # one task after another, each by all
-        count, more, whole, i, first, last = T, 1, 0, 0, 0, members
+        alone, more, whole, i, first, last = 0, 1, 0, 0, 0, members
+    last = min(last, first + plan[CUT])  # of a team, no more than there are slices
+    shared = (T if more else T > whole) if member < last else 0
     for iteration in range(plan[ITERATIONS]):
         c[ITERATION] = iteration
-        for j in range(count):
-            alone = (j + 1) * members <= whole
-            task = j * members + member if alone else i + j * more
-            begins, ends = (member, member + 1) if alone else (first, last)
+        for j in range(alone + shared):
+            task = j * members + member if j < alone else i + j * more
+            begins, ends = (member, member + 1) if j < alone else (first, last)
             task_of(
                 program, plan, c, one, arrived[begins], task, begins, member,
                 member - begins, ends - begins,
