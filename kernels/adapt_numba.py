@@ -292,7 +292,7 @@ def work(program, plan, fields, one, arrived, member, members):
     if together and plan[POLICY] == CARRY:  # one task after another, each by all
         alone, more, whole, i, first, last = 0, 1, 0, 0, 0, members
     last = min(last, first + plan[CUT])  # of a team, no more than there are slices
-    shared = (T if more else T > whole) if member < last else 0
+    shared = (T if more else whole < T) if member < last else 0
     for iteration in range(plan[ITERATIONS]):
         c[ITERATION] = iteration
         for j in range(alone + shared):
