@@ -38,7 +38,7 @@ def waves(**options: Any) -> tuple[Model, Tasks]:
 
 PROBLEMS = {"images": characters, "sine": waves}
 PLAIN = SGD(0.1)
-LOOPS = Loops(7, 3, inner_steps=4, inner_batch=4, train_shots=5, seed=SEEDS - 4)
+LOOPS = Loops(7, 3, inner_steps=4, inner_batch=6, train_shots=5, seed=SEEDS - 4)
 
 
 @pytest.fixture(autouse=True)
