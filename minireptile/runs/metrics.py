@@ -17,8 +17,8 @@ Record = dict[str, Any]
 def append(path: Path, record: Record) -> None:
     """Add a line; `InputError` if it cannot be written."""
     try:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        with open(path, "ab") as file:
+            file.write(f"{json.dumps(record)}\n".encode())
     except OSError as error:
         raise InputError(
             f"cannot write {path}: {error.strerror or error}; the run is saved up to its last "
@@ -41,10 +41,10 @@ def read(path: Path, values: Callable[[Record], Any]) -> list[Record]:
         If the file cannot be read, or a line is not a record of such a run.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise InputError(f"cannot read {path}: {error}") from error
     records: list[Record] = []
     for number, line in enumerate(lines, 1):

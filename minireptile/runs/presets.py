@@ -27,26 +27,25 @@ _COLUMNS = (
     "way", "shot", "train_shots", "inner_batch", "inner_steps", "inner_lr", "iterations",
     "eval_batch",
 )  # fmt: skip
-
-
-def _row(shared: dict[str, Any], *values: float) -> dict[str, Any]:
-    return {**shared, **dict(zip(_COLUMNS, values, strict=True))}
-
+_TABLE: dict[str, tuple[Any, ...]] = {
+    "omniglot-5way-1shot": (_OMNIGLOT, 5, 1, 10, 10, 5, 0.001, 100_000, 5),
+    "omniglot-5way-5shot": (_OMNIGLOT, 5, 5, 10, 10, 5, 0.001, 100_000, 5),
+    "omniglot-20way-1shot": (_OMNIGLOT, 20, 1, 10, 20, 10, 0.0005, 200_000, 10),
+    "omniglot-20way-5shot": (_OMNIGLOT, 20, 5, 10, 20, 10, 0.0005, 200_000, 10),
+    "miniimagenet-5way-1shot": (_MINIIMAGENET, 5, 1, 15, 10, 8, 0.001, 100_000, 5),
+    "miniimagenet-5way-5shot": (_MINIIMAGENET, 5, 5, 15, 10, 8, 0.001, 100_000, 15),
+}  # fmt: skip
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "omniglot-5way-1shot": _row(_OMNIGLOT, 5, 1, 10, 10, 5, 0.001, 100_000, 5),
-    "omniglot-5way-5shot": _row(_OMNIGLOT, 5, 5, 10, 10, 5, 0.001, 100_000, 5),
-    "omniglot-20way-1shot": _row(_OMNIGLOT, 20, 1, 10, 20, 10, 0.0005, 200_000, 10),
-    "omniglot-20way-5shot": _row(_OMNIGLOT, 20, 5, 10, 20, 10, 0.0005, 200_000, 10),
-    "miniimagenet-5way-1shot": _row(_MINIIMAGENET, 5, 1, 15, 10, 8, 0.001, 100_000, 5),
-    "miniimagenet-5way-5shot": _row(_MINIIMAGENET, 5, 5, 15, 10, 8, 0.001, 100_000, 15),
-    # The sine experiment's code: one task at a time, a grid of 50 points in 5 mini-batches of 10.
-    "sine": {
-        "dataset": "sine", "network": "sine", "optimizer": "sgd", "inner_lr": 0.02,
-        "reduction": "mean", "state": "fresh", "replacement": False, "meta_batch": 1,
-        "epsilon": 0.1, "epsilon_final": 0.0, "shot": 10, "train_shots": 50, "inner_batch": 10,
-        "inner_steps": 5, "iterations": 30_000, "eval_steps": 32, "eval_batch": 10,
-    },
+    name: {**shared, **dict(zip(_COLUMNS, values, strict=True))}
+    for name, (shared, *values) in _TABLE.items()
+}
+# The sine experiment's code: one task at a time, a grid of 50 points in 5 mini-batches of 10.
+PRESETS["sine"] = {
+    "dataset": "sine", "network": "sine", "optimizer": "sgd", "inner_lr": 0.02,
+    "reduction": "mean", "state": "fresh", "replacement": False, "meta_batch": 1,
+    "epsilon": 0.1, "epsilon_final": 0.0, "shot": 10, "train_shots": 50, "inner_batch": 10,
+    "inner_steps": 5, "iterations": 30_000, "eval_steps": 32, "eval_batch": 10,
 }  # fmt: skip
 
 

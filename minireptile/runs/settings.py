@@ -103,14 +103,14 @@ class Settings:
             # A GPU gains nothing on a network so small that it waits for launches.
             candidates = BY_SPEED if SOURCES[self.dataset].gpu else BY_SPEED[:-1]
             object.__setattr__(self, "backend", fastest(candidates))
-        for name in ("size", "classes", "drawers", "shot", "eval_batch", "eval_tasks"):
+        for name in (
+            "size", "classes", "drawers", "shot", "eval_batch", "eval_tasks", "checkpoint_every",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} must be at least 1")
         for name in ("filters", "eval_steps", "eval_every", "test_tasks"):
             if getattr(self, name) < 0:
                 raise InputError(f"--{name.replace('_', '-')} must not be negative")
-        if self.checkpoint_every < 1:
-            raise InputError("--checkpoint-every must be at least 1")
         fit = SOURCES[self.dataset].networks
         if self.network not in fit:
             raise InputError(
