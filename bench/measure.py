@@ -99,8 +99,7 @@ def close_phi(name: str, phi: NDArray, wanted: NDArray, theta: NDArray, steps: i
     Mismatch
         If a phi is further off.
     """
-    size = np.linalg.norm(theta.astype(float))
-    off = np.linalg.norm(np.asarray(phi, float) - wanted, axis=-1) / size
+    off = np.linalg.norm(phi - wanted, axis=-1) / np.linalg.norm(theta)
     close(f"{name}, error of phi", off, 0 * off, 0.0, rounding(theta.dtype, steps))
 
 

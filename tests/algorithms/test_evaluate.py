@@ -174,15 +174,24 @@ def test_chunking_does_not_matter(name: str, floats: int) -> None:
     assert sines_chunked.mse_ci95 == pytest.approx(sines.mse_ci95, rel=1e-12)
 
 
-@pytest.mark.parametrize(("floats", "sizes"), [(1, [1] * 7), (3 * 4 * 36 * 3, [3, 3, 1])])
+@pytest.mark.parametrize(
+    ("marks", "floats", "sizes"),
+    [
+        ((3,), 1, [1] * 7),
+        ((3,), 3 * 4 * 36 * 3, [3, 3, 1]),
+        ((1,), 4 * 36 * 3, [3, 3, 1]),
+        ((0,), 4 * 36 * 3, [3, 3, 1]),  # without a step, one is counted
+    ],
+)
 def test_chunks_and_their_reports(
-    floats: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+    marks: tuple[int, ...], floats: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chunk holds as many tasks as its mini-batches, marks x batch x 36 floats, fit in."""
     monkeypatch.setattr(module, "CHUNK_FLOATS", floats)
     done: list[int] = []
     model = tiny_model()
-    evaluate(model, *trained(model, SGD(0.1)), TASKS, SGD(0.1), small_protocol(), done.append)
+    p = small_protocol(marks=marks)
+    evaluate(model, *trained(model, SGD(0.1)), TASKS, SGD(0.1), p, done.append)
     assert done == sizes
     mlp = sine_mlp(4)
     reported: list[int] = []
@@ -289,11 +298,27 @@ def test_the_protocol_decides_the_tasks(change: dict[str, Any]) -> None:
         ({"marks": (-1, 2)}, "whole numbers, none negative"),
         ({"marks": (2, 1)}, "rising, not"),
         ({"marks": (1, 1)}, "rising, not"),
+        ({"replacement": 1}, "Protocol: replacement must be True or False"),
+        ({"seed": -1}, r"Protocol: seed must be between 0 and 2\*\*64 - 1, not -1"),
+        ({"iteration": -1}, r"Protocol: iteration must be between 0 and 2\*\*64 - 1, not -1"),
+        ({"stream": -1}, "Protocol: stream must be between 0 and 6, not -1"),
+        ({"stream": 7}, "Protocol: stream must be between 0 and 6, not 7"),
     ],
 )
 def test_protocols_that_cannot_be(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         small_protocol(**changes)
+
+
+def test_the_first_of_all_protocols() -> None:
+    """The least there is of each; a stream's number is the stream."""
+    least = {"tasks": 1, "shot": 1, "query": 1, "marks": (0,), "batch": 1, "seed": 0, "stream": 0}
+    assert Protocol(**least, iteration=0).stream is Stream.TRAIN  # type: ignore[arg-type]
+
+
+NO_STATE = (
+    "the optimizer's state must be a dictionary of arrays, as optimizer.init(phi) gives, not"
+)
 
 
 @pytest.mark.parametrize(
@@ -303,11 +328,9 @@ def test_protocols_that_cannot_be(changes: dict[str, Any], words: str) -> None:
         ({"report": 3}, "report must be a function of the tasks done, not 3"),
         ({"theta": np.zeros(3)}, "theta must be (T, 120) or (120,), got (3,)"),
         ({"theta": np.zeros((1, 120))}, "theta must be (120,), one for all tasks, got (1, 120)"),
-        (
-            {"state": 3},
-            "the optimizer's state must be a dictionary of arrays, as "
-            "optimizer.init(phi) gives, not 3",
-        ),
+        ({"state": 3}, f"{NO_STATE} 3"),
+        ({"state": None}, f"{NO_STATE} None"),
+        ({"state": []}, f"{NO_STATE} []"),
     ],
 )
 def test_what_evaluate_refuses(changes: dict[str, Any], words: str) -> None:

@@ -171,4 +171,5 @@ def test_maml_keeps_a_vector_a_step_and_nothing_else(tasks: int) -> None:
         return traced_peak(Inner(model, SGD(0.1, 0.9), steps, tasks).meta_grad)
 
     vector = tasks * model.size * 8
-    assert peak(24) - peak(4) == pytest.approx(20 * vector, rel=0.02)
+    # A call leaves small objects until the garbage is collected, now or some steps later.
+    assert peak(24) - peak(4) == pytest.approx(20 * vector, abs=vector / 2)

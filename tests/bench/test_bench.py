@@ -204,6 +204,24 @@ def test_a_wrong_kernel_is_found_before_it_is_timed(operation: str, cases: dict)
         calls.check(call, {"idle": idle}, right)
 
 
+def test_a_winner_that_is_not_written_is_found() -> None:
+    """Also where the second tap wins everywhere: an integer that nobody wrote is no tap."""
+    x = np.arange(2.0).reshape(1, 1, 1, 2, 1)
+    winner = np.zeros((1, 1, 1, 1, 1), np.int32)
+    arguments = {"y": np.zeros((1, 1, 1, 1, 1)), "winner": winner, "x": x,
+                 "size": (1, 2), "stride": (1, 2), "pad": (0, 0)}  # fmt: skip
+    right = kernels("numpy").maxpool_forward
+
+    def partly(y: Any, winner: Any, *inputs: Any) -> None:
+        right(y, winner.copy(), *inputs)
+
+    call = calls.Call("maxpool_forward", arguments)
+    calls.check(call, {"right": right}, right)
+    assert winner.item() == 1
+    with pytest.raises(Mismatch, match="partly, winner of maxpool_forward"):
+        calls.check(call, {"partly": partly}, right)
+
+
 TINY = replace(OMNIGLOT, tasks=2, steps=2, batch=2, size=8, filters=4)
 
 

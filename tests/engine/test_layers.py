@@ -123,6 +123,12 @@ def test_shapes(
     assert {name: param.shape for name, param in layer.params(shape).items()} == params
 
 
+def test_a_pool_saves_a_winner_of_each_window() -> None:
+    """Of 4 bytes, whatever the type of the numbers."""
+    (winner,) = MaxPool(2).saved(2, 3, (5, 4, 6), np.float64).values()
+    assert (winner.shape, winner.dtype) == ((2, 3, 3, 2, 6), np.int32)
+
+
 def test_a_pool_without_a_stride_does_not_overlap() -> None:
     assert MaxPool(3) == MaxPool(3, 3)
     assert MaxPool((2, 3)).stride == (2, 3)

@@ -39,6 +39,25 @@ every_stack = pytest.mark.parametrize("name", STACKS)
 # ------------------------------------------------------------------------------- parameters
 
 
+def test_the_papers_networks_are_the_defaults() -> None:
+    assert omniglot_cnn().layers == omniglot_cnn(5, 64, (28, 28, 1)).layers
+    assert miniimagenet_cnn().layers == miniimagenet_cnn(5, 32, (84, 84, 3)).layers
+    assert sine_mlp().layers == sine_mlp(64).layers
+    inputs = [make().input_shape for make in (omniglot_cnn, miniimagenet_cnn, sine_mlp)]
+    assert inputs == [(28, 28, 1), (84, 84, 3), (1,)]
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(omniglot_cnn, "way"), (omniglot_cnn, "filters"), (miniimagenet_cnn, "way"),
+     (miniimagenet_cnn, "filters"), (sine_mlp, "hidden")],
+)  # fmt: skip
+def test_a_networks_sizes_are_at_least_1(make: Any, name: str) -> None:
+    assert make(**{name: 1}).size
+    with pytest.raises(InputError, match=f"^{make.__name__}: {name} must be at least 1, not 0$"):
+        make(**{name: 0})
+
+
 def test_sizes_of_the_papers_networks() -> None:
     assert omniglot_cnn(5).size == 113_221
     assert sine_mlp().size == 4_353

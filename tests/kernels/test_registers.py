@@ -141,6 +141,23 @@ def test_tables_have_every_term_once_and_in_order(
     assert found == read_products(tables(w, images, 1, 1), 1)
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "block"), [(4, 4, 64), (10, 10, 100), (10, 12, 120), (11, 11, 60)]
+)
+def test_the_products_of_dw_go_block_by_block(rows: int, columns: int, block: int) -> None:
+    """Some whole images, or 60 pixels of a large one: all taps read a block while it is near."""
+    w = Window(rows, columns, 4, rows, columns, 2, 3, 3, 1, 1, 1, 1)
+    images = 600 // (rows * columns)
+    table = tables(w, images, 4, 4)
+    met = []
+    for at, count, _, _ in table[table[DT] :][: 4 * table[DN]].reshape(-1, 4):
+        pixels = table[at : at + 2 * count].reshape(-1, 2)[:, 1] // w.N
+        assert pixels[0] // block == pixels[-1] // block
+        met.append(int(pixels[0] // block))
+    assert met == sorted(met)
+    assert len(set(met)) == -(-images * rows * columns // block)
+
+
 # ----------------------------------------------------------------- numbers, across every edge
 
 

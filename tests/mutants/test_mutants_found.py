@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minireptile import SGD, Adam, Loops, adapt, fomaml, imaml, joint, reptile
+from minireptile import SGD, Adam, InputError, Loops, adapt, fomaml, imaml, joint, reptile
 from minireptile.backend import kernels
 from minireptile.delegate import begin
 from minireptile.engine import Walked
@@ -81,6 +81,23 @@ def test_a_stream_is_philox_from_its_place_on(iteration: int, task: int) -> None
 def test_a_stream_begins_at_its_first_iteration_and_task() -> None:
     got, expected = generator(7, Stream.INIT), generator(7, Stream.INIT, 0, 0)
     np.testing.assert_array_equal(got.random(9), expected.random(9))
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "bound"),
+    [("seed", 2**64 - 1, "2**64 - 1"), ("stream", 6, "6"),
+     ("iteration", 2**64 - 1, "2**64 - 1"), ("task", 2**64 - 1, "2**64 - 1")],
+)  # fmt: skip
+def test_each_part_of_a_streams_place_has_its_bounds(name: str, most: int, bound: str) -> None:
+    def draw(number: Any) -> None:
+        generator(**{"seed": 1, "stream": Stream.TEST, name: number})
+
+    draw(0)
+    draw(most)
+    for wrong in (-1, most + 1):
+        with pytest.raises(InputError) as error:
+            draw(wrong)
+        assert str(error.value) == f"the {name} must be between 0 and {bound}, not {wrong}"
 
 
 def test_two_tasks_have_an_interval_and_one_has_none() -> None:

@@ -6,6 +6,7 @@ import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,9 +130,11 @@ POSITIVE = "size", "classes", "drawers", "shot", "eval_batch", "eval_tasks", "ch
 @pytest.mark.parametrize("name", [*POSITIVE, "filters", "eval_steps", "eval_every", "test_tasks"])
 def test_the_least_of_every_count(name: str) -> None:
     least, words = (1, "be at least 1") if name in POSITIVE else (0, "not be negative")
-    assert getattr(replace(SETTINGS, **{name: least}), name) == least
+    enough: dict[str, Any] = {name: least}
+    too_few: dict[str, Any] = {name: least - 1}
+    assert getattr(replace(SETTINGS, **enough), name) == least
     with pytest.raises(mr.InputError, match=f"^--{name.replace('_', '-')} must {words}$"):
-        replace(SETTINGS, **{name: least - 1})
+        replace(SETTINGS, **too_few)
 
 
 def test_settings_survive_json() -> None:

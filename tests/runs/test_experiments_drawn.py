@@ -25,6 +25,7 @@ from minireptile.reproduce.outcome import Outcome
 from minireptile.runs.plot import figure
 
 from .made_up import replace
+from .test_reproduce import made
 from .test_verdicts import ENDS, FALL, apart, cosines, costs, sines, sums, tails
 
 
@@ -55,6 +56,35 @@ def band(collection: Any, x: Any, middle: Any, half: Any) -> None:
     corners = {(round(a, 9), round(b, 9)) for a, b in collection.get_paths()[0].vertices}
     ends = [(a, m + s * h) for a, m, h in zip(x, middle, half, strict=True) for s in (1, -1)]
     assert corners == {(round(float(a), 9), round(float(b), 9)) for a, b in ends}
+
+
+# Widths and sizes of lines and of their marks, strength of bands, size of legends and their titles.
+STROKES: dict[str, set[tuple[str, Any, Any]]] = {
+    "sine": {("line", 1.0, 0.0), ("line", 1.5, 3.0), ("line", 1.5, 4.0), ("band", 0.2, None),
+             ("legend", 10.0, 10.0), ("legend", 7.0, 10.0)},
+    "taylor": {("line", 1.5, 6.0), ("line", 1.5, 14.0), ("band", None, None),
+               ("legend", 10.0, 10.0)},
+    "inner-products": {("line", 1.5, 3.0), ("band", 0.2, None), ("legend", 10.0, 10.0)},
+    "variance": {("line", 0.5, 0.0), ("line", 1.0, 0.0), ("line", 1.5, 4.0), ("band", 0.1, None),
+                 ("band", None, None), ("legend", 8.0, 7.0)},
+    "manifolds": {("line", 1.0, 0.0), ("line", 1.5, 10.0), ("legend", 10.0, 10.0)},
+    "gradient-combinations": {("line", 1.2, 0.0), ("legend", 7.0, 10.0)},
+    "overlap": {("line", 1.5, 3.0), ("legend", 7.0, 10.0)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STROKES)
+def test_curves_that_cross_can_be_told_apart(name: str) -> None:
+    found: set[tuple[str, Any, Any]] = set()
+    for ax in drawn(made(name)):
+        for line in ax.lines:
+            size = line.get_markersize() if line.get_marker() not in ("None", "", None) else 0.0
+            found.add(("line", line.get_linewidth(), size))
+        found |= {("band", collection.get_alpha(), None) for collection in ax.collections}
+        if names := ax.get_legend():
+            sizes = names.get_texts()[0].get_fontsize(), names.get_title().get_fontsize()
+            found.add(("legend", *sizes))
+    assert found == STROKES[name]
 
 
 def test_k1(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +171,7 @@ def test_manifolds(monkeypatch: pytest.MonkeyPatch) -> None:
     left, right = drawn(manifolds.run(quick=True))
     *solutions, way, place = left.lines
     for line, (a1, a2, b) in zip(solutions, manifolds.LINES, strict=True):
+        assert look(line)[0] == "0.6"
         (x, y), (x2, y2) = points(line)
         assert (x, x2) == (-0.6, 1.4)
         assert a1 * x + a2 * y == pytest.approx(b)
@@ -210,7 +241,8 @@ def test_taylor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taylor, "orders", lambda *_: (slopes, left_out))
     left, right = drawn(taylor.run(quick=False))
     for bars, shift in zip(left.containers, (-0.08, 0.0, 0.08), strict=True):
-        data, _, (intervals,) = bars.lines
+        data, caps, (intervals,) = bars.lines
+        assert len(caps) == 2
         at = [k + shift for k in (2, 3, 4)]
         assert data.get_xdata() == pytest.approx(at)
         assert list(data.get_ydata()) == [-4.5, -6.75, -9.0]

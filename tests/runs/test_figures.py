@@ -54,6 +54,7 @@ def test_what_is_kept_is_json(tmp_path: Path) -> None:
         "experiment": "some-name", "quick": False, "claim": "A claim.", "holds": True,
         "verdict": "figures", "data": {"a": [0, 1, 2], "b": 0.5, "c": True, "d": [1, 2]},
     }  # fmt: skip
+    assert '\n  "b": 0.5,\n' in paths[0].read_text()  # a line a figure, to be read by eye too
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [p.name for p in paths]
     with pytest.raises(TypeError, match="set cannot be kept as JSON"):
         outcome.keep("x", outcome.Outcome("", True, "", {"a": {1}}, print), tmp_path, quick=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
@@ -70,6 +71,7 @@ def test_an_experiment_runs_and_is_kept(name: str, tmp_path: Path) -> None:
     record = json.loads(paths[0].read_text())
     assert record["experiment"] == name
     assert record["quick"] is True
+    assert re.fullmatch(r"(g1|[A-Z][a-z]*)\b.*[a-z].*\.", record["claim"])  # a sentence
     assert record["verdict"] in outcome.sentence()
     assert record["data"]
     with Image.open(paths[1]) as picture:
