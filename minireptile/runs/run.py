@@ -109,7 +109,7 @@ def _iterate(
     shown: dict[str, str] = {}
     recent: deque[float] = deque(maxlen=20)
     bar = require("tqdm", "cli").tqdm(
-        total=s.iterations, initial=start.iteration, unit="it", dynamic_ncols=True, smoothing=0.05,
+        total=s.iterations, initial=start.iteration, dynamic_ncols=True, smoothing=0.05,
         mininterval=0.5 if os.isatty(2) else 10.0,
     )  # fmt: skip
     with bar:

@@ -6,11 +6,12 @@ import errno
 import json
 import os
 import signal
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock, call
 
 import pytest
 
@@ -84,7 +85,7 @@ def test_the_log_and_the_checkpoints(
             saved.append((snapshot.iteration, snapshot.theta.tobytes()))
         save(path, snapshot, settings)
 
-    clock = count(100.0, 0.25)
+    clock = count(100.0, 0.2504)
     monkeypatch.setattr(checkpoint, "save", noted)
     monkeypatch.setattr(run, "LOG_LINES", 3)
     monkeypatch.setattr(run, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
@@ -96,7 +97,7 @@ def test_the_log_and_the_checkpoints(
         done = (i - 1) / 7  # before the iteration
         record = {
             "iteration": i, "loss": pytest.approx(snapshots[i].loss[3].mean(), rel=1e-6),
-            "epsilon": pytest.approx(0.9 - done * 0.7), "seconds": 0.25 * n,
+            "epsilon": pytest.approx(0.9 - done * 0.7), "seconds": pytest.approx(round(0.2504 * n, 3), abs=1e-9),
         }  # fmt: skip
         running = {"running": error(snapshots[i], 2, Stream.RUNNING, i)} if i % 3 == 0 else {}
         wanted.append(record | running)
@@ -111,6 +112,34 @@ def test_the_log_and_the_checkpoints(
         assert line.startswith(f"{steps} steps  ")
         columns = line.split("  ", 1)[1].replace(" ± ", "±").split()
         assert [c.split("±")[0] for c in columns] == [f"{before:.2f}", f"{after:.2f}"]
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize(("terminal", "interval"), [(True, 0.5), (False, 10.0)])
+def test_the_progress_bar(
+    terminal: bool, interval: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As wide as the terminal, seldom anew where it goes to a file; with the mean of the last 20
+    running evaluations."""
+    tqdm, required = MagicMock(), []
+
+    def require(*names: str) -> SimpleNamespace:
+        required.append(names)
+        return SimpleNamespace(tqdm=tqdm)
+
+    monkeypatch.setattr(run, "require", require)
+    monkeypatch.setattr(run.os, "isatty", lambda file: terminal and file == 2)
+    settings = replace(SETTINGS, iterations=22, meta_batch=1, inner_steps=1, eval_every=1)
+    run.train(settings, tmp_path)
+    assert required[-1] == ("tqdm", "cli")
+    tqdm.assert_called_once_with(
+        total=22, initial=0, dynamic_ncols=True, smoothing=0.05, mininterval=interval
+    )
+    bar, records = tqdm.return_value, lines(tmp_path)[:22]
+    assert bar.update.mock_calls == 22 * [call()]
+    last = sum(r["running"]["mse"][-1] for r in records[-20:]) / 20
+    shown = {"loss": f"{records[-1]['loss']:.3f}", "mse@6": f"{last:.3f}"}
+    assert bar.set_postfix.call_args == call(shown, refresh=False)
 
 
 def test_a_thousand_lines_are_wanted() -> None:
