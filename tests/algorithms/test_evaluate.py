@@ -316,9 +316,7 @@ def test_the_first_of_all_protocols() -> None:
     assert Protocol(**least, iteration=0).stream is Stream.TRAIN  # type: ignore[arg-type]
 
 
-NO_STATE = (
-    "the optimizer's state must be a dictionary of arrays, as optimizer.init(phi) gives, not"
-)
+NO_STATE = "the optimizer's state must be a dictionary of arrays, as optimizer.init(phi) gives, not"
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,8 @@ def test_the_log_and_the_checkpoints(
         done = (i - 1) / 7  # before the iteration
         record = {
             "iteration": i, "loss": pytest.approx(snapshots[i].loss[3].mean(), rel=1e-6),
-            "epsilon": pytest.approx(0.9 - done * 0.7), "seconds": pytest.approx(round(0.2504 * n, 3), abs=1e-9),
+            "epsilon": pytest.approx(0.9 - done * 0.7),
+            "seconds": pytest.approx(round(0.2504 * n, 3), abs=1e-9),
         }  # fmt: skip
         running = {"running": error(snapshots[i], 2, Stream.RUNNING, i)} if i % 3 == 0 else {}
         wanted.append(record | running)
