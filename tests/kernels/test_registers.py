@@ -155,6 +155,7 @@ def test_the_products_of_dw_go_block_by_block(rows: int, columns: int, block: in
         assert pixels[0] // block == pixels[-1] // block
         met.append(int(pixels[0] // block))
     assert met == sorted(met)
+    assert max(map(met.count, met)) == 9
     assert len(set(met)) == -(-images * rows * columns // block)
 
 
