@@ -57,7 +57,7 @@ def _inside(layer: Any, shape: tuple[int, ...]) -> float:
     if not isinstance(layer, mr.Conv2D):
         return 1.0
     size, stride = layer.kernel_size, layer.stride
-    rows, columns, pad = window_of(layer, shape, size, stride, layer.padding)
+    rows, columns, pad = window_of(shape, size, stride, layer.padding)
     return inside(pair(size), shape, (rows, columns), pair(stride), pad)
 
 

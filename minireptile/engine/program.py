@@ -102,7 +102,7 @@ def layout(plan: Plan, B: int, slices: int) -> Layout:
         row |= {p.Y: at, p.DY: d_at}
         if isinstance(layer, Conv2D | MaxPool):
             window = layer.kernel_size if isinstance(layer, Conv2D) else layer.size
-            _, _, pad = window_of(layer, step.in_shape, window, layer.stride, layer.padding)
+            _, _, pad = window_of(step.in_shape, window, layer.stride, layer.padding)
             numbers = *pair(window), *pair(layer.stride), *pad
             row |= dict(zip((p.KH, p.KW, p.SR, p.SC, p.PR, p.PC), numbers, strict=True))
         if isinstance(layer, Dense):  # a convolution of one pixel

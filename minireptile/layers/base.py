@@ -138,7 +138,7 @@ def pair(value: Any) -> tuple[int, int]:
 
 
 def window_of(
-    layer: Layer, shape: Shape, kernel: Any, stride: Any, padding: str
+    shape: Shape, kernel: Any, stride: Any, padding: str
 ) -> tuple[int, int, tuple[int, int]]:
     """Rows and columns of the output, and the padding before the first row and column."""
     if len(shape) != 3:

@@ -65,7 +65,7 @@ class Conv2D(Layer):
         return "conv"
 
     def out_shape(self, shape: Shape) -> Shape:
-        rows, columns, _ = window_of(self, shape, self.kernel_size, self.stride, self.padding)
+        rows, columns, _ = window_of(shape, self.kernel_size, self.stride, self.padding)
         return rows, columns, self.filters
 
     def params(self, shape: Shape) -> dict[str, Param]:
@@ -83,7 +83,7 @@ class Conv2D(Layer):
         return {"cols": np.empty((t, b, *image), dtype)}
 
     def _geometry(self, x: NDArray) -> tuple[tuple[int, int], tuple[int, int]]:
-        _, _, pad = window_of(self, x.shape[2:], self.kernel_size, self.stride, self.padding)
+        _, _, pad = window_of(x.shape[2:], self.kernel_size, self.stride, self.padding)
         return pair(self.stride), pad
 
     def forward(self, k: Kernels, a: Stage) -> None:

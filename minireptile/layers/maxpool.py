@@ -39,14 +39,14 @@ class MaxPool(Layer):
         settle(self, choice, "padding", choices=("same", "valid"))
 
     def out_shape(self, shape: Shape) -> Shape:
-        rows, columns, _ = window_of(self, shape, self.size, self.stride, self.padding)
+        rows, columns, _ = window_of(shape, self.size, self.stride, self.padding)
         return rows, columns, shape[-1]
 
     def saved(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
         return {"winner": np.empty((T, B, *self.out_shape(shape)), np.int32)}
 
     def _geometry(self, x: NDArray) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-        _, _, pad = window_of(self, x.shape[2:], self.size, self.stride, self.padding)
+        _, _, pad = window_of(x.shape[2:], self.size, self.stride, self.padding)
         return pair(self.size), pair(self.stride), pad
 
     def forward(self, k: Kernels, a: Stage) -> None:
