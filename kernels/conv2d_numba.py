@@ -5,8 +5,7 @@ v2  im2col, a few rows of the output at a time so that they stay in the cache, a
 v3  tiles of sums that stay in registers, straight from x (registers.md); what the compiled inner
     loop is made of
 v4  Winograd's products, 2.25 times fewer, for 3 x 3 kernels with stride 1 (winograd.md); else v3
-
-The kernel itself is the faster of the last two.
+v5  the faster of the last two
 """
 
 from __future__ import annotations
@@ -350,13 +349,17 @@ def conv2d_backward_v4(dx, dw, db, cols, dy, x, w, stride, pad):
     _backward(_backward_v4, dx, dw, db, x, cols, dy, x, w, pad)
 
 
-def conv2d_forward(y, cols, x, w, b, stride, pad):
+def conv2d_forward_v5(y, cols, x, w, b, stride, pad):
     """Write y by version 4 where that is faster, else by version 3."""
     version = conv2d_forward_v4 if winograd_pays(x, w, y, stride) else conv2d_forward_v3
     version(y, cols, x, w, b, stride, pad)
 
 
-def conv2d_backward(dx, dw, db, cols, dy, x, w, stride, pad):
+def conv2d_backward_v5(dx, dw, db, cols, dy, x, w, stride, pad):
     """Write dx, dw and db likewise."""
     version = conv2d_backward_v4 if winograd_pays(x, w, dy, stride) else conv2d_backward_v3
     version(dx, dw, db, cols, dy, x, w, stride, pad)
+
+
+conv2d_forward = conv2d_forward_v5
+conv2d_backward = conv2d_backward_v5
