@@ -304,6 +304,6 @@ def work(program, plan, fields, one, arrived, member, members):
             )  # fmt: skip
         if together:
             barrier(arrived[members], members)
-            c[MEMBER], c[MEMBERS] = member, members
+            c[MEMBER], c[MEMBERS], c[P] = member, members, plan[SIZE]
             call(plan[MERGE], address_of(plan), address_of(c), one)
             barrier(arrived[members], members)
