@@ -12,7 +12,8 @@ LINKED = (HERE / "minireptile" / "kernels").is_dir()
 
 CLI = [
     "safetensors>=0.4",
-    "tqdm>=4.60",
+    "rich-click>=1.9",
+    "rich>=13.7",
     "pillow>=10.1",
     "matplotlib>=3.7",
     "pooch>=1.7",
@@ -33,6 +34,12 @@ DEV = [
     "ruff>=0.6",
     "mypy>=1.10",
     "sympy>=1.13",
+    "numpydoc>=1.8",
+    "scikit-learn>=1.5",
+    "nbclient>=0.10",
+    "nbformat>=5.10",
+    "ipykernel>=6.29",
+    "build>=1.2",
 ]
 MUTANTS = [*CLI, "mutmut>=3.8,<4", "pytest>=7.4", "hypothesis>=6.80", "scipy>=1.10"]
 
