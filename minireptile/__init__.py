@@ -4,20 +4,22 @@
 """
 
 from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, MissingPackage
 from .evaluate import Accuracy, Protocol, Regression, evaluate, evaluate_regression
 from .fomaml import fomaml
 from .imaml import imaml
 from .joint import joint
-from .layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool, ReLU, Tanh
+from .layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool, Param, ReLU, Tanh
 from .loops import Loops, Snapshot
 from .maml import maml
 from .model import Model
 from .networks import miniimagenet_cnn, omniglot_cnn, sine_mlp
 from .optim import SGD, Adam
 from .reptile import adapt, reptile
+from .tasks.images import FewShot, from_arrays
+from .tasks.sine import Sine
 
 __version__ = "0.1.0"
 
@@ -28,21 +30,26 @@ __all__ = [
     "BatchNorm",
     "Conv2D",
     "Dense",
+    "FewShot",
     "Flatten",
     "InputError",
+    "Layer",
     "Loops",
     "MaxPool",
     "MissingPackage",
     "Model",
+    "Param",
     "Protocol",
     "ReLU",
     "Regression",
+    "Sine",
     "Snapshot",
     "Tanh",
     "adapt",
     "evaluate",
     "evaluate_regression",
     "fomaml",
+    "from_arrays",
     "imaml",
     "joint",
     "maml",
@@ -53,8 +60,23 @@ __all__ = [
     "testing",
 ]
 
+# Public names that load when they are first used, each with the module that has it, or is it. One
+# more is a line here, one below for type checkers, and one above.
+LAZY = {
+    "testing": "minireptile.testing",
+}
 
-def __getattr__(name: str) -> ModuleType:
-    if name == "testing":  # when first used: the library does not need it
-        return import_module(".testing", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if TYPE_CHECKING:
+    from . import testing as testing
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name not in LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(LAZY[name])
+        found = module if module.__name__.endswith(f".{name}") else getattr(module, name)
+        return globals().setdefault(name, found)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
