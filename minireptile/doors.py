@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .backend import check_backend
+from .backend import settled
 from .checks import array, choice, counts, flag, shown, whole
 from .devices.base import Device
 from .errors import InputError
@@ -44,8 +44,9 @@ HOST = Place()
 def checked_architecture(
     layers: Sequence[Layer], input_shape: Shape, loss: str, reduction: str, backend: str,
     dtype: DTypeLike, tf32: bool = False,
-) -> tuple[tuple[Layer, ...], Shape, np.dtype]:  # fmt: skip
-    """A model's layers, the shape of one example and its type; `InputError` if it cannot be."""
+) -> tuple[tuple[Layer, ...], Shape, str, np.dtype]:  # fmt: skip
+    """A model's layers, the shape of one example, its backend and its type; `InputError` if it
+    cannot be."""
     if isinstance(layers, str) or not isinstance(layers, Sequence):
         raise InputError(
             f"Model: layers must be a list, such as [Flatten(), Dense(5)], not {shown(layers)}"
@@ -59,11 +60,11 @@ def checked_architecture(
     input_shape = counts(input_shape, "Model: input_shape")
     choice(loss, "Model: loss", LOSSES)
     choice(reduction, "Model: reduction", REDUCTIONS)
-    check_backend(backend)
+    backend = settled(backend, images=len(input_shape) == 3)
     found = _dtype(dtype)
     if flag(tf32, "Model: tf32") and (backend != "cupy" or found != np.dtype(np.float32)):
         raise InputError("Model: tf32 is for the cupy backend in float32: leave it out")
-    return tuple(layers), input_shape, found
+    return tuple(layers), input_shape, backend, found
 
 
 def _dtype(value: Any) -> np.dtype:

@@ -79,14 +79,14 @@ class Model:
         dtype: DTypeLike = "float32",
         tf32: bool = False,
     ) -> None:
-        self.layers, self.input_shape, self.dtype = checked_architecture(
+        self.layers, self.input_shape, self.backend, self.dtype = checked_architecture(
             layers, input_shape, loss, reduction, backend, dtype, tf32
         )
-        self.backend, self.tf32 = backend, tf32
+        self.tf32 = tf32
         self.plan = make_plan(self.layers, self.input_shape, loss, reduction)
         self.n_out, self.size = self.plan.n_out, self.plan.size
-        self.kernels = kernels(backend)
-        self.engine: Engine = engine_for(self.plan, backend, tf32)
+        self.kernels = kernels(self.backend)
+        self.engine: Engine = engine_for(self.plan, self.backend, tf32)
         self._warned = False
 
     @property

@@ -375,7 +375,11 @@ CONSTRUCTORS = {
             )),
             "input_shape": IN_SHAPE, "loss": among("softmax_cross_entropy", "squared_error"),
             "reduction": among("mean", "sum"),
-            "backend": (lambda v: False, (*POOL, Wrong("abacus", lambda _: "abacus"))),
+            "backend": (lambda v: False, (
+                *POOL,
+                Wrong("abacus", constantly("abacus")),
+                Wrong("the fastest", constantly("auto"), True),
+            )),
             "dtype": (lambda v: False, (
                 *POOL,
                 *(Wrong(str(d), constantly(d), False) for d in ("float16", ">f4", "f4,f4", int)),

@@ -420,6 +420,37 @@ def test_repr_shows_the_shapes() -> None:
     assert lines[-1] == "  dense1: (27,) -> (3,)"
 
 
+@pytest.mark.parametrize(
+    ("usable", "images", "rows"),
+    [
+        (("numpy",), "numpy", "numpy"),
+        (("numpy", "numba"), "numba", "numba"),
+        (("numpy", "numba", "cupy", "numba-cuda"), "cupy", "numba"),
+        (("numpy", "cupy"), "cupy", "numpy"),
+    ],
+)
+def test_auto_is_the_fastest_that_can_be_used(
+    usable: tuple[str, ...], images: str, rows: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on the command line: a GPU for images alone."""
+    monkeypatch.setattr(
+        "minireptile.backend.why_not", lambda name: "" if name in usable else f"no {name}"
+    )
+    for part in ("kernels", "engine_for"):  # which would look for the GPU
+        monkeypatch.setattr(f"minireptile.model.{part}", lambda *arguments: None)
+    assert omniglot_cnn(filters=1, backend="auto").backend == images
+    assert sine_mlp(hidden=1, backend="auto").backend == rows
+
+
+def test_auto_computes() -> None:
+    model = Model([Dense(2)], (3,), backend="auto")
+    assert model.backend in ("numpy", "numba")
+    assert model.on("auto").backend == model.backend
+    x = np.ones((4, 3), np.float32)
+    reference = model.on("numpy").forward(model.init(0), x)
+    assert np.allclose(model.forward(model.init(0), x), reference, atol=1e-6)
+
+
 # ------------------------------------------------------------------------------------ import
 
 
