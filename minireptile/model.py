@@ -33,6 +33,7 @@ from .layers import Layer, Shape, has_r
 from .layers.initialisers import INITIALISERS
 from .plan import make_plan
 from .rng import Stream, generator
+from .summary import Summary, summary_of
 
 HVP_METHODS = ("auto", "r", "complex")
 COMPLEX_STEP = 1e-20
@@ -108,6 +109,18 @@ class Model:
     def __repr__(self) -> str:
         rows = [f"  {s.name}: {s.in_shape} -> {s.out_shape}" for s in self.plan.steps]
         return "\n".join([f"Model of {self.size} parameters, {self.loss}", *rows])
+
+    def summary(self) -> Summary:
+        """The layers as a table: shapes, parameters and work.
+
+        Returns
+        -------
+        Summary
+            Prints as a plain table, in colour where rich prints it, and as HTML in a notebook. Its
+            `layers` hold the numbers: for each, name, out_shape, parameters and operations, which
+            are the floating-point operations of one example's forward pass.
+        """
+        return summary_of(self.plan, self.dtype)
 
     # ------------------------------------------------------------------------------ parameters
 
