@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,13 @@ def array(value: Any, what: str, kinds: str = "bif") -> NDArray:
         got = found.dtype if isinstance(value, np.ndarray | list | tuple) else shown(value)
         raise InputError(f"{what} must hold {expected}, not {got}")
     return found if found.dtype.isnative else found.astype(found.dtype.newbyteorder("="))
+
+
+def changed(record: Any) -> str:
+    """A record of numbers as one would write it: with what differs from the defaults alone."""
+    values = [(f.name, getattr(record, f.name), f.default) for f in fields(record)]
+    parts = [f"{name}={value!r}" for name, value, default in values if value != default]
+    return f"{type(record).__name__}({', '.join(parts)})"
 
 
 def shown(value: Any) -> str:

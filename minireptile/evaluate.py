@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import counts, flag, settle, shown, whole
+from .checks import changed, counts, flag, settle, shown, whole
 from .doors import check_parts, check_state, parameters
 from .errors import InputError
 from .model import Model
@@ -55,6 +55,8 @@ class Protocol:
     stream: Stream = Stream.TEST
     iteration: int = 0
 
+    __repr__ = changed
+
     def __post_init__(self) -> None:
         settle(self, whole, "tasks", "shot", "query", "batch")
         settle(self, counts, "marks", least=0, such_as="(1, 5, 50)")
@@ -84,6 +86,19 @@ class Accuracy:
     tasks: int
     seed: int
 
+    def __str__(self) -> str:
+        plain, transductive = (
+            f"{100 * mean:.1f}{'' if half is None else f' ± {100 * half:.1f}'} %"
+            for mean, half in (
+                (self.accuracy, self.accuracy_ci95),
+                (self.transductive_accuracy, self.transductive_accuracy_ci95),
+            )
+        )
+        return f"{plain} (transductive {transductive}), {_of_tasks(self.tasks)}"
+
+    def __repr__(self) -> str:
+        return f"Accuracy({self})"
+
 
 @dataclass(frozen=True)
 class Regression:
@@ -97,6 +112,20 @@ class Regression:
     mse_ci95: tuple[float | None, ...]
     tasks: int
     seed: int
+
+    def __str__(self) -> str:
+        parts = (
+            f"{mean:.3g}{'' if half is None else f' ± {half:.2g}'} after {steps} steps"
+            for steps, mean, half in zip(self.steps, self.mse, self.mse_ci95, strict=True)
+        )
+        return f"mean squared error {', '.join(parts)}, {_of_tasks(self.tasks)}"
+
+    def __repr__(self) -> str:
+        return f"Regression({self})"
+
+
+def _of_tasks(n: int) -> str:
+    return f"{n:,} task{'s' if n > 1 else ''}"
 
 
 @dataclass(frozen=True)

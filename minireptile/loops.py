@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import choice, flag, number, settle, shown, whole
+from .checks import changed, choice, flag, number, settle, shown, whole
 from .doors import check_parts, check_snapshot
 from .errors import InputError
 from .optim import OPTIMIZERS, OUTER, POLICIES, Optimizer, State
@@ -88,6 +88,8 @@ class Loops:
     cg_steps: int = 5
     cg_tolerance: float = 0.0
     outer: Optimizer | None = None
+
+    __repr__ = changed
 
     def __post_init__(self) -> None:
         counts = "meta_batch", "inner_steps", "inner_batch", "train_shots", "tail_shots", "cg_steps"
@@ -198,6 +200,13 @@ class Snapshot:
     theta: NDArray
     state: State
     loss: NDArray
+
+    def __repr__(self) -> str:
+        loss = f"loss of the last step {self.loss[-1].mean():.4g}" if self.loss.size else "no loss"
+        return (
+            f"Snapshot(iteration {self.iteration}, theta {self.theta.shape} {self.theta.dtype}, "
+            f"{loss}, state: {', '.join(sorted(self.state)) or 'none'})"
+        )
 
 
 def check_finite(run: Snapshot) -> Snapshot:

@@ -28,6 +28,13 @@ class Task:
     query_x: NDArray
     query_y: NDArray
 
+    def __repr__(self) -> str:
+        support, query = (
+            f"{x.shape} -> {y.shape}"
+            for x, y in ((self.support_x, self.support_y), (self.query_x, self.query_y))
+        )
+        return f"Task(support {support}, query {query})"
+
 
 class Tasks(Protocol):
     """A distribution of tasks: anything that can draw one from a generator."""

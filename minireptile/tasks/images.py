@@ -38,6 +38,13 @@ class ImageClasses:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __repr__(self) -> str:
+        few, many = (f"{n:,}" for n in (self.counts.min(), self.counts.max()))
+        each = many if few == many else f"{few} to {many}"
+        pixels = " x ".join(map(str, self.images.shape[1:]))
+        classes = "1 class" if len(self) == 1 else f"{len(self):,} classes"
+        return f"ImageClasses({classes} of {each} images, {pixels})"
+
     @property
     def counts(self) -> NDArray[np.int64]:
         """Images in each class, (n_classes,)."""
@@ -179,6 +186,9 @@ class FewShot:
         self.data = data
         self.n_out = way
         self.input_shape = data.images.shape[1:]
+
+    def __repr__(self) -> str:
+        return f"FewShot({self.data!r}, way={self.n_out})"
 
     def check_shots(self, images_per_class: int) -> None:
         """Raise `InputError` if some class has fewer images than a task takes from it."""
