@@ -40,9 +40,22 @@ class Protocol:
     replacement : bool
         As in training.
     seed : int
+        From 0 to 2**64 - 1.
     stream : Stream
-        Task i is drawn from (seed, stream, iteration, i).
+        Task i is drawn from (seed, stream, iteration, i): by default apart from those of training.
     iteration : int
+        As above.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range or of another kind.
+
+    Examples
+    --------
+    >>> import minireptile as mr
+    >>> mr.Protocol(tasks=1000, shot=5, marks=(0, 50))
+    Protocol(tasks=1000, shot=5, marks=(0, 50))
     """
 
     tasks: int
@@ -74,9 +87,26 @@ class Protocol:
 class Accuracy:
     """Few-shot accuracy in [0, 1], averaged over tasks.
 
-    `accuracy` classifies each query on its own, batched with the support set; in
-    `transductive_accuracy` a task's queries are classified as one batch, so that batch norm sees
-    them all. The ``_ci95`` are half-widths of 95 % intervals, None for a single task.
+    Parameters
+    ----------
+    accuracy : float
+        Of queries classified each on its own, batched with the support set.
+    accuracy_ci95 : float or None
+        Half-width of its 95 % interval over the tasks; None for a single task.
+    transductive_accuracy : float
+        Of a task's queries classified as one batch, so that batch norm sees them all.
+    transductive_accuracy_ci95 : float or None
+        Half-width of its interval.
+    tasks : int
+        How many were averaged.
+    seed : int
+        Of the tasks.
+
+    Examples
+    --------
+    >>> import minireptile as mr
+    >>> print(mr.Accuracy(0.85, 0.01, 0.896, 0.009, tasks=1000, seed=0))
+    85.0 ± 1.0 % (transductive 89.6 ± 0.9 %), 1,000 tasks
     """
 
     accuracy: float
@@ -104,7 +134,18 @@ class Accuracy:
 class Regression:
     """Mean squared error on the query set after each number of inner steps, averaged over tasks.
 
-    `mse_ci95` are half-widths of 95 % intervals, None for a single task.
+    Parameters
+    ----------
+    steps : tuple of int
+        Inner steps taken: the marks of the `Protocol`.
+    mse : tuple of float
+        The error after so many, in the square of the targets' unit.
+    mse_ci95 : tuple of float or None
+        Half-widths of their 95 % intervals over the tasks; None for a single task.
+    tasks : int
+        How many were averaged.
+    seed : int
+        Of the tasks.
     """
 
     steps: tuple[int, ...]
@@ -233,19 +274,34 @@ def evaluate(
     model: Model, theta: NDArray, state: State, tasks: Tasks, optimizer: Optimizer,
     protocol: Protocol, report: Callable[[int], None] = lambda done: None,
 ) -> Accuracy:  # fmt: skip
-    """Few-shot accuracy of an initialisation after ``protocol.marks[-1]`` inner steps.
+    """Measure the few-shot accuracy of an initialisation on unseen tasks.
 
     Parameters
     ----------
     model : Model
-    theta : (P,)
-    state : dict
+        Of P parameters.
+    theta : array (P,)
+        Where every task starts, float32 or float64.
+    state : dict of arrays (P,), and () for a count of steps
         The optimizer's shared state, as in a `Snapshot`; {} for a fresh one.
-    tasks : Tasks
-    optimizer : SGD or Adam
+    tasks : FewShot, or anything with its `draw`
+        Where the tasks come from: of classes that were not trained on.
+    optimizer : SGD, Adam or another Optimizer
+        Takes ``protocol.marks[-1]`` steps on each task's support set.
     protocol : Protocol
+        How many tasks, how they are drawn and adapted to.
     report : callable, optional
         Called with the number of tasks just done.
+
+    Returns
+    -------
+    Accuracy
+        Plain and transductive, each with its interval over the tasks.
+
+    Raises
+    ------
+    InputError
+        If an argument does not fit the others, or the tasks have targets and no labels.
     """
     theta = _check(model, theta, state, tasks, optimizer, protocol, report)
     plain: list[NDArray] = []
@@ -274,7 +330,35 @@ def evaluate_regression(
     model: Model, theta: NDArray, state: State, tasks: Tasks, optimizer: Optimizer,
     protocol: Protocol, report: Callable[[int], None] = lambda done: None,
 ) -> Regression:  # fmt: skip
-    """Mean squared error of an initialisation at each of ``protocol.marks``; as `evaluate`."""
+    """Measure the error of an initialisation on unseen tasks, after each of some inner steps.
+
+    Parameters
+    ----------
+    model : Model
+        Of P parameters.
+    theta : array (P,)
+        Where every task starts, float32 or float64.
+    state : dict of arrays (P,), and () for a count of steps
+        The optimizer's shared state, as in a `Snapshot`; {} for a fresh one.
+    tasks : Sine, or anything with its `draw`
+        Where the tasks come from.
+    optimizer : SGD, Adam or another Optimizer
+        Takes ``protocol.marks[-1]`` steps on each task's support set.
+    protocol : Protocol
+        How many tasks, how they are drawn and adapted to, and at which marks to measure.
+    report : callable, optional
+        Called with the number of tasks just done.
+
+    Returns
+    -------
+    Regression
+        The mean squared error on the query sets at each mark, with its interval over the tasks.
+
+    Raises
+    ------
+    InputError
+        If an argument does not fit the others, or the tasks have labels and no targets.
+    """
     theta = _check(model, theta, state, tasks, optimizer, protocol, report)
     errors: dict[int, list[NDArray]] = {mark: [] for mark in protocol.marks}
     for mark, phi, batch in adapt_unseen(model, theta, state, tasks, optimizer, protocol):

@@ -27,7 +27,7 @@ from .tasks.base import Tasks
 def fomaml(
     model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
 ) -> Iterator[Snapshot]:
-    """Learn an initialisation; the signature and what is yielded are `reptile`'s."""
+    """Learn an initialisation, by the last inner step."""
     run = start or begin(model, optimizer, loops)
     k, T = loops.inner_steps, loops.meta_batch
     for it in range(run.iteration, loops.iterations):                      # the outer loop

@@ -29,8 +29,11 @@ from .tasks.base import Tasks
 def imaml(
     model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
 ) -> Iterator[Snapshot]:
-    """Learn an initialisation; the signature and what is yielded are `reptile`'s. The update is
-    -alpha times the mean meta-gradient, so that epsilon means what it does in `fomaml`."""
+    """Learn an initialisation, by the implicit gradient.
+
+    The update is -alpha times the mean meta-gradient, so that epsilon means what it does in
+    `fomaml`.
+    """
     check(optimizer, loops)
     run = start or begin(model, optimizer, loops)
     k, T = loops.inner_steps, loops.meta_batch

@@ -23,7 +23,7 @@ from .tasks.base import Tasks
 def joint(
     model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
 ) -> Iterator[Snapshot]:
-    """Train theta on the average gradient; the signature and what is yielded are `reptile`'s.
+    """Train theta on all tasks at once, by the average gradient.
 
     The optimizer acts on theta itself, so `loops.epsilon`, `epsilon_final`, `state` and `outer` do
     not matter.

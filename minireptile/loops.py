@@ -62,14 +62,32 @@ class Loops:
     tail_shots : int
         Examples of each class held out for a separate tail, of the train_shots.
     prox : float
-        iMAML's lambda, the weight of lambda / 2 |phi - theta|^2 in the inner loop.
+        Lambda of iMAML, the weight of lambda / 2 |phi - theta|^2 in the inner loop.
     cg_steps : int
-        iMAML's steps of conjugate gradients, at most.
+        Of iMAML: steps of conjugate gradients, at most.
     cg_tolerance : float
         The relative residual that they must reach; 0: take cg_steps of them and ask no more.
     outer : Optimizer or None
         What moves theta, with the negative update as a gradient; epsilon scales its step. None:
         theta + epsilon update, as in the paper.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range or of another kind.
+
+    Notes
+    -----
+    Source: Nichol, Achiam & Schulman, 2018, Algorithm 2; the tail, sections 5 and 6.3.
+
+    Examples
+    --------
+    >>> import minireptile as mr
+    >>> loops = mr.Loops(iterations=1000, inner_steps=3)
+    >>> loops
+    Loops(iterations=1000, inner_steps=3)
+    >>> loops.epsilon_at(250)
+    0.75
     """
 
     iterations: int
@@ -118,17 +136,38 @@ class Loops:
             )
 
     def epsilon_at(self, iteration: int) -> float:
-        """The outer step size of an iteration (kernels/reptile.md, eq. 2).
+        """Give the outer step size of an iteration.
 
-        As supervised_reptile/train.py:54-55.
+        Parameters
+        ----------
+        iteration : int
+            From 0 to iterations - 1.
+
+        Returns
+        -------
+        float
+            On the line from epsilon to epsilon_final (kernels/reptile.md, eq. 2); as
+            supervised_reptile/train.py:54-55.
         """
         done = iteration / self.iterations
         return done * self.epsilon_final + (1 - done) * self.epsilon
 
     def direction(self, run: Snapshot, update: NDArray) -> tuple[NDArray, State]:
-        """What epsilon scales, (P,): the update itself, or if there is an outer optimizer, what its
-        step on the gradient -update adds to theta; and what that optimizer keeps
-        (kernels/reptile.md, eq. 1 and 7).
+        """Give the way that theta goes, before epsilon scales it (kernels/reptile.md, eq. 1 and 7).
+
+        Parameters
+        ----------
+        run : Snapshot
+            With theta (P,), and what an outer optimizer keeps in its state.
+        update : array (P,)
+            What the algorithm would add to theta.
+
+        Returns
+        -------
+        direction : array (P,)
+            The update itself, or what the outer optimizer's step on the gradient -update adds.
+        kept : dict of arrays (P,) or ()
+            What that optimizer keeps, under names that begin with "outer.".
         """
         if not self.outer:
             return update, {}
@@ -138,11 +177,50 @@ class Loops:
         return theta - run.theta, kept
 
     def sample(self, tasks: Tasks, iteration: int) -> tuple[NDArray, NDArray]:
-        """The mini-batches of an iteration: x (k, T, B, ...), y (k, T, B) or (k, T, B, n_out)."""
+        """Draw the mini-batches of an iteration.
+
+        Parameters
+        ----------
+        tasks : FewShot, Sine, or anything with their `draw`
+            Where the T tasks come from.
+        iteration : int
+            Task t depends on (seed, iteration, t) alone.
+
+        Returns
+        -------
+        x : array (k, T, B, ...), float32
+            The examples.
+        y : array (k, T, B) of int64, or (k, T, B, n_out) of float32
+            Labels or targets.
+
+        Raises
+        ------
+        InputError
+            If a task has fewer examples than are asked for.
+        """
         return sample(tasks, self.seed, iteration, **self._sizes())
 
     def sample_tail(self, tasks: Tasks, iteration: int) -> TailBatches:
-        """The same with the tail apart; if separate, from examples that the others do not have."""
+        """Draw the mini-batches of an iteration, with the tail apart.
+
+        Parameters
+        ----------
+        tasks : FewShot, Sine, or anything with their `draw`
+            Where the T tasks come from.
+        iteration : int
+            Task t depends on (seed, iteration, t) alone.
+
+        Returns
+        -------
+        TailBatches
+            The arrays x (k - 1, T, B, ...), y, tail_x (T, B', ...) and tail_y. B' is B, or if
+            ``tail="separate"`` the number of examples held out, which the others do not have.
+
+        Raises
+        ------
+        InputError
+            If a task has fewer examples than are asked for.
+        """
         if self.tail == "shared":
             x, y = self.sample(tasks, iteration)
             return TailBatches(x[:-1], y[:-1], x[-1], y[-1])
@@ -158,7 +236,27 @@ class Loops:
         return TailBatches(np.stack(xs, 1), np.stack(ys, 1), np.stack(tail_xs), np.stack(tail_ys))
 
     def sample_indices(self, tasks: FewShot, iteration: int) -> tuple[NDArray, NDArray]:
-        """The same mini-batches, x as numbers of images: (k, T, B), and y (k, T, B)."""
+        """Draw the mini-batches of an iteration as numbers of images.
+
+        Parameters
+        ----------
+        tasks : FewShot
+            Where the T tasks come from.
+        iteration : int
+            Task t depends on (seed, iteration, t) alone.
+
+        Returns
+        -------
+        indices : array (k, T, B), int32
+            Rows of ``tasks.data.images``: those that `sample` gives.
+        labels : array (k, T, B), int64
+            The labels.
+
+        Raises
+        ------
+        InputError
+            If a task has fewer examples than are asked for.
+        """
         return sample_indices(tasks, self.seed, iteration, **self._sizes())
 
     def _sizes(self) -> dict[str, Any]:
@@ -184,15 +282,16 @@ def held_out(y: NDArray, shots: int) -> NDArray[np.bool_]:
 class Snapshot:
     """A run between two outer iterations: all that is needed to continue it.
 
-    Attributes
+    Parameters
     ----------
     iteration : int
         Outer iterations done.
-    theta : (P,)
-    state : dict of arrays (P,) or scalars
+    theta : array (P,)
+        The initialisation learned so far, float32 or float64.
+    state : dict of arrays (P,), and () for a count of steps
         The optimizer's shared state, empty for one that keeps none; an outer optimizer's too, under
         names that begin with "outer.".
-    loss : (k, T)
+    loss : array (k, T)
         Losses of the iteration just done, before each inner step; (0, 0) before the first.
     """
 

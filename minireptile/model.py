@@ -45,29 +45,66 @@ class Model:
 
     Parameters
     ----------
-    layers : sequence of layers
+    layers : sequence of Layer
+        From the input to the outputs; the last one gives a row of n_out numbers.
     input_shape : tuple of int
         Shape of one example, such as (28, 28, 1).
     loss : {"softmax_cross_entropy", "squared_error"}
         Cross-entropy takes integer labels (T, B); squared error takes targets (T, B, n_out).
     reduction : {"mean", "sum"}
         Over the mini-batch. "sum" is what the paper's code does.
-    backend : str
-        Where the kernels come from: "numpy", the reference; "numba", compiled; "cupy" or
-        "numba-cuda", on a GPU. Arrays come back to the host unless phi is an array of the GPU.
+    backend : {"numpy", "numba", "cupy", "numba-cuda", "auto"}
+        Where the kernels come from: "numpy", the reference; "numba", compiled when first used and
+        kept; "cupy" or "numba-cuda", on a GPU, from which arrays come back to the host unless phi
+        is an array of the GPU. "auto": the fastest that can be used here, as the command line
+        chooses it, cupy for images alone.
     dtype : {"float32", "float64"}
         Type of `init`'s vector; the methods compute in the type of the phi they are given.
     tf32 : bool
-        cupy: convolutions on tensor cores, which round both operands to 10 bits of mantissa.
+        For cupy: convolutions on tensor cores, which round both operands to 10 bits of mantissa.
 
     Attributes
     ----------
+    layers : tuple of Layer
+        As given.
+    input_shape : tuple of int
+        As given.
+    n_out : int
+        Outputs of an example.
     size : int
         Number of parameters, P.
+    backend : str
+        Whose kernels compute; never "auto".
+    dtype : numpy.dtype
+        Of `init`'s vector.
+    plan : Plan
+        The network as numbers: names, shapes, and where parameters lie in phi.
+
+    Raises
+    ------
+    InputError
+        If a layer does not fit its input, which names both, or an argument is something else.
+    MissingPackage
+        If the backend needs a package that is not installed.
 
     Notes
     -----
     A model keeps the arrays of the last (T, B, dtype) it saw, so one model belongs to one thread.
+    The gradients are derived by hand (kernels/loss_and_grad.md).
+
+    Examples
+    --------
+    >>> import minireptile as mr
+    >>> model = mr.Model([mr.Dense(8), mr.Tanh(), mr.Dense(1)], (1,), "squared_error")
+    >>> model
+    Model of 25 parameters, squared_error
+      dense1: (1,) -> (8,)
+      tanh1: (8,) -> (8,)
+      dense2: (8,) -> (1,)
+    >>> theta = model.init(seed=0)
+    >>> loss, grad = model.loss_and_grad(theta, [[0.5], [1.0]], [[1.0], [2.0]])
+    >>> loss.shape, grad.shape
+    ((), (25,))
     """
 
     def __init__(
@@ -92,12 +129,12 @@ class Model:
 
     @property
     def loss(self) -> str:
-        """One of `LOSSES`."""
+        """What is minimised: "softmax_cross_entropy" or "squared_error"."""
         return self.plan.loss
 
     @property
     def reduction(self) -> str:
-        """Of the loss over the mini-batch: "mean" or "sum"."""
+        """How losses of a mini-batch's examples become one: "mean" or "sum"."""
         return self.plan.reduction
 
     @property
@@ -119,13 +156,46 @@ class Model:
             Prints as a plain table, in colour where rich prints it, and as HTML in a notebook. Its
             `layers` hold the numbers: for each, name, out_shape, parameters and operations, which
             are the floating-point operations of one example's forward pass.
+
+        Examples
+        --------
+        >>> import minireptile as mr
+        >>> print(mr.sine_mlp().summary())
+        Model of 4,353 parameters, input 1, squared_error
+        <BLANKLINE>
+        layer   output  parameters  operations  share
+        ---------------------------------------------
+        dense1  64             128         128   1.5%
+        tanh1   64               0          64   0.7%
+        dense2  64           4,160       8,192  95.5%
+        tanh2   64               0          64   0.7%
+        dense3  1               65         128   1.5%
+        ---------------------------------------------
+        total                4,353       8,576
+        operations of one example's forward pass; a multiplication and an addition are two
         """
         return summary_of(self.plan, self.dtype)
 
     # ------------------------------------------------------------------------------ parameters
 
     def init(self, seed: int = 0) -> NDArray:
-        """Initial parameters, (P,). Layer l depends on (seed, l) alone."""
+        """Draw the initial parameters.
+
+        Parameters
+        ----------
+        seed : int
+            From 0 to 2**64 - 1. Layer l depends on (seed, l) alone.
+
+        Returns
+        -------
+        array (P,)
+            In the model's dtype; each layer's as its initialisers say.
+
+        Raises
+        ------
+        InputError
+            If the seed is no such number.
+        """
         theta = np.empty(self.size, self.dtype)
         for i, step in enumerate(self.plan.steps):
             rng = generator(seed, Stream.INIT, task=i)
@@ -136,9 +206,22 @@ class Model:
         return theta
 
     def unflatten(self, phi: NDArray) -> dict[str, NDArray]:
-        """Views into phi by name: {"conv1.weight": (kh, kw, C_in, C_out), ...}.
+        """See each parameter in phi by its name and in its shape.
 
-        Given (T, P), each view has the task axis first.
+        Parameters
+        ----------
+        phi : array (T, P), or (P,)
+            The parameters.
+
+        Returns
+        -------
+        dict of arrays (T, ...), or (...)
+            Views into phi: {"conv1.weight": (T, kh, kw, C_in, C_out), ...}.
+
+        Raises
+        ------
+        InputError
+            If the last axis of phi has another length.
         """
         phi = read(phi, "phi", "bifc", self.place)
         if phi.shape[-1:] != (self.size,):
@@ -154,34 +237,47 @@ class Model:
     # ------------------------------------------------------------------------- forward, backward
 
     def forward(self, phi: NDArray, x: NDArray) -> NDArray:
-        """The outputs of the last layer.
+        """Compute the outputs of the last layer.
 
         Parameters
         ----------
-        phi : (T, P), or (P,)
-        x : (T, B, *input_shape), or (B, *input_shape)
+        phi : array (T, P), or (P,)
+            Parameters of each task, float32 or float64.
+        x : array (T, B, *input_shape), or (B, *input_shape)
+            Examples of each task, taken in phi's type.
 
         Returns
         -------
-        (T, B, n_out), or (B, n_out)
+        array (T, B, n_out), or (B, n_out)
+            Logits, or the values of a regression, in phi's type.
+
+        Raises
+        ------
+        InputError
+            If shapes disagree or a type cannot be computed in.
         """
         single, phi, x, _ = self.checked(phi, x)
         out = self.engine.outputs(phi, x)
         return out[0] if single else out
 
     def loss_and_grad(self, phi: NDArray, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
-        """The loss of each task on one mini-batch, and its gradient.
+        """Compute the loss of each task on one mini-batch, and its gradient.
 
         Parameters
         ----------
-        phi : (T, P), or (P,)
-        x : (T, B, *input_shape), or (B, *input_shape)
-        y : labels (T, B) or targets (T, B, n_out); without T where phi has none
+        phi : array (T, P), or (P,)
+            Parameters of each task, float32 or float64.
+        x : array (T, B, *input_shape), or (B, *input_shape)
+            Examples of each task, taken in phi's type.
+        y : array (T, B) of int, or (T, B, n_out) of float
+            Labels or targets; without T where phi has none.
 
         Returns
         -------
-        loss : (T,), or a scalar array
-        grad : (T, P), or (P,)
+        loss : array (T,), or ()
+            In phi's type, as the gradient.
+        grad : array (T, P), or (P,)
+            The derivative of the loss by phi (kernels/loss_and_grad.md).
 
         Raises
         ------
@@ -195,12 +291,18 @@ class Model:
     def hvp(
         self, phi: NDArray, x: NDArray, y: NDArray, v: NDArray, method: str = "auto"
     ) -> NDArray:
-        """The Hessian of the loss times v, exact to rounding.
+        """Compute the Hessian of the loss times v, exact to rounding.
 
         Parameters
         ----------
-        phi, v : (T, P), or (P,)
-        x, y : as in `loss_and_grad`
+        phi : array (T, P), or (P,)
+            Parameters of each task, float32 or float64.
+        x : array (T, B, *input_shape), or (B, *input_shape)
+            Examples of each task, taken in phi's type.
+        y : array (T, B) of int, or (T, B, n_out) of float
+            Labels or targets; without T where phi has none.
+        v : array (T, P), or (P,)
+            A direction for each task.
         method : {"auto", "r", "complex"}
             "r", the R pass: R{grad}, the derivative of the gradient along v, from tangents that
             every layer propagates forward and backward, by the model's kernels in phi's type
@@ -211,7 +313,8 @@ class Model:
 
         Returns
         -------
-        (T, P), or (P,), in phi's type
+        array (T, P), or (P,)
+            In phi's type.
 
         Raises
         ------
@@ -276,7 +379,25 @@ class Model:
         return False
 
     def on(self, backend: str) -> Model:
-        """The same model on another backend."""
+        """Make the same model on another backend.
+
+        Parameters
+        ----------
+        backend : {"numpy", "numba", "cupy", "numba-cuda", "auto"}
+            As for `Model`.
+
+        Returns
+        -------
+        Model
+            With the same parameters in the same places, so that phi serves both.
+
+        Raises
+        ------
+        InputError
+            If there is no such backend, or no such GPU.
+        MissingPackage
+            If it needs a package that is not installed.
+        """
         tf32 = self.tf32 and backend == "cupy"
         options = self.loss, self.reduction, backend, self.dtype, tf32
         return Model(self.layers, self.input_shape, *options)
@@ -284,7 +405,23 @@ class Model:
     # ------------------------------------------------------------------------------------ inside
 
     def checked(self, phi: Any, x: Any, y: Any = NOTHING) -> tuple[bool, Any, Any, Any]:
-        """Whether there was no task axis; phi (T, P), x (T, B, ...) and y, if given, with one.
+        """Make sure of what a method is given, and put a task axis in front if there is none.
+
+        Parameters
+        ----------
+        phi : array (T, P), or (P,)
+            The parameters.
+        x : array (T, B, *input_shape), or (B, *input_shape)
+            The examples.
+        y : array (T, B) or (T, B, n_out), or without T; optional
+            Labels or targets.
+
+        Returns
+        -------
+        single : bool
+            Whether there was no task axis.
+        phi, x, y : array
+            With one, contiguous, x and targets in phi's type.
 
         Raises
         ------
@@ -302,7 +439,29 @@ class Model:
         return True, phi[None], x[None], y if y is NOTHING else y[None]
 
     def checked_steps(self, phi: Any, x: Any, y: Any) -> tuple[bool, Any, Any, Any]:
-        """As `checked`, for k > 0 mini-batches: x (k, T, B, ...), y (k, T, B) or (..., n_out)."""
+        """Make sure of k > 0 mini-batches, as `checked` does of one.
+
+        Parameters
+        ----------
+        phi : array (T, P), or (P,)
+            The parameters.
+        x : array (k, T, B, *input_shape), or without T
+            The examples.
+        y : array (k, T, B) or (k, T, B, n_out), or without T
+            Labels or targets.
+
+        Returns
+        -------
+        single : bool
+            Whether there was no task axis.
+        phi, x, y : array
+            With one, contiguous, x and targets in phi's type.
+
+        Raises
+        ------
+        InputError
+            If a shape, a type or a label does not fit.
+        """
         phi = parameters(phi, self.size, self.exotic, self.place)
         numbers = self.input_shape, self.n_out, self.loss, phi.dtype, self.place
         x, y = mini_batches(x, y, phi.shape[:-1], *numbers)

@@ -21,10 +21,24 @@ def omniglot_cnn(
 
     Parameters
     ----------
-    way, filters : int
+    way : int
+        Classes of a task: outputs.
+    filters : int
+        Output channels of each convolution.
     input_shape : tuple of int
+        Rows, columns and channels of an image.
     **model
-        Passed on to `Model`: reduction, backend, dtype.
+        Passed on to `Model`: loss, reduction, backend, dtype, tf32.
+
+    Returns
+    -------
+    Model
+        With cross-entropy.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range or of another kind.
     """
     way, filters = whole(way, "omniglot_cnn: way"), whole(filters, "omniglot_cnn: filters")
     block: list[Layer] = [Conv2D(filters, 3, stride=2), BatchNorm(), ReLU()]
@@ -38,6 +52,27 @@ def miniimagenet_cnn(
 
     84 -> 42 -> 21 -> 11 -> 6, so 1,152 features; "same" padding everywhere.
     Source: supervised_reptile/models.py:40-44.
+
+    Parameters
+    ----------
+    way : int
+        Classes of a task: outputs.
+    filters : int
+        Output channels of each convolution.
+    input_shape : tuple of int
+        Rows, columns and channels of an image.
+    **model
+        Passed on to `Model`: loss, reduction, backend, dtype, tf32.
+
+    Returns
+    -------
+    Model
+        With cross-entropy.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range or of another kind.
     """
     way, filters = whole(way, "miniimagenet_cnn: way"), whole(filters, "miniimagenet_cnn: filters")
     block: list[Layer] = [Conv2D(filters, 3), BatchNorm(), MaxPool(2), ReLU()]
@@ -45,10 +80,27 @@ def miniimagenet_cnn(
 
 
 def sine_mlp(hidden: int = 64, **model: Any) -> Model:
-    """1-64-64-1 with tanh and squared error, the network of the paper's sine experiment.
+    """Two hidden layers with tanh, and squared error: the network of the paper's sine experiment.
 
     It starts as PyTorch starts it, as the code behind that experiment did: with zero biases every
-    function it could begin from would be odd.
+    function it could begin from would be odd. Source: Nichol, Achiam & Schulman, 2018, section 4.
+
+    Parameters
+    ----------
+    hidden : int
+        Units of each hidden layer: 1-64-64-1.
+    **model
+        Passed on to `Model`: reduction, backend, dtype.
+
+    Returns
+    -------
+    Model
+        From x (B, 1) to outputs (B, 1).
+
+    Raises
+    ------
+    InputError
+        If a number is out of range or of another kind.
     """
     hidden = whole(hidden, "sine_mlp: hidden")
 

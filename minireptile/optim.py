@@ -29,8 +29,10 @@ class Optimizer:
 
     Attributes
     ----------
-    lr, weight_decay_rate : float
-        The inner learning rate, alpha; and what phi is multiplied by before each step's gradient.
+    lr : float
+        The inner learning rate, alpha.
+    weight_decay_rate : float
+        What phi is multiplied by before each step's gradient.
     kernel : str
         The operation that takes a step: kernel(phi, *slots, grad, *numbers).
     slots : tuple of str
@@ -49,21 +51,46 @@ class Optimizer:
 
     @property
     def heavy_ball(self) -> float | None:
-        """mu, if a step is phi - lr velocity with velocity = mu velocity + grad; or None."""
+        """The momentum mu, if a step is phi - lr velocity with velocity = mu velocity + grad."""
         return None
 
     @property
     def operation(self) -> str:
-        """The kernel that `step` calls; "" if a class has a step of its own, for which nothing
-        compiled can stand in."""
+        """The kernel that `step` calls; "" for a step of one's own.
+
+        Nothing compiled can stand in for that.
+        """
         return self.kernel if type(self).step is Optimizer.step else ""
 
     def keeps(self, slot: str) -> bool:
-        """Whether these numbers need a slot: it is None in the kernel's call if not."""
+        """Whether these numbers need a slot: it is None in the kernel's call if not.
+
+        Parameters
+        ----------
+        slot : str
+            One of `slots`.
+
+        Returns
+        -------
+        bool
+            True, unless a class says otherwise.
+        """
         return True
 
     def init(self, phi: NDArray) -> State:
-        """The state before the first step on phi (T, P), or (P,)."""
+        """Make the state before the first step.
+
+        Parameters
+        ----------
+        phi : array (T, P), or (P,)
+            What the steps will be taken on.
+
+        Returns
+        -------
+        dict of arrays (T, P), or (P,)
+            Zeros for each of `slots` that these numbers need, of phi's type; for "t", the steps
+            taken, (T,) or () of int64.
+        """
         return {
             slot: np.zeros(phi.shape[:-1], np.int64) if slot == "t" else np.zeros_like(phi)
             for slot in self.slots
@@ -71,7 +98,19 @@ class Optimizer:
         }
 
     def step(self, phi: NDArray, grad: NDArray, state: State, k: Kernels = NUMPY) -> None:
-        """Update phi (T, P), or (P,), and state in place."""
+        """Take one step: update phi and the state in place.
+
+        Parameters
+        ----------
+        phi : array (T, P), or (P,)
+            The parameters, float32 or float64.
+        grad : array (T, P), or (P,)
+            The gradient of the loss by phi.
+        state : dict of arrays
+            As `init` makes it.
+        k : namespace of kernels
+            Those of the model's backend; by default NumPy's.
+        """
         phi, grad, state = _with_task_axis(phi, grad, state)
         getattr(k, self.kernel)(phi, *(state.get(slot) for slot in self.slots), grad, *self.numbers)
 
@@ -85,9 +124,18 @@ class SGD(Optimizer):
     lr : float
         The inner learning rate, alpha.
     momentum : float
-        In [0, 1).
+        In [0, 1): the part of the velocity that a step keeps.
     weight_decay_rate : float
-        phi is multiplied by it before each step's gradient; 1 in the paper's runs.
+        In (0, 1]: what phi is multiplied by before each step's gradient; 1 in the paper's runs.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range or of another kind.
+
+    Notes
+    -----
+    ``velocity = momentum velocity + grad``, and phi moves by ``-lr velocity``.
     """
 
     lr: float
@@ -120,10 +168,34 @@ class Adam(Optimizer):
     ----------
     lr : float
         The inner learning rate, alpha.
-    beta1, beta2, eps : float
-        Decay of the first and of the second moment; added to the square root.
+    beta1 : float
+        In [0, 1): decay of the first moment.
+    beta2 : float
+        In [0, 1): decay of the second moment.
+    eps : float
+        Added to the square root of the second moment.
     weight_decay_rate : float
-        phi is multiplied by it before each step's gradient; 1 in the paper's runs.
+        In (0, 1]: what phi is multiplied by before each step's gradient; 1 in the paper's runs.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range or of another kind.
+
+    Notes
+    -----
+    Source: Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015, Algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np, minireptile as mr
+    >>> optimizer, phi = mr.Adam(lr=0.1, beta1=0.0), np.zeros(3)
+    >>> state = optimizer.init(phi)
+    >>> sorted(state)
+    ['t', 'v']
+    >>> optimizer.step(phi, np.ones(3), state)
+    >>> phi.round(6)
+    array([-0.1, -0.1, -0.1])
     """
 
     lr: float = 1e-3

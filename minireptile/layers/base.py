@@ -17,7 +17,19 @@ Shape = tuple[int, ...]
 
 
 class Param(NamedTuple):
-    """A parameter of a layer: its shape, and how it starts."""
+    """A parameter of a layer: its shape, and how it starts.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Without the task axis.
+    init : {"zeros", "ones", "glorot_uniform", "he_normal", "fan_in_uniform"}
+        The initialiser.
+    fan_in : int
+        Inputs of each output, where the initialiser asks.
+    fan_out : int
+        Outputs of each input, where the initialiser asks.
+    """
 
     shape: Shape
     init: str = "zeros"
@@ -51,7 +63,14 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """What every layer answers; the defaults suit one without parameters or saved arrays."""
+    """What every layer answers; the defaults suit one without parameters or saved arrays.
+
+    Notes
+    -----
+    A layer is a frozen dataclass that derives from this class and holds no state. It has `forward`
+    and `backward`, and what it needs of the rest; layers/README.md makes one, and
+    `testing.check_gradients` proves it.
+    """
 
     # Whether its passes call kernels alone, so that a GPU can record them; a class speaks for
     # itself, and not for those derived from it.
@@ -63,24 +82,84 @@ class Layer:
         return type(self).__name__.lower()
 
     def out_shape(self, shape: Shape) -> Shape:
-        """Shape of the output for an input of `shape`; `InputError` where it does not fit."""
+        """Give the shape of one example's output.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the input, without (T, B).
+
+        Returns
+        -------
+        tuple of int
+            Of the output, without (T, B).
+
+        Raises
+        ------
+        InputError
+            If the layer does not take an input of this shape.
+        """
         return shape
 
     def params(self, shape: Shape) -> dict[str, Param]:
-        """Parameters by name, for an input of `shape`."""
+        """Give the parameters by name.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the input, without (T, B).
+
+        Returns
+        -------
+        dict of Param
+            In the order in which they lie in phi.
+        """
         return {}
 
     def saved(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
-        """Fresh arrays that the forward kernel fills for the backward one, and scratch."""
+        """Make the arrays that `forward` fills for `backward`, and scratch.
+
+        Parameters
+        ----------
+        T : int
+            Tasks.
+        B : int
+            Examples of each.
+        shape : tuple of int
+            Of the input, without (T, B).
+        dtype : dtype
+            Of the input.
+
+        Returns
+        -------
+        dict of arrays
+            By name; the layer finds them in ``a.saved``.
+        """
         return {}
 
     def forward(self, k: Kernels, a: Stage) -> None:
-        """Write a.y, and a.saved, from the input a.x and the parameters a.p."""
+        """Write a.y, and a.saved, from the input a.x and the parameters a.p.
+
+        Parameters
+        ----------
+        k : namespace of kernels
+            Those of the model's backend: ``k.dense_forward`` and others.
+        a : Stage
+            The arrays x (T, B, ...), y (T, B, ...), p by name (T, ...), and saved.
+        """
         raise NotImplementedError
 
     def backward(self, k: Kernels, a: Stage) -> None:
-        """Write a.dx and the parameters' gradients a.dp from a.dy; what is None nobody wants.
-        A layer without parameters is called only where dx is wanted."""
+        """Write a.dx and the parameters' gradients a.dp from a.dy.
+
+        Parameters
+        ----------
+        k : namespace of kernels
+            Those of the model's backend.
+        a : Stage
+            As `forward` left it, with dy (T, B, ...), dx (T, B, ...) and dp by name (T, ...). What
+            is None nobody wants; without parameters, a layer is called where dx is wanted.
+        """
         raise NotImplementedError
 
     # A layer may lack what follows: then `Model.hvp` takes the complex step. r holds R{.}, the
@@ -93,15 +172,52 @@ class Layer:
     reads_r: ClassVar[tuple[str, ...]] = ("x", "dp")
 
     def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
-        """Fresh arrays that `forward_r` fills for `backward_r`, and scratch."""
+        """Make the arrays that `forward_r` fills for `backward_r`, and scratch.
+
+        Parameters
+        ----------
+        T : int
+            Tasks.
+        B : int
+            Examples of each.
+        shape : tuple of int
+            Of the input, without (T, B).
+        dtype : dtype
+            Of the input.
+
+        Returns
+        -------
+        dict of arrays
+            By name; the layer finds them in ``r.saved``.
+        """
         return {}
 
     def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
-        """Write r.y from r.x and r.p, and r.saved, when `forward` has written a."""
+        """Write the tangent r.y from r.x and r.p, and r.saved, after `forward`.
+
+        Parameters
+        ----------
+        k : namespace of kernels
+            Those of the model's backend.
+        a : Stage
+            As `forward` left it.
+        r : Stage
+            The tangents of its arrays along the direction r.p, in their shapes.
+        """
         raise NotImplementedError
 
     def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
-        """Write r.dx and r.dp, the tangents of a.dx and a.dp, from r.dy; after `backward`."""
+        """Write r.dx and r.dp, the tangents of a.dx and a.dp, from r.dy, after `backward`.
+
+        Parameters
+        ----------
+        k : namespace of kernels
+            Those of the model's backend.
+        a : Stage
+            As `backward` left it.
+        r : Stage
+            As `forward_r` left it, with dy; what is None nobody wants.
+        """
         raise NotImplementedError
 
 

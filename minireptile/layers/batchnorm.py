@@ -17,12 +17,22 @@ class BatchNorm(Layer):
     """Batch normalisation, always with the statistics of the batch (kernels/batchnorm.md).
 
     There are no moving averages: in training and in evaluation alike, every output depends on the
-    other examples of its batch, as in the paper's code.
+    other examples of its batch, as in the paper's code. From (T, B, ..., C) to the same shape, by
+    gamma (T, C) and beta (T, C).
 
     Parameters
     ----------
     eps : float
         Added to the variance; 1e-3 is TensorFlow's.
+
+    Raises
+    ------
+    InputError
+        If eps is not positive.
+
+    Notes
+    -----
+    Source: Ioffe & Szegedy, "Batch Normalization", 2015, Algorithm 1.
     """
 
     recorded = True

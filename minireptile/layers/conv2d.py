@@ -29,18 +29,30 @@ COLS_BYTES = 2**21  # a convolution's scratch: what stays in a core's cache
 class Conv2D(Layer):
     """2-D convolution, channels last (kernels/conv2d.md).
 
+    From (T, B, H, W, C) to (T, B, H', W', filters), by weight (T, kh, kw, C, filters) and bias
+    (T, filters).
+
     Parameters
     ----------
     filters : int
         Output channels.
-    kernel_size, stride : int or (int, int)
-        Rows and columns.
+    kernel_size : int or (int, int)
+        Rows kh and columns kw.
+    stride : int or (int, int)
+        Rows and columns from one output to the next.
     padding : {"same", "valid"}
         "same" pads as TensorFlow does.
     bias : bool
         Whether each filter has an offset.
-    init, bias_init : str
-        Initialisers of the weights and of the bias.
+    init : {"glorot_uniform", "he_normal", "fan_in_uniform", "zeros", "ones"}
+        How the weights start.
+    bias_init : as init
+        How the bias starts.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range or of another kind.
     """
 
     recorded = True

@@ -17,14 +17,23 @@ from .initialisers import INITIALISERS
 class Dense(Layer):
     """Fully connected layer (kernels/dense.md).
 
+    From (T, B, n) to (T, B, units), by weight (T, n, units) and bias (T, units).
+
     Parameters
     ----------
     units : int
         Outputs.
     bias : bool
         Whether each output has an offset.
-    init, bias_init : str
-        Initialisers of the weights and of the bias.
+    init : {"glorot_uniform", "he_normal", "fan_in_uniform", "zeros", "ones"}
+        How the weights start.
+    bias_init : as init
+        How the bias starts.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range or of another kind.
     """
 
     recorded = True

@@ -11,7 +11,7 @@ from .base import Layer, Shape, Stage
 
 @dataclass(frozen=True)
 class Flatten(Layer):
-    """Each example as one row; there is nothing to compute, so there is no kernel."""
+    """Each example as one row: (T, B, ...) as (T, B, n), which needs no kernel."""
 
     def out_shape(self, shape: Shape) -> Shape:
         return (prod(shape),)

@@ -16,6 +16,8 @@ from .base import Layer, Shape, Stage, pair, window_of
 class MaxPool(Layer):
     """Max pooling, channels last (kernels/maxpool.md).
 
+    From (T, B, H, W, C) to (T, B, H', W', C).
+
     Parameters
     ----------
     size : int or (int, int)
@@ -24,6 +26,11 @@ class MaxPool(Layer):
         The size, if not given.
     padding : {"same", "valid"}
         "same" pads as TensorFlow does; the padding never wins.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range or of another kind.
     """
 
     recorded = True

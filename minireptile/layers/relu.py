@@ -10,7 +10,7 @@ from .base import Layer, Stage
 
 @dataclass(frozen=True)
 class ReLU(Layer):
-    """max(x, 0) (kernels/relu.md)."""
+    """The rectifier, max(x, 0) of every entry of (T, B, ...) (kernels/relu.md)."""
 
     recorded = True
 

@@ -10,7 +10,7 @@ from .base import Layer, Stage
 
 @dataclass(frozen=True)
 class Tanh(Layer):
-    """The hyperbolic tangent (kernels/tanh.md)."""
+    """The hyperbolic tangent of every entry of (T, B, ...) (kernels/tanh.md)."""
 
     recorded = True
 

@@ -18,7 +18,7 @@ from .base import Task, minibatches
 class ImageClasses:
     """Images grouped by class, kept as bytes.
 
-    Attributes
+    Parameters
     ----------
     images : array (N, H, W, C), uint8
         All images, class after class.
@@ -27,7 +27,7 @@ class ImageClasses:
     names : tuple of str
         One name a class.
     scale : float
-        A byte times `scale` is the network's input: 1 for Omniglot's {0, 1}, 1/255 for photographs.
+        Times a byte it is the network's input: 1 for Omniglot's {0, 1}, 1/255 for photographs.
     """
 
     images: NDArray[np.uint8]
@@ -53,7 +53,19 @@ class ImageClasses:
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set, split by class. `note` qualifies every figure taken on it, if not empty."""
+    """A data set, split by class.
+
+    Parameters
+    ----------
+    train : ImageClasses
+        To learn from.
+    test : ImageClasses
+        To measure on.
+    val : ImageClasses, optional
+        To choose settings by.
+    note : str
+        What qualifies every figure taken on it.
+    """
 
     train: ImageClasses
     test: ImageClasses
@@ -79,16 +91,31 @@ def from_arrays(
     Parameters
     ----------
     images : array (N, H, W) or (N, H, W, C)
-        uint8 (0 to 255), bool, or floats between 0 and 1.
-    labels : array (N,) of integers
+        Bytes, 0 to 255, booleans, or floats between 0 and 1.
+    labels : array (N,) of int
         Any integers; classes are ordered by label.
     names : sequence of str, optional
         One name for each distinct label, in the order of the labels.
+
+    Returns
+    -------
+    ImageClasses
+        For `FewShot`. A network gets booleans as 0 and 1, all else between 0 and 1.
 
     Raises
     ------
     InputError
         If shapes disagree, or values are NaN or outside the range.
+
+    Examples
+    --------
+    >>> import numpy as np, minireptile as mr
+    >>> images, labels = np.zeros((6, 28, 28), np.uint8), [0, 0, 0, 1, 1, 1]
+    >>> data = mr.from_arrays(images, labels, names=["cat", "dog"])
+    >>> data
+    ImageClasses(2 classes of 3 images, 28 x 28 x 1)
+    >>> mr.FewShot(data, way=2).draw(np.random.default_rng(0), shot=2, query=1)
+    Task(support (4, 28, 28, 1) -> (4,), query (2, 28, 28, 1) -> (2,))
     """
     images, labels = array(images, "images"), array(labels, "labels")
     if images.ndim == 3:
@@ -174,7 +201,27 @@ def with_rotations(data: ImageClasses) -> ImageClasses:
 
 
 class FewShot:
-    """N-way classification tasks: each picks `way` classes and numbers them 0 to way - 1."""
+    """N-way classification tasks: each picks `way` classes and numbers them 0 to way - 1.
+
+    Parameters
+    ----------
+    data : ImageClasses
+        As `from_arrays` makes it.
+    way : int
+        Classes of a task, at least 2.
+
+    Attributes
+    ----------
+    input_shape : tuple of int
+        Rows, columns and channels of an image.
+    n_out : int
+        Outputs that a model needs: way.
+
+    Raises
+    ------
+    InputError
+        If the data have fewer classes.
+    """
 
     def __init__(self, data: ImageClasses, way: int) -> None:
         data, way = image_classes(data, "FewShot: data"), whole(way, "FewShot: way", 2)
@@ -191,7 +238,18 @@ class FewShot:
         return f"FewShot({self.data!r}, way={self.n_out})"
 
     def check_shots(self, images_per_class: int) -> None:
-        """Raise `InputError` if some class has fewer images than a task takes from it."""
+        """Make sure that every class has as many images as a task takes from it.
+
+        Parameters
+        ----------
+        images_per_class : int
+            Support and query.
+
+        Raises
+        ------
+        InputError
+            If a class has fewer: names it.
+        """
         poorest = int(np.argmin(self.data.counts))
         if self.data.counts[poorest] < images_per_class:
             raise InputError(
@@ -201,7 +259,27 @@ class FewShot:
             )
 
     def draw(self, rng: np.random.Generator, shot: int, query: int) -> Task:
-        """Draw a task: `shot` support and `query` query images of each class, never the same."""
+        """Draw a task.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            What decides; `rng.generator` makes those of training and evaluation.
+        shot : int
+            Support images of each class.
+        query : int
+            Query images of each class, others than the support's.
+
+        Returns
+        -------
+        Task
+            With x (way shot, H, W, C) of float32, y (way shot,) of int64, class after class.
+
+        Raises
+        ------
+        InputError
+            If a class drawn has fewer images.
+        """
         rng, shot = drawing(rng, "FewShot.draw"), whole(shot, "FewShot.draw: shot", 0)
         picks = self.pick(rng, shot + whole(query, "FewShot.draw: query", 0))
         labels = np.repeat(np.arange(self.n_out)[:, None], shot + query, axis=1)
@@ -215,7 +293,25 @@ class FewShot:
         return Task(*support, *held_out)
 
     def pick(self, rng: np.random.Generator, images: int) -> NDArray[np.int64]:
-        """Numbers of so many images of each of a task's classes, (way, images)."""
+        """Pick the images of a task.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            What decides.
+        images : int
+            How many of each class.
+
+        Returns
+        -------
+        array (way, images), int64
+            Rows of ``data.images``.
+
+        Raises
+        ------
+        InputError
+            If a class drawn has fewer images.
+        """
         data, way = self.data, self.n_out
         classes = rng.choice(len(data), way, replace=False)
         picks = np.empty((way, images), np.int64)

@@ -23,13 +23,47 @@ class Sine:
 
     The inputs are a grid of 50 points over [-5, 5], as in the code that accompanies the paper. The
     support set is `shot` of them in random order; the query set, if any, is the whole grid.
+    Source: Finn, Abbeel & Levine, 2017, section 5.1; Nichol, Achiam & Schulman, 2018, section 4.
+
+    Attributes
+    ----------
+    input_shape : tuple of int
+        Of one point: (1,).
+    n_out : int
+        Outputs that a model needs: 1.
+
+    Examples
+    --------
+    >>> import numpy as np, minireptile as mr
+    >>> mr.Sine().draw(np.random.default_rng(0), shot=10, query=1)
+    Task(support (10, 1) -> (10, 1), query (50, 1) -> (50, 1))
     """
 
     input_shape = (1,)
     n_out = 1
 
     def draw(self, rng: np.random.Generator, shot: int, query: int = 0) -> Task:
-        """Draw a task with `shot` support points; any `query` above 0 asks for the grid."""
+        """Draw a task.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            What decides.
+        shot : int
+            Support points, 1 to 50.
+        query : int
+            Above 0, the whole grid is the query set.
+
+        Returns
+        -------
+        Task
+            With x (shot, 1) and y (shot, 1) of float32.
+
+        Raises
+        ------
+        InputError
+            If a number is out of range or of another kind.
+        """
         rng, shot = drawing(rng, "Sine.draw"), whole(shot, "Sine.draw: shot", 0)
         query = whole(query, "Sine.draw: query", 0)
         if not 1 <= shot <= POINTS:

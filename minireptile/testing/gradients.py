@@ -54,6 +54,7 @@ def check_gradients(
     seed : int
         Of the upstream gradient and of all directions.
     method : {"auto", "complex step", "differences"}
+        Which derivative to compare with; "auto" is as above.
     tolerance : float, optional
         Largest error allowed, relative to the largest entry of a gradient: 1e-12 for the complex
         step, 1e-7 (and ten times the estimated error) for differences.
@@ -65,12 +66,28 @@ def check_gradients(
     Returns
     -------
     Report
+        Of what was compared, and how close it is.
 
     Raises
     ------
     GradientError
         If something is wrong. Its message names the worst entry, the ratio, the pattern of the
         error, and the call that shows it again.
+    InputError
+        If there is nothing to differentiate, or an argument is of another kind.
+
+    Notes
+    -----
+    Source: Squire & Trapp, "Using complex variables to estimate derivatives of real functions",
+    SIAM Review 1998.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minireptile.testing import check_gradients
+    >>> square = (lambda x: x**2, lambda dy, x: 2 * x * dy)
+    >>> check_gradients(square, np.array([1.0, 2.0, 3.0])).passed
+    True
     """
     seed = whole(seed, "seed", 0, SEEDS)
     if not isinstance(method, str) or method not in METHODS:

@@ -33,12 +33,18 @@ def check_adjoint(
 
     Parameters
     ----------
-    L, L_adjoint : callable
-        Operators on real arrays; none may change its argument.
-    x, y : array
-        Examples of the arguments of L and of L*; only their shapes matter.
+    L : callable
+        Takes a real array of x's shape to one of y's, and does not change it.
+    L_adjoint : callable
+        L*, from y's shape to x's.
+    x : array of any shape
+        An example of the argument of L; only its shape matters.
+    y : array of any shape
+        An example of the argument of L*.
     seed : int
         Of the arrays drawn.
+    name : str
+        What to call the operator.
 
     Returns
     -------
@@ -49,6 +55,8 @@ def check_adjoint(
     ------
     IdentityError
         If an identity fails by more than rounding.
+    InputError
+        If an argument is of another kind.
     """
     functions(L=L, L_adjoint=L_adjoint)
     text(name)
@@ -94,12 +102,16 @@ def check_same(
 
     Parameters
     ----------
-    kernel, reference : callable
-        Take the inputs (copies for each call), return an array or a tuple of arrays.
-    *inputs
-        Arrays or anything else.
+    kernel : callable
+        Takes the inputs, copies for each call; returns an array or a tuple of arrays.
+    reference : callable
+        Likewise.
+    *inputs : arrays or anything else
+        What both are called with.
     length : int
         Terms of the longest sum behind an output.
+    name : str, optional
+        What to call the kernel.
 
     Returns
     -------
@@ -110,6 +122,8 @@ def check_same(
     ------
     SameError
         Naming the output, the worst index, both values and the bound.
+    InputError
+        If an argument is of another kind.
     """
     functions(kernel=kernel, reference=reference)
     whole(length, "length")
@@ -168,15 +182,20 @@ def check_hvp(
     Parameters
     ----------
     grad : callable
-        theta to the gradient of the loss.
+        Takes theta, returns the gradient of the loss in its shape.
     hvp : callable
-        (theta, v) to H v.
-    theta : array, float64
+        Takes theta and v of its shape, returns H v.
+    theta : array of float64
+        Where to check.
+    seed : int
+        Of the arrays drawn.
     loss : callable, optional
-        theta to the loss.
+        Takes theta, returns the loss.
     tolerance : float
         Relative, for the comparisons with differences; these allow ten times their own estimated
         error besides.
+    name : str
+        What to call the product.
 
     Returns
     -------
@@ -187,6 +206,8 @@ def check_hvp(
     ------
     IdentityError
         Naming the identity that fails.
+    InputError
+        If an argument is of another kind.
     """
     functions(grad=grad, hvp=hvp, **({} if loss is None else {"loss": loss}))
     number(tolerance, "tolerance", "positive")

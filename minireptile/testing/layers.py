@@ -68,6 +68,12 @@ def check_layers(name: str | None = None, backend: str = "numpy") -> list[Row]:
     backend : str
         Whose kernels.
 
+    Returns
+    -------
+    list of Row
+        A gradient or identity of a case each: layer, gradient, shape, backend, method, error, and
+        the report of the check.
+
     Raises
     ------
     InputError
@@ -177,7 +183,23 @@ def loss_functions(loss: str, targets: NDArray, backend: str = "numpy") -> tuple
 
 
 def table(rows: list[Row]) -> str:
-    """Rows of layer, gradient, shape, backend, method, error, verdict; then what is wrong."""
+    """Set out what `check_layers` found.
+
+    Parameters
+    ----------
+    rows : list of Row
+        As it returns them.
+
+    Returns
+    -------
+    str
+        Lines of layer, gradient, shape, backend, method, error, verdict; then what is wrong.
+
+    Raises
+    ------
+    InputError
+        If they are anything else.
+    """
     if not isinstance(rows, Sequence) or not all(isinstance(row, Row) for row in rows):
         raise InputError(f"rows must be those that check_layers returns, not {shown(rows)}")
     cells = [("layer", "gradient", "shape", "backend", "by", "error", "")]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class Finding:
     """One thing that is wrong.
 
-    Attributes
+    Parameters
     ----------
     kind : str
         "value", "shape", "dtype", "none", "nan", "mutates input", "random", "ignores upstream",
@@ -17,6 +17,7 @@ class Finding:
     gradient : str
         Which gradient, such as "dx"; empty where it concerns the whole.
     message : str
+        What is wrong, in words.
     """
 
     kind: str
@@ -28,7 +29,7 @@ class Finding:
 class Report:
     """The outcome of a check.
 
-    Attributes
+    Parameters
     ----------
     name : str
         What was checked.
@@ -36,6 +37,8 @@ class Report:
         "complex step" or "differences".
     errors : dict
         Largest error of each gradient, relative to its largest entry.
+    shapes : dict
+        Of each gradient.
     findings : list of Finding
         Empty if all is well.
     notes : list of str
@@ -51,10 +54,21 @@ class Report:
 
     @property
     def passed(self) -> bool:
+        """Whether nothing is wrong."""
         return not self.findings
 
     def add(self, kind: str, gradient: str, message: str) -> None:
-        """Note a finding."""
+        """Note a finding.
+
+        Parameters
+        ----------
+        kind : str
+            As of a `Finding`.
+        gradient : str
+            Which one; empty where it concerns the whole.
+        message : str
+            What is wrong.
+        """
         self.findings.append(Finding(kind, gradient, message))
 
     def __str__(self) -> str:
@@ -72,7 +86,13 @@ class Report:
 
 
 class GradientError(AssertionError):
-    """A gradient is wrong; `report` says which and how."""
+    """A gradient is wrong; `report` says which and how.
+
+    Parameters
+    ----------
+    report : Report
+        Its text is the message.
+    """
 
     def __init__(self, report: Report) -> None:
         super().__init__(str(report))
