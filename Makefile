@@ -5,6 +5,7 @@
 # make mutants, make kernel-mutants   do the tests notice when a line is wrong?
 # These make their own virtual environment in .venv and install what they need.
 # make peers-test   the same meta-iteration in PyTorch and JAX, which it installs into .venv/peers
+# make dist     a wheel and a source archive in dist/
 # make gpu-test   what only a GPU can show; make gpu-bench measures it, in 25 minutes
 # These two take the Python that they are given, PYTHON=python3, with the packages that it has;
 # without one they make the environment too, for CUDA 13, or 12 with CUDA=cuda12.
@@ -18,7 +19,7 @@ GPU_PYTHON := $(or $(GIVEN),$(BIN)/python)
 GPU_TESTS := tests/kernels/test_contract.py tests/gpu/test_gpu.py tests/gpu/test_cu_compiles.py
 
 .PHONY: run quick test long portable thorough mutants kernel-mutants bench peers-test gpu-test \
-  gpu-bench clean
+  gpu-bench dist clean
 
 run: .venv/.cli,numba
 	$(BIN)/minireptile train glyphs --classes 600 --iterations 400 --inner-lr 0.002 \
@@ -86,5 +87,8 @@ gpu-bench: $(if $(GIVEN),,.venv/.dev,$(CUDA))
 	  { echo "minireptile needs Python 3.10 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
 
+dist: .venv/.dev
+	$(BIN)/python -m build
+
 clean:
-	rm -rf .venv runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

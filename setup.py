@@ -1,10 +1,12 @@
 """Packaging. Tool settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import setup
 
 HERE = Path(__file__).parent
+SOURCE = (HERE / "minireptile" / "__init__.py").read_text(encoding="utf-8")
 
 # minireptile/kernels is a symbolic link to kernels/. Where git could not make one (Windows without
 # the permission), the mapping below takes its place, so that wheels can be built all the same.
@@ -45,7 +47,7 @@ MUTANTS = [*CLI, "mutmut>=3.8,<4", "pytest>=7.4", "hypothesis>=6.80", "scipy>=1.
 
 setup(
     name="minireptile",
-    version="0.1.0",
+    version=re.findall(r'^__version__ = "(.+)"$', SOURCE, re.MULTILINE)[0],
     description="Reptile meta-learning with hand-derived layers and its loops in the open",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -76,6 +78,7 @@ setup(
     package_dir={"": "."} if LINKED else {"": ".", "minireptile.kernels": "kernels"},
     package_data={
         "minireptile.kernels": ["*.md", "*.cu", "*.cuh"],
+        "minireptile.layers": ["*.md"],
         "minireptile.testing": ["*.md"],
     },
     entry_points={"console_scripts": ["minireptile=minireptile.cli:main"]},

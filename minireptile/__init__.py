@@ -21,7 +21,7 @@ from .reptile import adapt, reptile
 from .tasks.images import FewShot, from_arrays
 from .tasks.sine import Sine
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "SGD",
