@@ -1,0 +1,187 @@
+"""What a person reads while a command works: tables, bars and lines.
+
+By rich where a terminal reads it. Where it goes to a file or a pipe: plain lines without a control
+character, and a line on the progress now and then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from ..errors import require
+
+REDRAW = 0.25  # seconds between two looks of a bar in a terminal,
+LINE = 10.0  # between two lines in a file,
+STEADY = 30.0  # and that the rate is of, which the remaining time follows from
+PARTS = 20  # looks at the clock in these
+
+Item = TypeVar("Item")
+
+
+def out() -> Any:
+    """The console on stdout, whatever that is now."""
+    return _console(stderr=False)
+
+
+def err() -> Any:
+    """The console on stderr, for what is not the answer: bars, phases, warnings."""
+    return _console(stderr=True)
+
+
+def _console(stderr: bool) -> Any:
+    made = require("rich.console", "cli").Console(stderr=stderr, highlight=False, markup=False)
+    made.soft_wrap = not made.is_terminal  # a line of a file stays one line
+    return made
+
+
+def say(text: str, style: str = "", stderr: bool = False) -> None:
+    """A line, broken where a terminal ends."""
+    (err() if stderr else out()).print(text, style=style or None)
+
+
+def table(rows: Sequence[Sequence[str]], title: str = "", note: str = "") -> None:
+    """Print a small table on stdout.
+
+    Parameters
+    ----------
+    rows : list of list of str
+        The first is the head. A column of figures is set to the right.
+    title, note : str
+        A line above and one below.
+    """
+    console = out()
+    head, *body = rows
+    grid = require("rich.table", "cli").Table(
+        box=require("rich.box", "cli").SIMPLE_HEAD if console.is_terminal else None,
+        show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold",
+    )  # fmt: skip
+    text = require("rich.text", "cli").Text
+    for i, name in enumerate(head):
+        cells = [row[i] for row in body]
+        figures = i > 0 and all(not c or c.lstrip("+-±")[:1].isdigit() or c == "-" for c in cells)
+        grid.add_column(text(name), justify="right" if figures else "left", overflow="fold")
+    for row in body:
+        grid.add_row(*map(text, row))
+    if title:
+        say(title, style="bold")
+    if console.is_terminal:
+        console.print(grid)
+    else:  # rich fills its lines with spaces
+        with console.capture() as captured:
+            console.print(grid, soft_wrap=False)
+        print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    if note:
+        say(f"({note})", style="dim")
+
+
+class Bar:
+    """How far something is. `update` is cheap: the clock decides what comes of it."""
+
+    def __init__(self, total: int, name: str, unit: str, done: int) -> None:
+        self.total, self.name, self.unit, self.done = total, name, unit, done
+        self.fields: dict[str, str] = {}
+        now = time.monotonic()
+        self.drawn = now
+        self.looks = deque([(now, done)], maxlen=PARTS)  # of the last STEADY seconds
+        self.every = LINE
+        self.draw: Callable[[], None] = self.line
+
+    def update(self, n: int = 1, **fields: str) -> None:
+        """`n` more are done; `fields` are to be shown from now on."""
+        self.done += n
+        self.fields |= fields
+        now = time.monotonic()
+        if now - self.looks[-1][0] >= STEADY / PARTS:
+            self.looks.append((now, self.done))
+        if now - self.drawn >= self.every:
+            self.drawn = now
+            self.draw()
+
+    @property
+    def rate(self) -> float:
+        """So many in a second, of late; 0 where that cannot be said yet."""
+        (began, done), now = self.looks[0], time.monotonic()
+        return (self.done - done) / (now - began) if now > began else 0.0
+
+    @property
+    def left(self) -> str:
+        """The time that the rest will take at this rate."""
+        return duration((self.total - self.done) / self.rate) + " left" if self.rate else ""
+
+    def figures(self) -> list[str]:
+        """Everything to be read beside the bar."""
+        count = f"{self.done:,}/{self.total:,}{self.unit and ' ' + self.unit}"
+        fields = [f"{name} {value}" for name, value in self.fields.items()]
+        return [count, *([self.left] if self.left else []), *fields]
+
+    def line(self) -> None:
+        """One line on stderr."""
+        say(f"{self.name}: {', '.join(self.figures())}", stderr=True)
+
+
+@contextmanager
+def progress(
+    total: int, name: str, unit: str = "", done: int = 0, quiet: bool = False
+) -> Iterator[Bar]:
+    """A bar on stderr while something goes on, gone with its end.
+
+    Parameters
+    ----------
+    total, done : int
+        How many there are, and how many of them before this begins.
+    name, unit : str
+        What is done, and of what.
+    quiet : bool
+        Show nothing.
+
+    Yields
+    ------
+    Bar
+        Tell it by `update`.
+    """
+    bar, console = Bar(total, name, unit, done), err()
+    if quiet or not console.is_terminal:
+        bar.every = float("inf") if quiet else LINE
+        yield bar
+        return
+    rich = require("rich.progress", "cli")
+    shown = rich.Progress(
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(bar_width=None),
+        rich.TextColumn("{task.fields[figures]}"),
+        console=console, auto_refresh=False, transient=True, expand=True,
+    )  # fmt: skip
+    task = shown.add_task(name, total=total, completed=done, figures="")
+
+    def draw() -> None:
+        figures = "  ".join(bar.figures())
+        shown.update(task, completed=bar.done, figures=figures, refresh=True)
+
+    bar.every, bar.draw = REDRAW, draw
+    with shown:
+        yield bar
+
+
+def each(items: Iterable[Item], total: int, name: str, unit: str = "") -> Iterator[Item]:
+    """The items, with a bar."""
+    with progress(total, name, unit) as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
+def duration(seconds: float) -> str:
+    """As a person says it: 0.4 s, 12 s, 3:25 min, 2:07 h."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02} min"
+    return f"{minutes // 60}:{minutes % 60:02} h"
