@@ -12,9 +12,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..errors import InputError, MissingPackage
+from ..errors import InputError, MissingPackage, require
 from ..runs.signals import Stopped
-from .arguments import parser
 from .commands import COMMANDS
 
 
@@ -37,7 +36,12 @@ def _one_blas_thread() -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     try:
-        args = parser().parse_args(arguments)
+        require("rich_click", "cli")
+        from .arguments import parse
+
+        args = parse(arguments)
+        if args is None:
+            return 0
         # A diverging run ends with a sentence of its own, not with NumPy's warnings.
         with np.errstate(all="ignore"), _one_blas_thread():
             COMMANDS[args.command](args)

@@ -25,10 +25,10 @@ from .options import download, folder_of, settings_from
 
 def _train(args: argparse.Namespace) -> None:
     settings = settings_from(vars(args))
-    folder = getattr(args, "out", None) or folder_of(settings)
-    if hasattr(args, "download"):
+    folder = args.out or folder_of(settings)
+    if args.download:
         download(settings.dataset)
-    run.train(settings, folder, overwrite=hasattr(args, "overwrite"))
+    run.train(settings, folder, overwrite=args.overwrite)
     print(f"run: {folder}")
 
 

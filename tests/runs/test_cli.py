@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +19,7 @@ from threadpoolctl import threadpool_info
 
 import minireptile as mr
 from minireptile.cli import commands, main, options
-from minireptile.cli.arguments import parser
+from minireptile.cli.arguments import parse
 from minireptile.cli.commands import COMMANDS
 from minireptile.cli.options import folder_of, settings_from
 from minireptile.reproduce import EXPERIMENTS
@@ -38,7 +40,7 @@ TINY = [
 
 
 def settings(*arguments: str) -> Settings:
-    return settings_from(vars(parser().parse_args(["train", *arguments])))
+    return settings_from(vars(parse(["train", *arguments])))
 
 
 def fails(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
@@ -280,6 +282,45 @@ def test_python_m_minireptile() -> None:
     assert (process.returncode, out, errors) == (0, f"minireptile {mr.__version__}\n", "")
 
 
+def test_without_rich_click_a_sentence_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "rich_click", None)
+    fails(capsys, ["info"], "needs the package 'rich_click', which is not installed; bring it with")
+
+
+def test_the_library_imports_no_command_line() -> None:
+    code = "import minireptile, sys; print({'rich_click', 'click', 'rich'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian", "sine"], "there is no command 'trian': did you mean train?"),
+        (["train", "glyph"], "not 'glyph': did you mean glyphs?"),
+        (["train", "sine", "--iteratoins", "3"], "did you mean --iterations?"),
+        (["train", "sine", "--inner", "3"],
+         "train has no option --inner: did you mean --inner-steps, --inner-batch or --inner-lr?"),
+        (["train", "sine", "--no-rotation"], "did you mean --no-rotations?"),
+        (["train", "sine", "--algorithm", "mamel"], "not 'mamel': did you mean maml?"),
+        (["reproduce", "tailor"], "there is no experiment 'tailor': did you mean taylor?"),
+        (["evaluate", "run", "--jason"], "evaluate has no option --jason: did you mean --json?"),
+        (["--hepl"], "minireptile has no option --hepl: did you mean --help?"),
+        (["train"], "train needs DATASET, one of sine, glyphs, omniglot, miniimagenet, folder"),
+        (["resume"], "resume needs RUN; see minireptile resume --help"),
+        (["train", "sine", "--way"], "option '--way' requires an argument"),
+        (["resume", "a", "b"], "got unexpected extra argument (b); see minireptile resume --help"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_what_was_meant(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fails(capsys, arguments, words)
+
+
 @pytest.mark.parametrize("name", ["k1", "overlap"])
 def test_what_reproduce_passes_on(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -359,11 +400,17 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     maml, imaml = (["train", "sine", "--algorithm", name, *out] for name in ("maml", "imaml"))
     separate = ["--algorithm", "fomaml", "--tail", "separate", "--tail-shots", "9"]
     for arguments, words in (
-        ([], "COMMAND"),
-        (["fly"], "invalid choice"),
-        (["train", "sine", "--warp", "9"], "unrecognized arguments: --warp 9"),
-        (["train", "mnist"], "invalid choice: 'mnist'"),
-        (["train", "sine", "--iterations", "many"], "invalid int value: 'many'"),
+        ([], "missing command; see minireptile --help"),
+        (["fly"], "there is no command 'fly': choose one of train, resume"),
+        (["train", "sine", "--warp", "9"], "train has no option --warp"),
+        (
+            ["train", "mnist"],
+            "must be one of sine, glyphs, omniglot, miniimagenet, folder, not 'mnist'",
+        ),
+        (
+            ["train", "sine", "--iterations", "many"],
+            "--iterations must be a whole number, not 'many'",
+        ),
         (["train", "sine", "--preset", "omniglot-5way-1shot"], "is for omniglot, not for sine"),
         (["train", "sine", "--iterations", "-1", *out], "iterations must be at least 0"),
         (["train", "sine", "--inner-steps", "0", *out], "inner_steps must be at least 1"),
@@ -373,10 +420,16 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["train", "sine", "--seed", "-1", *out], "seed must be between"),
         (["train", "sine", "--checkpoint-every", "0", *out], "--checkpoint-every must be"),
         (["train", "sine", "--train-shots", "51", *out], "shots must be 1 to 50"),
-        (["train", "sine", "--outer", "lion", *out], "invalid choice: 'lion'"),
+        (
+            ["train", "sine", "--outer", "lion", *out],
+            "--outer must be one of plain, sgd, adam, not 'lion'",
+        ),
         (["train", "sine", "--outer", "sgd", "--outer-lr", "-1", *out], "the outer SGD: lr must"),
         (["train", "sine", "--outer", "adam", "--outer-beta1", "1", *out], "beta1 must lie in"),
-        (["train", "sine", "--tail", "none", *out], "invalid choice: 'none'"),
+        (
+            ["train", "sine", "--tail", "none", *out],
+            "--tail must be one of shared, separate, not 'none'",
+        ),
         (["train", "sine", "--tail", "separate", "--tail-shots", "50", *out], "leaves none of 50"),
         (["train", "sine", "--tail-shots", "0", *out], "tail_shots must be at least 1"),
         (["train", "sine", "--prox", "0", *out], "prox must be positive"),
