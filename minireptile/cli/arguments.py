@@ -9,30 +9,34 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import Field, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import rich_click as click
-from click.core import ParameterSource
 from click.exceptions import Exit
-from rich_click import RichArgument, RichCommand, RichGroup, RichOption
+from rich_click import RichArgument
 
 from .. import __version__
 from ..backend import BACKENDS
 from ..errors import InputError
 from ..reproduce import EXPERIMENTS, ON_CHARACTERS
 from ..runs.presets import PRESETS
-from ..runs.settings import DATASETS, Settings
+from ..runs.settings import DATASETS, GROUPS, Settings
 from .options import DOWNLOADS
-from .words import NUMBERS, OneOf, listed, no_such, sentence
-
-LOOK = {
-    "text_markup": None, "max_width": 100, "append_metavars_help_string": "{}",
-    "options_table_column_types": ["opt_all_metavar", "help"],
-}  # fmt: skip
-PATH = click.Path(path_type=Path)
-METAVARS = {"int": "N", "float": "X"}
+from .parts import (
+    PATH,
+    Commands,
+    Option,
+    argument,
+    chosen,
+    command,
+    context,
+    flag,
+    option,
+    setting,
+    whole,
+)  # fmt: skip
+from .words import OneOf, listed, sentence
 
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace | None:
@@ -46,8 +50,8 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace | None:
     words = sys.argv[1:] if arguments is None else list(arguments)
     commands = program()
     try:
-        with commands.make_context("minireptile", words) as context:
-            args: Namespace = commands.invoke(context)
+        with commands.make_context("minireptile", words) as ctx:
+            args: Namespace = commands.invoke(ctx)
             return args
     except Exit:
         return None
@@ -55,162 +59,101 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace | None:
         raise InputError(sentence(error)) from None
 
 
-class _Commands(RichGroup):
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        found = super().get_command(ctx, name)
-        if found is None and not ctx.resilient_parsing:
-            raise InputError(no_such("command", name, self.commands))
-        return found
-
-
-def program() -> RichGroup:
+def program() -> Commands:
     """All commands."""
     commands = [
-        _command(
-            "train", "meta-train a model", _dataset(), *_of_training(), *_settings(),
-            about="Meta-train a model. Without a preset, the values of the nearest one hold, with "
-            "parallel tasks, the mean loss and 6,000 iterations.",
+        command(
+            "train", "meta-train a model", *_of_training(), panel=RUNS, options_panel_title="Run",
+            about="Meta-train a model.\n\nThe defaults, in brackets, are those of 5-way 1-shot glyphs. "
+            "Where no preset is named, another data set, way, shot or algorithm has the values of "
+            "the paper's nearest preset, with parallel tasks, the mean loss and 6,000 iterations.",
+            examples=[
+                "minireptile train glyphs",
+                "minireptile train omniglot --download --way 20 --inner-lr 0.0005",
+                "minireptile train omniglot --preset omniglot-5way-1shot",
+                "minireptile train folder --data DIR --way 3 --shot 5",
+                "minireptile train sine --algorithm maml --optimizer sgd --out runs/maml",
+            ],
         ),
-        _command("resume", "continue a run, bit for bit", _run(), *_found_changed()),
-        _command(
+        command("resume", "continue a run, bit for bit", _run(), *_found_changed(), panel=RUNS),
+        command(
             "evaluate", "few-shot performance on unseen classes", _run(), *_found_changed(),
-            _option("tasks", "evaluation tasks", type=NUMBERS["int"], default=1000, metavar="N"),
-            _option("seed", "of the tasks; the run's own by default", type=NUMBERS["int"],
-                    metavar="N"),
-            _flag("json", "print one JSON object"),
-            _option("shot", "support examples a class; as trained for", type=NUMBERS["int"],
-                    metavar="N"),
-            _chosen("on", "evaluate on another data set", DATASETS),
+            whole("tasks", "evaluation tasks", default=1000),
+            whole("seed", "of the tasks; the run's own by default"),
+            whole("shot", "support examples a class; as trained for"),
+            chosen("on", "evaluate on another data set", DATASETS),
+            flag("json", "print one JSON object"),
+            panel=RUNS,
         ),
-        _command("plot", "draw a run's pictures again", _run()),
-        _command(
+        command("plot", "draw a run's pictures again", _run(), panel=RUNS),
+        command(
             "check", "check every layer's gradients and identities",
-            RichArgument(["layer"], required=False, metavar="LAYER",
-                         help="only this one, such as Conv2D"),
-            _chosen("backend", "whose kernels", BACKENDS, default="numpy"),
+            argument("layer", "only this one, such as Conv2D", required=False),
+            chosen("backend", "whose kernels", BACKENDS, default="numpy"),
+            panel=CLAIMS,
         ),
-        _command(
+        command(
             "reproduce", "measure a claim about Reptile",
-            RichArgument(["name"], type=OneOf([*EXPERIMENTS, "all"], "experiment"), metavar="NAME",
-                         help="one of the names above, or all"),
-            _flag("quick", "small sizes, some seconds each"),
-            _option("out", "where figures and pictures go", type=PATH, metavar="FOLDER",
-                    default=Path("runs/reproduce")),
-            _chosen("backend", "whose kernels", BACKENDS),
-            _option("data", "Omniglot, in place of drawn characters: for "
-                    + " and ".join(ON_CHARACTERS), default="", metavar="DIR"),
-            about="Measure a claim: figures, a picture, and whether it holds. NAME is all, or "
-            + "; ".join(f"{name}: {about}" for name, about in EXPERIMENTS.items()) + ".",
+            argument("name", "one of the claims above, or all",
+                     type=OneOf([*EXPERIMENTS, "all"], "experiment")),
+            flag("quick", "small sizes, some seconds each"),
+            option("out", "where figures and pictures go", type=PATH, metavar="FOLDER",
+                   default=Path("runs/reproduce")),
+            chosen("backend", "whose kernels", BACKENDS),
+            option("data", "Omniglot, in place of drawn characters: for "
+                   + " and ".join(ON_CHARACTERS), default="", metavar="DIR"),
+            about="Measure a claim: figures, a picture, and whether it holds.\n\n"
+            + "\n".join(f"- {name}: {about}" for name, about in EXPERIMENTS.items()),
+            panel=CLAIMS,
         ),
-        _command("info", "versions, backends and this machine"),
+        command("info", "versions, backends and this machine", panel=MACHINE),
     ]  # fmt: skip
-    return _Commands(
+    return Commands(
         name="minireptile", commands={str(c.name): c for c in commands}, no_args_is_help=False,
-        help="Reptile meta-learning without a framework.",
-        params=[_version()], context_settings=_context(),
+        help="Reptile meta-learning without a framework.", params=[_version()],
+        context_settings=context(),
     )  # fmt: skip
 
 
-def _context() -> dict[str, Any]:
-    return {"help_option_names": ["-h", "--help"], "rich_help_config": dict(LOOK)}
+RUNS, CLAIMS, MACHINE = "Runs", "Claims and gradients", "This machine"
 
 
-def _command(
-    name: str, summary: str, *parameters: click.Parameter, about: str = ""
-) -> RichCommand:  # fmt: skip
-    """A command that gives its name and the values of its parameters; of the settings, those
-    alone that were given."""
-    optional = {p.name for p in parameters if isinstance(p, _Setting)}
-
-    @click.pass_context
-    def given(context: click.Context, **values: Any) -> Namespace:
-        own = {
-            n: v for n, v in values.items()
-            if n not in optional or context.get_parameter_source(n) is not ParameterSource.DEFAULT
-        }  # fmt: skip
-        return Namespace(command=name, **own)
-
-    return RichCommand(
-        name=name, params=list(parameters), callback=given, short_help=summary,
-        help=about or f"{summary.capitalize()}.", context_settings=_context(),
-    )  # fmt: skip
-
-
-class _Setting(RichOption):
-    """An option that is left out where it was not given: other values may hold by default."""
-
-
-def _version() -> click.Option:
-    def show(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
-        if asked and not context.resilient_parsing:
+def _version() -> Option:
+    def show(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
+        if asked and not ctx.resilient_parsing:
             click.echo(f"minireptile {__version__}")
-            context.exit()
+            ctx.exit()
 
-    return RichOption(
-        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show,
-        help="Show the version and exit.",
-    )  # fmt: skip
-
-
-def _option(name: str, help: str, **more: Any) -> RichOption:
-    more = {"show_default": bool(more.get("default")), **more}
-    return RichOption([_flagged(name)], help=help, **more)
-
-
-def _flag(name: str, help: str) -> RichOption:
-    return RichOption([_flagged(name)], help=help, is_flag=True)
-
-
-def _chosen(name: str, help: str, names: Sequence[str], **more: Any) -> RichOption:
-    return _option(name, f"{help}: {listed(names)}", type=OneOf(names), metavar="NAME", **more)
-
-
-def _flagged(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return flag("version", "Show the version and exit.", is_eager=True, expose_value=False,
+                callback=show)  # fmt: skip
 
 
 def _run() -> RichArgument:
-    return RichArgument(["run"], type=PATH, metavar="RUN", help="folder of the run")
+    return argument("run", "folder of the run", type=PATH)
 
 
-def _dataset() -> RichArgument:
-    return RichArgument(
-        ["dataset"], type=OneOf(DATASETS), metavar="DATASET",
-        help=f"where the tasks come from: {listed(DATASETS)}",
-    )  # fmt: skip
-
-
-def _found_changed() -> list[RichOption]:
+def _found_changed() -> list[Option]:
     return [
-        _option("data", "where the data lies now", metavar="DATA"),
-        _chosen("backend", "change whose kernels compute", BACKENDS),
+        option("data", "where the data lies now", metavar="DATA"),
+        chosen("backend", "change whose kernels compute", BACKENDS),
     ]
 
 
-def _of_training() -> list[RichOption]:
+def _of_training() -> list[click.Parameter]:
+    """The settings by their groups, and what else there is to say."""
+    dataset, *others = fields(Settings)
+    options = [
+        setting(f, panel=title) for group, title in GROUPS.items() if group != "run"
+        for f in others if f.metadata["group"] == group
+    ]  # fmt: skip
     return [
-        _chosen("preset", "start from the paper's values", tuple(PRESETS)),
-        _option("out", "folder of the run", type=PATH, metavar="RUN"),
-        _flag("overwrite", "replace the run in that folder"),
-        _flag("download", f"{', '.join(DOWNLOADS)}: fetch it once from its official address"),
-    ]
-
-
-def _settings() -> list[_Setting]:
-    return [_setting(f) for f in fields(Settings) if f.name != "dataset"]
-
-
-def _setting(f: Field[Any]) -> _Setting:
-    """A setting's option."""
-    name, help, choices = _flagged(f.name), f.metadata["help"], f.metadata["choices"]
-    if f.type == "bool":
-        names = f"{name}/--no-{name.removeprefix('--')}"
-        return _Setting([names], help=help, default=f.default, show_default=True)
-    kind = OneOf(choices) if choices else NUMBERS.get(str(f.type), click.STRING)
-    metavar = "NAME" if choices else METAVARS.get(str(f.type), f.name.upper())
-    if choices:
-        help = f"{help}: {listed(choices)}"
-    return _Setting(
-        [name], type=kind, help=help, metavar=metavar, default=f.default,
-        show_default=f.default != "",
-    )  # fmt: skip
+        argument("dataset", f"{dataset.metadata['help']}: {listed(DATASETS)}",
+                 type=OneOf(DATASETS), panel=GROUPS["task"]),
+        *options,
+        chosen("preset", "start from the paper's values", tuple(PRESETS)),
+        *(setting(f) for f in others if f.metadata["group"] == "run"),
+        option("out", "folder of the run", type=PATH, metavar="RUN"),
+        flag("overwrite", "replace the run in that folder"),
+        flag("download", f"{', '.join(DOWNLOADS)}: fetch it once from its official address",
+             panel=GROUPS["data"]),
+    ]  # fmt: skip

@@ -77,10 +77,11 @@ def _miniimagenet(data: str, split: str) -> Splits:
     return load_miniimagenet(_needed("miniimagenet", data), split=split or "folders")
 
 
-def _folder(data: str, size: int, channels: int, seed: int) -> Splits:
+def _folder(data: str, size: int, channels: int, seed: int, test_fraction: float) -> Splits:
     from ..tasks.files.folder import load_folder
 
-    return load_folder(_needed("folder", data), size=size, channels=channels, seed=seed)
+    path = _needed("folder", data)
+    return load_folder(path, size=size, channels=channels, test_fraction=test_fraction, seed=seed)
 
 
 def _needed(dataset: str, data: str) -> str:

@@ -28,7 +28,8 @@ from .run_helpers import Asked
 # None is at its default, and no two numbers that could change places are equal.
 OTHER: dict[str, Any] = {
     "dataset": "folder", "data": "elsewhere", "split": "vinyals", "size": 12, "channels": 3,
-    "classes": 9, "drawers": 8, "rotations": False, "way": 3, "shot": 2, "train_shots": 5,
+    "test_fraction": 0.375, "classes": 9, "drawers": 8, "rotations": False, "way": 3,
+    "shot": 2, "train_shots": 5,
     "algorithm": "fomaml", "iterations": 90, "meta_batch": 4, "epsilon": 0.75,
     "epsilon_final": 0.25, "inner_steps": 7, "inner_batch": 6, "replacement": True,
     "state": "carry", "seed": 11, "tail": "separate", "tail_shots": 3, "prox": 2.5,
@@ -229,7 +230,7 @@ LOADERS = {
     ),
     "folder": (
         "minireptile.tasks.files.folder.load_folder", ("elsewhere",),
-        {"size": 12, "channels": 3, "seed": 11},
+        {"size": 12, "channels": 3, "test_fraction": 0.375, "seed": 11},
     ),
 }  # fmt: skip
 
