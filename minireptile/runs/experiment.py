@@ -77,8 +77,7 @@ def build(settings: Settings, training: bool = True) -> Experiment:
     """
     s, algorithm = settings, ALGORITHMS[settings.algorithm]
     loops = Loops(**{**named_after(Loops, s), "outer": _outer(s)})
-    kind = OPTIMIZERS[s.optimizer]
-    optimizer = kind(**{**named_after(kind, s), "lr": s.inner_lr})
+    optimizer = build_optimizer(s)
     algorithm.check(optimizer, loops)
     train, watched, test, note = _tasks(s, training)
     model = build_model(s, test.input_shape)
@@ -117,6 +116,12 @@ def _tasks(s: Settings, training: bool) -> tuple[Tasks, Tasks, Tasks, str]:
     train.check_shots(s.train_shots)
     watched.check_shots(s.shot + 1)
     return train, watched, test, data.note
+
+
+def build_optimizer(s: Settings) -> Optimizer:
+    """The inner optimizer that the settings name."""
+    kind = OPTIMIZERS[s.optimizer]
+    return kind(**{**named_after(kind, s), "lr": s.inner_lr})
 
 
 def build_model(s: Settings, input_shape: tuple[int, ...]) -> Model:

@@ -25,6 +25,8 @@ class Source:
         parameters are named after.
     networks : tuple of str
         Those that its examples fit.
+    shape : callable
+        Shape of one example, called as `load` is: it needs no data.
     like : str
         The data set of the paper whose presets hold here too.
     defaults : dict
@@ -35,16 +37,20 @@ class Source:
         Whether its networks are so large that a GPU gains by them.
     curves : bool
         Whether its tasks are functions of one number, which can be drawn.
+    ink : bool
+        Whether its images are characters: 0 where there is ink, 1 where there is paper.
     """
 
     kind: str
     load: Callable[..., Splits | Tasks]
     networks: tuple[str, ...]
+    shape: Callable[..., tuple[int, ...]]
     like: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     download: Callable[[], object] | None = None
     gpu: bool = True
     curves: bool = False
+    ink: bool = False
 
 
 def _glyphs(classes: int, drawers: int, seed: int, rotations: bool) -> Splits:
@@ -90,17 +96,26 @@ def _needed(dataset: str, data: str) -> str:
     return data
 
 
+CHARACTER = (28, 28, 1)
 IMAGES = ("omniglot", "miniimagenet")  # the networks for them
 # The tasks of a meta-batch in parallel, the loss a mean, and so few iterations for a first look.
 LOOK = {"state": "mean", "reduction": "mean", "iterations": 6000}
 ELSEWHERE = {**LOOK, "split": ""}
 
 SOURCES = {
-    "sine": Source("regression", Sine, ("sine",), "sine", gpu=False, curves=True),
-    "glyphs": Source("classification", _glyphs, IMAGES, "omniglot", ELSEWHERE),
-    "omniglot": Source(
-        "classification", _omniglot, IMAGES, "omniglot", LOOK, download=_download_omniglot
+    "sine": Source("regression", Sine, ("sine",), lambda: (1,), "sine", gpu=False, curves=True),
+    "glyphs": Source(
+        "classification", _glyphs, IMAGES, lambda: CHARACTER, "omniglot", ELSEWHERE, ink=True
     ),
-    "miniimagenet": Source("classification", _miniimagenet, IMAGES, "miniimagenet", LOOK),
-    "folder": Source("classification", _folder, IMAGES, "omniglot", ELSEWHERE),
-}
+    "omniglot": Source(
+        "classification", _omniglot, IMAGES, lambda: CHARACTER, "omniglot", LOOK,
+        download=_download_omniglot, ink=True,
+    ),
+    "miniimagenet": Source(
+        "classification", _miniimagenet, IMAGES, lambda: (84, 84, 3), "miniimagenet", LOOK
+    ),
+    "folder": Source(
+        "classification", _folder, IMAGES, lambda size, channels: (size, size, channels),
+        "omniglot", ELSEWHERE,
+    ),
+}  # fmt: skip

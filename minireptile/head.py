@@ -1,0 +1,66 @@
+"""Another number of classes: a network's last layer, and what training left of it, for n outputs.
+
+A task numbers its classes at random, so training makes no difference between the outputs, and their
+columns differ by chance alone. Every one of the n columns starts as the mean of those there are:
+that they start alike does not hold them together, since each gets a gradient of its own (Ye & Chao,
+"How to Train Your MAML to Excel in Few-Shot Classification", ICLR 2022).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .layers import Dense
+from .model import Model
+from .optim import State
+
+
+def with_outputs(
+    model: Model, theta: NDArray, state: State, n: int
+) -> tuple[Model, NDArray, State]:
+    """A model, its parameters and its optimizer's state, for tasks of n classes.
+
+    Parameters
+    ----------
+    model : Model
+        Its last layer is dense.
+    theta : (P,)
+    state : dict of arrays (P,) or scalars
+    n : int
+
+    Returns
+    -------
+    model, theta, state
+        Themselves where the network has n outputs.
+
+    Raises
+    ------
+    InputError
+        If another number of outputs is asked for, and the last layer is of another kind.
+    """
+    if n == model.n_out:
+        return model, theta, state
+    last = model.layers[-1]
+    if type(last) is not Dense:
+        raise InputError(
+            f"the network has {model.n_out} outputs, and there are {n} classes: only a network "
+            "that ends in Dense can be given others"
+        )
+    layers = [*model.layers[:-1], replace(last, units=n)]
+    options = model.loss, model.reduction, model.backend, model.dtype, model.tf32
+    resized = Model(layers, model.input_shape, *options)
+
+    def of_outputs(array: NDArray) -> NDArray:
+        if array.shape != theta.shape:
+            return array
+        found, wanted = model.unflatten(array), np.empty(resized.size, array.dtype)
+        for name, view in resized.unflatten(wanted).items():
+            same = view.shape == found[name].shape
+            view[...] = found[name] if same else found[name].mean(-1, keepdims=True)
+        return wanted
+
+    return resized, of_outputs(theta), {name: of_outputs(array) for name, array in state.items()}
