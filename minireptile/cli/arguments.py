@@ -64,9 +64,10 @@ def program() -> Commands:
     commands = [
         command(
             "train", "meta-train a model", *_of_training(), panel=RUNS, options_panel_title="Run",
-            about="Meta-train a model.\n\nThe defaults, in brackets, are those of 5-way 1-shot glyphs. "
-            "Where no preset is named, another data set, way, shot or algorithm has the values of "
-            "the paper's nearest preset, with parallel tasks, the mean loss and 6,000 iterations.",
+            about="Meta-train a model.\n\nThe defaults, in brackets, are those of 5-way 1-shot "
+            "glyphs. Where no preset is named, another data set, way, shot or algorithm has the "
+            "values of the paper's nearest preset, with parallel tasks, the mean loss and 6,000 "
+            "iterations.",
             examples=[
                 "minireptile train glyphs",
                 "minireptile train omniglot --download --way 20 --inner-lr 0.0005",

@@ -20,12 +20,13 @@ from ..errors import InputError
 from ..reproduce import EXPERIMENTS, ON_CHARACTERS
 from ..reproduce import run as reproduce
 from ..runs import pictures, report, run
-from .options import download, folder_of, settings_from
+from ..runs.naming import folder_of
+from .options import download, settings_from
 
 
 def _train(args: argparse.Namespace) -> None:
     settings = settings_from(vars(args))
-    folder = args.out or folder_of(settings)
+    folder = args.out or folder_of(settings, vars(args))
     if args.download:
         download(settings.dataset)
     run.train(settings, folder, overwrite=args.overwrite)

@@ -1,16 +1,15 @@
-"""From the options given to the settings of a run and to its folder."""
+"""From the options given to the settings of a run."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ..backend import gpu_expected, why_not
 from ..errors import InputError
-from ..runs.measures import MEASURES
-from ..runs.presets import PRESETS, defaults
+from ..runs.presets import PRESETS, unless_given
 from ..runs.settings import Settings
 from ..runs.sources import SOURCES
 
@@ -21,13 +20,11 @@ def settings_from(options: dict[str, Any]) -> Settings:
     """Settings from a preset or the data set's defaults, overridden by the options given."""
     given = {f.name: options[f.name] for f in fields(Settings) if f.name in options}
     dataset, preset = given["dataset"], options.get("preset")
-    if preset:
-        values = dict(PRESETS[preset])
-        if values["dataset"] != dataset:
-            raise InputError(f"the preset {preset} is for {values['dataset']}, not for {dataset}")
-    else:
-        task = {name: given[name] for name in ("way", "shot", "algorithm") if name in given}
-        values = defaults(dataset, **task)
+    if preset and PRESETS[preset]["dataset"] != dataset:
+        raise InputError(
+            f"the preset {preset} is for {PRESETS[preset]['dataset']}, not for {dataset}"
+        )
+    values = unless_given(preset, given)
     if given.get("data"):
         given["data"] = str(Path(given["data"]).resolve())  # a run can be resumed from anywhere
     settings = Settings(**{**values, **given})
@@ -47,12 +44,6 @@ def _say_what_is_missing(settings: Settings) -> None:
         reason = f"on the CPU: {why_not('cupy')}"
     if reason:
         print(f"minireptile: using the {chosen} backend, {reason}", file=sys.stderr)
-
-
-def folder_of(settings: Settings) -> Path:
-    """The folder of a run for which none was named."""
-    measure = MEASURES[SOURCES[settings.dataset].kind]
-    return Path("runs", measure.folder.format(**asdict(settings)))
 
 
 def download(dataset: str) -> None:

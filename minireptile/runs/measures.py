@@ -29,8 +29,8 @@ class Measure:
         The figures to show of a result, as `asdict` and JSON give it: the one to watch comes last.
         KeyError, TypeError or ValueError where it is none.
     title, axis, heading, folder, headline : str
-        Of the table, of the picture's axis and of the picture, the folder of a run for which none
-        was named, and the name and the form of the last value in the progress bar.
+        Of the table, of the picture's axis and of the picture, how the folder of a run begins for
+        which none was named, and the name and the form of the last value in the progress bar.
     scale : str
         Of the picture's axis.
     chance : callable
@@ -83,7 +83,7 @@ MEASURES = {
         "of {dataset}",
         axis="{way}-way {shot}-shot accuracy, %",
         heading="{algorithm} on {dataset}, {way}-way",
-        folder="{dataset}-{way}way-{shot}shot-{algorithm}-seed{seed}",
+        folder="{dataset}-{way}way-{shot}shot-{algorithm}",
         headline=("accuracy", "{:.1f}%"),
         chance=lambda s: 100 / s.way,
     ),
@@ -94,7 +94,7 @@ MEASURES = {
         title="mean squared error on {tasks} unseen tasks of {dataset}, {shot} points each",
         axis="mean squared error",
         heading="{algorithm} on {dataset}",
-        folder="{dataset}-{algorithm}-seed{seed}",
+        folder="{dataset}-{algorithm}",
         headline=("mse@{eval_steps}", "{:.3f}"),
         scale="log",
     ),

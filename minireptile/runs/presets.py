@@ -9,6 +9,7 @@ state is carried from task to task, which makes the tasks of a meta-batch run on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..algorithms import ALGORITHMS
@@ -58,6 +59,15 @@ def nearest(dataset: str, way: int, shot: int) -> str:
         return tuple(n for h, of in zip(has, (way, shot), strict=True) for n in (min(of - h, 0), h))
 
     return max((name for name, v in PRESETS.items() if v["dataset"] == dataset), key=rank)
+
+
+def unless_given(preset: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that hold where an option is not given: the preset's, or the defaults of the data
+    set, way, shot and algorithm that are."""
+    if preset:
+        return dict(PRESETS[preset])
+    names = "dataset", "way", "shot", "algorithm"
+    return defaults(**{name: options[name] for name in names if name in options})
 
 
 def defaults(
