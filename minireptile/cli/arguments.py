@@ -88,6 +88,33 @@ def program() -> Commands:
         ),
         command("plot", "draw a run's pictures again", _run(), panel=RUNS),
         command(
+            "predict", "classify images of your own, after a few examples",
+            argument("run", "folder of the run, or what export wrote", type=PATH, required=False),
+            option("pretrained", "weights that ship with the package, in place of a run: glyphs or "
+                   "omniglot", metavar="NAME"),
+            option("support", "examples: a folder of images for each class", type=PATH,
+                   metavar="DIR", required=True),
+            option("query", "images to classify; in folders named after classes, the accuracy is "
+                   "told", type=PATH, metavar="DIR", required=True),
+            flag("transductive", "all queries as one batch, not each beside the examples alone"),
+            flag("skip_unreadable", "leave out images that cannot be read, and say which"),
+            flag("json", "print one JSON object"), flag("csv", "print a line for each query"),
+            examples=["minireptile predict --pretrained glyphs --support DIR --query DIR",
+                      "minireptile predict RUN --support DIR --query DIR --csv"],
+            about="Adapt to a few examples of each class, and classify other images.\n\n"
+            "Any number of classes will do. Images may have any size; a network for characters "
+            "sees them as dark ink on light paper.",
+            panel=MODELS,
+        ),
+        command(
+            "export", "write a run's weights, for PyTorch and JAX too", _run(),
+            argument("file", "where to: NAME.safetensors", type=PATH),
+            chosen("layout", "names and shapes; own keeps all that predict needs", LAYOUT_NAMES,
+                   default="own"),
+            flag("half", "in float16, which halves the file"),
+            panel=MODELS,
+        ),
+        command(
             "check", "check every layer's gradients and identities",
             argument("layer", "only this one, such as Conv2D", required=False),
             chosen("backend", "whose kernels", BACKENDS, default="numpy"),
@@ -116,7 +143,9 @@ def program() -> Commands:
     )  # fmt: skip
 
 
-RUNS, CLAIMS, MACHINE = "Runs", "Claims and gradients", "This machine"
+RUNS, MODELS = "Runs", "Trained models"
+CLAIMS, MACHINE = "Claims and gradients", "This machine"
+LAYOUT_NAMES = ("own", "torch", "jax")  # those of weights.py, which every command need not load
 
 
 def _version() -> Option:

@@ -60,6 +60,31 @@ def _plot(args: argparse.Namespace) -> None:
     pictures.draw(experiment, snapshot, args.run)
 
 
+def _predict(args: argparse.Namespace) -> None:
+    from ..runs import predict, trained
+
+    if (args.run is None) == (args.pretrained is None):
+        raise InputError("predict needs the folder of a run, or --pretrained NAME, and not both")
+    if args.json and args.csv:
+        raise InputError("--json and --csv are two forms of one answer: choose one")
+    model = trained.load(args.run) if args.run else trained.pretrained(args.pretrained)
+    found = predict.predict(
+        model, args.support, args.query,
+        transductive=args.transductive, skip_unreadable=args.skip_unreadable,
+    )  # fmt: skip
+    form = predict.as_json if args.json else predict.as_csv if args.csv else predict.as_table
+    print(form(found).rstrip("\n"))
+
+
+def _export(args: argparse.Namespace) -> None:
+    from ..runs.trained import load
+    from ..weights import export
+
+    trained = load(args.run)
+    export(trained, args.file, args.layout, args.half)
+    print(f"{trained}\nweights: {args.file}, in the layout {args.layout!r}")
+
+
 def _check(args: argparse.Namespace) -> None:
     from .. import testing
 
@@ -106,5 +131,5 @@ def _info(args: argparse.Namespace) -> None:
 
 COMMANDS = {
     "train": _train, "resume": _resume, "evaluate": _evaluate,
-    "check": _check, "plot": _plot, "info": _info, "reproduce": _reproduce,
+    "check": _check, "plot": _plot, "predict": _predict, "export": _export, "info": _info, "reproduce": _reproduce,
 }  # fmt: skip
