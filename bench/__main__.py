@@ -103,7 +103,7 @@ def _prepare(args: argparse.Namespace) -> None:
     for name in BACKENDS:
         if name not in DEVICES and why_not(name):  # on a GPU: bench gpu
             print(f"bench: without the backend {name}: {why_not(name)}", file=sys.stderr)
-    for package in ("matplotlib.figure", "threadpoolctl", "tqdm"):
+    for package in ("matplotlib.figure", "threadpoolctl", "rich"):
         require(package, "cli")
     _writable(args.out)
 

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 import minireptile as mr
 from minireptile.optim import Optimizer
+from minireptile.runs.console import each
 from minireptile.runs.plot import save_figure
 
 from .child import ask
@@ -154,10 +154,10 @@ def run(rounds: int, quick: bool, number: int | None = None) -> list[Row]:
     rows: list[Row] = []
     peak, _ = rates("float32", number, quick)
     with blas_threads(1):
-        for setting in tqdm(heads, desc="meta-iterations", disable=None):
+        for setting in each(heads, "meta-iterations"):
             turns = -(-rounds // 3) if setting is MINIIMAGENET else rounds  # of many seconds each
             rows += _whole(setting, measure(setting, turns, least, alone=True), number, peak)
-        for axis, value, setting in tqdm(list(_growth(quick)), desc="growth", disable=None):
+        for axis, value, setting in each(list(_growth(quick)), "growth"):
             timings = measure(setting, rounds, least, alone=False)
             rows += [
                 timed(f"{axis}={value}", name, timing, axis=axis, value=value, threads=number,
@@ -165,7 +165,7 @@ def run(rounds: int, quick: bool, number: int | None = None) -> list[Row]:
                 for name, timing in timings.items()
             ]  # fmt: skip
     networks = ("sine",) if quick else ("omniglot", "mini-imagenet", "sine")
-    for network in tqdm(networks, desc="memory", disable=None):
+    for network in each(networks, "memory"):
         for backend in usable():
             rows += memory(network, backend)
     return rows

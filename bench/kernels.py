@@ -15,13 +15,12 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 import minireptile as mr
 from minireptile.backend import kernels, versions
 from minireptile.errors import InputError
 from minireptile.kernels.operations import MODULES, OPERATIONS
 from minireptile.optim import OPTIMIZERS, Optimizer
+from minireptile.runs.console import each
 from minireptile.testing.layers import examples
 
 from .calls import Call, Kernel, calls_of, check
@@ -147,7 +146,7 @@ def run(rounds: int, quick: bool, number: int | None = None, only: str = "") -> 
     roof = {"threads": number, **peaks, **bandwidths}
     rows: list[Row] = [{"case": "limits of the machine", "variant": f"threads: {number}", **roof}]
     with blas_threads(number):
-        for call, place in tqdm(cases(quick), desc="kernels", unit=" cases", disable=None):
+        for call, place in each(cases(quick), "kernels"):
             if call.operation in wanted:
                 rows += measure(call, place, rounds, limit, least=0.002 if quick else 0.02)
     return rows

@@ -13,9 +13,9 @@ from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import minireptile as mr
+from minireptile.runs.console import each
 from minireptile.runs.plot import save_figure
 from minireptile.tasks.base import Tasks
 from minireptile.tasks.images import FewShot, from_arrays
@@ -84,10 +84,10 @@ def run(rounds: int, quick: bool, number: int | None = None) -> list[Row]:
     number = compiled_threads(number)
     rows: list[Row] = []
     with blas_threads(1):
-        for setting, tasks, shots in tqdm(cases(quick), desc="runs", unit=" runs", disable=None):
+        for setting, tasks, shots in each(cases(quick), "runs"):
             rows += measure(setting, tasks, shots, rounds, 0.002 if quick else 0.02, number)
     if not quick:
-        for backend in tqdm(usable(), desc="first starts", disable=None):
+        for backend in each(usable(), "first starts"):
             rows += starts("omniglot", backend)
     return rows
 

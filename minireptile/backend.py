@@ -119,11 +119,13 @@ def gpu_expected() -> bool:
     return card or bool(import_module("minireptile.devices.cupy").installed())
 
 
-def announce_compilation(backend: str) -> None:
-    """Say so on stderr if a kernel has to be compiled from now on."""
-    if backend == "numba":
-        numba_setup.prepare()
-        numba_setup.announce()
+def announce_compilation(backend: str) -> list[str]:
+    """Say so on stderr if a kernel has to be compiled from now on. Returns what has been said, a
+    list that grows with it."""
+    if backend != "numba":
+        return []
+    numba_setup.prepare()
+    return numba_setup.announce()
 
 
 def _kernel(name: str, backend: str) -> Callable[..., None]:

@@ -311,16 +311,18 @@ class Snapshot:
 def check_finite(run: Snapshot) -> Snapshot:
     """The run itself; `InputError` if a loss, a parameter or the state is NaN or infinite."""
     if not all(np.isfinite(a).all() for a in (run.loss, run.theta, *run.state.values())):
-        raise diverged(run.iteration)
+        raise Diverged(run.iteration)
     return run
 
 
-def diverged(iteration: int) -> InputError:
-    """What to say of a run that gave NaN or infinity in an iteration."""
-    return InputError(
-        f"the run diverged: a loss or parameter became NaN or infinite in iteration "
-        f"{iteration}; lower --inner-lr or --epsilon"
-    )
+class Diverged(InputError):
+    """A run gave NaN or infinity in this iteration."""
+
+    what = "the run diverged: a loss or parameter became NaN or infinite in iteration"
+
+    def __init__(self, iteration: int) -> None:
+        super().__init__(f"{self.what} {iteration}; lower --inner-lr or --epsilon")
+        self.iteration = iteration
 
 
 def check_run(

@@ -52,7 +52,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(asdict(result)))
     else:
-        print(report.table(experiment, {f"iteration {snapshot.iteration}": result}))
+        report.show(experiment, {f"iteration {snapshot.iteration}": result})
 
 
 def _plot(args: argparse.Namespace) -> None:
@@ -116,7 +116,7 @@ def _info(args: argparse.Namespace) -> None:
         print(f"backend {backend}: {why_not(backend) or describe(backend)}")
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     print(f"numpy {np.__version__}, BLAS {blas['name']} {blas['version']}")
-    packages = {"cli": ("safetensors", "tqdm", "Pillow", "matplotlib", "pooch"),
+    packages = {"cli": ("safetensors", "rich", "Pillow", "matplotlib", "pooch"),
                 "numba": ("numba", "scipy", "threadpoolctl", "platformdirs"),
                 "cuda13": ("numba-cuda",)}  # fmt: skip
     for extra, names in packages.items():

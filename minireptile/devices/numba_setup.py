@@ -184,19 +184,21 @@ def caching() -> Iterator[None]:
 
 
 @cache
-def announce() -> None:
-    """From now on, say so before the first kernel that has to be compiled."""
+def announce() -> list[str]:
+    """From now on, say so before the first kernel that has to be compiled. Returns what was said,
+    always the same list."""
     event: Any = import_module("numba.core.event")
-    text = "compiling the Numba kernels, which happens once and takes half a minute"
-    said: list[bool] = []
+    text = "compiling the Numba kernels, once, in about half a minute"
+    said: list[str] = []
 
     class Listener(event.Listener):
         def on_start(self, e: Any) -> None:
             if not said:
-                said.append(True)
+                said.append(text)
                 print(f"minireptile: {text}", file=sys.stderr)
 
         def on_end(self, e: Any) -> None:
             pass
 
     event.register("numba:compile", Listener())
+    return said

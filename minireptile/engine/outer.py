@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..devices.base import Array, Device
-from ..loops import Loops, Snapshot, check_finite, diverged
+from ..loops import Diverged, Loops, Snapshot, check_finite
 from ..optim import Optimizer, State, spread
 from ..plan import Plan
 from ..tasks.base import Tasks
@@ -219,7 +219,7 @@ class OuterLoop:
     def _check(self) -> None:
         first = int(self.device.read(self.diverged)[0])
         if first != NEVER:
-            raise diverged(first)
+            raise Diverged(first)
 
 
 def reptile(

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from ..errors import require
 
-REDRAW = 0.25  # seconds between two looks of a bar in a terminal,
-LINE = 10.0  # between two lines in a file,
-STEADY = 30.0  # and that the rate is of, which the remaining time follows from
-PARTS = 20  # looks at the clock in these
+REDRAWS = 4  # of a bar in a terminal, a second
+LINE = 10.0  # seconds between two lines in a file,
+STEADY = 30.0  # and that the rate is of, which the remaining time follows from,
+PARTS = 20  # by so many looks at the clock
 
 Item = TypeVar("Item")
 
@@ -78,6 +78,20 @@ def table(rows: Sequence[Sequence[str]], title: str = "", note: str = "") -> Non
         say(f"({note})", style="dim")
 
 
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show in a terminal that something is going on of which nobody knows how far it is."""
+    console = err()
+    if not console.is_terminal:
+        yield
+        return
+    spinner = require("rich.spinner", "cli").Spinner("dots", text)
+    with require("rich.live", "cli").Live(
+        spinner, console=console, refresh_per_second=REDRAWS, transient=True, redirect_stdout=False
+    ):
+        yield
+
+
 class Bar:
     """How far something is. `update` is cheap: the clock decides what comes of it."""
 
@@ -90,16 +104,25 @@ class Bar:
         self.every = LINE
         self.draw: Callable[[], None] = self.line
 
-    def update(self, n: int = 1, **fields: str) -> None:
-        """`n` more are done; `fields` are to be shown from now on."""
+    def update(self, n: int = 1, fields: Mapping[str, str] | None = None) -> None:
+        """`n` more are done; the fields are shown by their names from now on."""
         self.done += n
-        self.fields |= fields
+        self.fields.update(fields or {})
         now = time.monotonic()
         if now - self.looks[-1][0] >= STEADY / PARTS:
             self.looks.append((now, self.done))
         if now - self.drawn >= self.every:
             self.drawn = now
             self.draw()
+
+    def reset(self) -> None:
+        """Begin again; with this and `close`, pooch takes it for a bar."""
+        self.done = 0
+        self.looks.clear()
+        self.looks.append((time.monotonic(), 0))
+
+    def close(self) -> None:
+        """The end of `progress` does it."""
 
     @property
     def rate(self) -> float:
@@ -110,11 +133,13 @@ class Bar:
     @property
     def left(self) -> str:
         """The time that the rest will take at this rate."""
-        return duration((self.total - self.done) / self.rate) + " left" if self.rate else ""
+        rate, rest = self.rate, self.total - self.done
+        return f"{duration(rest / rate)} left" if rate and rest > 0 else ""
 
     def figures(self) -> list[str]:
         """Everything to be read beside the bar."""
-        count = f"{self.done:,}/{self.total:,}{self.unit and ' ' + self.unit}"
+        of = f"/{self.total:,}" if self.total else ""
+        count = f"{self.done:,}{of}{self.unit and ' ' + self.unit}"
         fields = [f"{name} {value}" for name, value in self.fields.items()]
         return [count, *([self.left] if self.left else []), *fields]
 
@@ -143,9 +168,13 @@ def progress(
     Bar
         Tell it by `update`.
     """
-    bar, console = Bar(total, name, unit, done), err()
-    if quiet or not console.is_terminal:
-        bar.every = float("inf") if quiet else LINE
+    bar = Bar(total, name, unit, done)
+    if quiet:
+        bar.every = float("inf")
+        yield bar
+        return
+    console = err()
+    if not console.is_terminal:
         yield bar
         return
     rich = require("rich.progress", "cli")
@@ -153,22 +182,22 @@ def progress(
         rich.TextColumn("{task.description}"),
         rich.BarColumn(bar_width=None),
         rich.TextColumn("{task.fields[figures]}"),
-        console=console, auto_refresh=False, transient=True, expand=True,
+        console=console, auto_refresh=False, transient=True, expand=True, redirect_stdout=False,
     )  # fmt: skip
     task = shown.add_task(name, total=total, completed=done, figures="")
 
     def draw() -> None:
         figures = "  ".join(bar.figures())
-        shown.update(task, completed=bar.done, figures=figures, refresh=True)
+        shown.update(task, total=bar.total, completed=bar.done, figures=figures, refresh=True)
 
-    bar.every, bar.draw = REDRAW, draw
+    bar.every, bar.draw = 1 / REDRAWS, draw
     with shown:
         yield bar
 
 
-def each(items: Iterable[Item], total: int, name: str, unit: str = "") -> Iterator[Item]:
-    """The items, with a bar."""
-    with progress(total, name, unit) as bar:
+def each(items: Iterable[Item], name: str, total: int | None = None) -> Iterator[Item]:
+    """The items, with a bar; `total` says how many they are where len does not."""
+    with progress(len(items) if isinstance(items, Sized) else total or 0, name) as bar:
         for item in items:
             yield item
             bar.update()
@@ -176,7 +205,7 @@ def each(items: Iterable[Item], total: int, name: str, unit: str = "") -> Iterat
 
 def duration(seconds: float) -> str:
     """As a person says it: 0.4 s, 12 s, 3:25 min, 2:07 h."""
-    if seconds < 9.95:
+    if seconds < 0.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:

@@ -84,7 +84,7 @@ MEASURES = {
         axis="{way}-way {shot}-shot accuracy, %",
         heading="{algorithm} on {dataset}, {way}-way",
         folder="{dataset}-{way}way-{shot}shot-{algorithm}",
-        headline=("accuracy", "{:.1f}%"),
+        headline=("transductive", "{:.1f}%"),
         chance=lambda s: 100 / s.way,
     ),
     "regression": Measure(

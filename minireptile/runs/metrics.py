@@ -70,7 +70,9 @@ def _checked(record: Record, values: Callable[[Record], Any]) -> Record:
     return record
 
 
-def rewind(path: Path, iteration: int, values: Callable[[Record], Any]) -> None:
-    """Drop what lies after `iteration`, so that a resumed run does not write it twice."""
+def rewind(path: Path, iteration: int, values: Callable[[Record], Any]) -> float:
+    """Drop what lies after `iteration`, so that a resumed run does not write it twice, and the
+    tests, which come at its end. Returns the seconds that the run had taken by then."""
     kept = [r for r in read(path, values) if r["iteration"] <= iteration and "test" not in r]
     write_atomically(path, "".join(json.dumps(r) + "\n" for r in kept).encode())
+    return max((float(r.get("seconds", 0.0)) for r in kept), default=0.0)

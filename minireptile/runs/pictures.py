@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 from ..delegate import begin
-from ..errors import require
 from ..loops import Snapshot
-from . import checkpoint, metrics, plot
+from . import checkpoint, console, metrics, plot
 from .experiment import Experiment
 from .folder import BASELINE, METRICS
 from .sources import SOURCES
@@ -26,7 +24,7 @@ def draw(experiment: Experiment, run: Snapshot, folder: Path) -> None:
             runs["joint"] = baseline(experiment, folder)
         pictures.append(plot.adaptation(experiment, runs, folder))
     for picture in pictures:
-        print(f"picture: {picture}")
+        console.say(f"picture: {picture}")
 
 
 def baseline(experiment: Experiment, folder: Path) -> Snapshot:
@@ -37,14 +35,10 @@ def baseline(experiment: Experiment, folder: Path) -> Snapshot:
         run, found = checkpoint.load(path)
         if found == settings:
             return run
-    print("training the baseline: the same network on all tasks jointly, without meta-learning")
+    console.say("training the baseline: the same network on all tasks jointly, no meta-learning")
     jointly = replace(experiment, settings=settings)
     run = begin(jointly.model, jointly.optimizer, jointly.loops)
-    steps = require("tqdm", "cli").tqdm(
-        jointly.run(run), total=settings.iterations, unit="it",
-        mininterval=0.5 if os.isatty(2) else 10.0,
-    )  # fmt: skip
-    for snapshot in steps:
+    for snapshot in console.each(jointly.run(run), "baseline", settings.iterations):
         run = snapshot
     checkpoint.save(path, run, settings)
     return run

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from ..backend import announce_compilation
 from ..delegate import begin
 from ..errors import InputError, require
 from ..files import write_atomically
-from ..loops import Snapshot
-from . import checkpoint, metrics, pictures, report
+from ..loops import Diverged, Snapshot
+from . import checkpoint, console, metrics, pictures, report, words
 from .experiment import Experiment, build
 from .folder import BASELINE, CHECKPOINT, METRICS
+from .phases import Phases
 from .settings import Settings
 from .signals import Stopped, collected
 
@@ -31,7 +33,8 @@ def train(settings: Settings, folder: Path, overwrite: bool = False) -> None:
     Raises
     ------
     InputError
-        If something the settings name does not fit, or the folder holds a run already.
+        If something the settings name does not fit, or the folder holds a run already, or the run
+        diverges: it is then saved up to its last checkpoint.
     Stopped
         On SIGINT or SIGTERM, after the iteration in hand, with the run saved.
     """
@@ -40,10 +43,11 @@ def train(settings: Settings, folder: Path, overwrite: bool = False) -> None:
             f"{folder} holds a run already: continue it with 'minireptile resume {folder}', "
             "choose another --out, or pass --overwrite"
         )
-    for package in ("safetensors.numpy", "tqdm", "matplotlib"):
+    for package in ("safetensors.numpy", "rich", "matplotlib"):
         require(package, "cli")  # now, and not after an hour of training
-    announce_compilation(settings.backend)
-    experiment = build(settings)
+    phases = Phases()
+    with phases.part("data", _loading(settings), said=False):
+        experiment = build(settings)
     start = begin(experiment.model, experiment.optimizer, experiment.loops)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,17 +58,42 @@ def train(settings: Settings, folder: Path, overwrite: bool = False) -> None:
     checkpoint.save(folder / CHECKPOINT, start, settings)
     write_atomically(folder / METRICS, b"")
     (folder / BASELINE).unlink(missing_ok=True)
-    _continue(experiment, start, folder)
+    _continue(experiment, start, folder, phases)
 
 
 def resume(folder: Path, **changes: Any) -> None:
-    """Continue a run from its last checkpoint, bit for bit. Raises as `train` does."""
-    experiment, start = load(folder, **changes)
+    """Continue a run from its last checkpoint, bit for bit; or otherwise, where settings change.
+
+    Parameters
+    ----------
+    folder : Path
+    **changes
+        Settings to change from here on, which the run keeps: `iterations` extends it, and epsilon
+        is then annealed to the new end. Its tests are taken anew at the end.
+
+    Raises
+    ------
+    InputError, Stopped
+        As `train` does; and if fewer iterations are asked for than are done.
+    """
+    path, phases = folder / CHECKPOINT, Phases()
+    _, before = checkpoint.load(path)
+    with phases.part("data", _loading(before), said=False):
+        experiment, start = load(folder, **changes)
+    now = experiment.settings
+    if now.iterations < start.iteration:
+        raise InputError(
+            f"{folder} has {start.iteration:,} iterations behind it, and cannot go on to "
+            f"{now.iterations:,}: ask for more with --iterations"
+        )
     if _complete(experiment, start, folder):
-        print(f"{folder} is complete: {start.iteration} iterations")
+        console.say(f"{folder} is complete: {start.iteration} iterations")
+        words.next_steps(now, folder)
         return
-    metrics.rewind(folder / METRICS, start.iteration, experiment.measure.values)
-    _continue(experiment, start, folder)
+    seconds = metrics.rewind(folder / METRICS, start.iteration, experiment.measure.values)
+    if now != before:
+        checkpoint.save(path, start, now)
+    _continue(experiment, start, folder, phases, seconds, before)
 
 
 def load(folder: Path, training: bool = True, **changes: Any) -> tuple[Experiment, Snapshot]:
@@ -79,6 +108,10 @@ def load(folder: Path, training: bool = True, **changes: Any) -> tuple[Experimen
     return experiment, run
 
 
+def _loading(s: Settings) -> str:
+    return f"{'drawing' if s.dataset == 'glyphs' else 'loading'} the {s.dataset} tasks"
+
+
 def _complete(experiment: Experiment, run: Snapshot, folder: Path) -> bool:
     """Whether all iterations are done and, where a test is asked for, both its records are there:
     before and after."""
@@ -87,56 +120,99 @@ def _complete(experiment: Experiment, run: Snapshot, folder: Path) -> bool:
     return run.iteration >= s.iterations and tested
 
 
-def _continue(experiment: Experiment, start: Snapshot, folder: Path) -> None:
-    with collected() as received:
-        run = _iterate(experiment, start, folder, received)
-    if received:
-        raise Stopped(received[0], run.iteration)
-    if experiment.settings.test_tasks:
-        print(report.before_and_after(experiment, run, folder))
+def _continue(
+    experiment: Experiment, start: Snapshot, folder: Path, phases: Phases, seconds: float = 0.0,
+    before: Settings | None = None,
+) -> None:  # fmt: skip
+    """What is left of a run; `seconds` went before, under the settings `before`."""
+    s, run = experiment.settings, start
+    words.header(experiment, start, folder)
+    if before:
+        words.changed(before, s, start.iteration)
+    console.say("")
+    if start.iteration < s.iterations:
+        with collected() as received:
+            _warm_up(experiment, phases)
+            with phases.part("training") as part:
+                run = _iterate(experiment, start, folder, received, seconds)
+                part.detail = f"{run.iteration - start.iteration:,} iterations"
+        if received:
+            raise Stopped(received[0], run.iteration)
+    if s.test_tasks:
+        with phases.part("testing") as part:
+            results = report.before_and_after(experiment, run, folder)
+            part.detail = f"{s.test_tasks:,} unseen tasks, before and after"
+        console.say("")
+        report.show(experiment, results)
+        console.say("")
     if run.iteration:  # without any, there is nothing to draw
-        pictures.draw(experiment, run, folder)
+        with phases.part("pictures"):
+            pictures.draw(experiment, run, folder)
+    phases.total()
+    words.next_steps(s, folder)
+
+
+def _warm_up(experiment: Experiment, phases: Phases) -> None:
+    """Take an iteration and an evaluation of no account, so that what has to be compiled or loaded
+    is there before the first of the run. Every random number is a function of where it is used
+    (rng.py), so the run itself is none the wiser."""
+    backend = experiment.settings.backend
+    if backend == "numpy":
+        return
+    said = announce_compilation(backend)
+    before = len(said)
+    fresh = begin(experiment.model, experiment.optimizer, experiment.loops)
+    with phases.part("loading", "loading the kernels") as part:
+        with suppress(InputError):  # of a divergence, the run itself will tell
+            next(experiment.run(fresh), None)
+            protocol = experiment.protocol(1, experiment.settings.seed)
+            experiment.evaluate(fresh, experiment.watched, protocol)
+        part.detail = f"the {backend} kernels"
+        if len(said) > before:
+            part.name, part.detail = "compiling", f"{part.detail}, once for this machine"
 
 
 def _iterate(
-    experiment: Experiment, start: Snapshot, folder: Path, received: list[int]
+    experiment: Experiment, start: Snapshot, folder: Path, received: list[int], seconds: float
 ) -> Snapshot:
     """The iterations, with progress, metrics and checkpoints, until the end or a signal."""
     s, measure = experiment.settings, experiment.measure
-    run, saved_at, began = start, start.iteration, time.perf_counter()
+    run, saved_at, began = start, start.iteration, time.perf_counter() - seconds
     log_every = max(1, s.iterations // LOG_LINES)
     name, form = measure.headline[0].format(**asdict(s)), measure.headline[1]
-    shown: dict[str, str] = {}
     recent: deque[float] = deque(maxlen=20)
-    bar = require("tqdm", "cli").tqdm(
-        total=s.iterations, initial=start.iteration, dynamic_ncols=True, smoothing=0.05,
-        mininterval=0.5 if os.isatty(2) else 10.0,
-    )  # fmt: skip
-    with bar:
-        for run in experiment.run(start):
-            due = s.eval_every and run.iteration % s.eval_every == 0
-            if due or run.iteration % log_every == 0 or run.iteration == s.iterations:
-                record: metrics.Record = {
-                    "iteration": run.iteration,
-                    "loss": float(run.loss[-1].mean()),
-                    "epsilon": experiment.loops.epsilon_at(run.iteration - 1),
-                    "seconds": round(time.perf_counter() - began, 3),
-                }
-                shown["loss"] = f"{record['loss']:.3f}"
-                if due:
-                    result = experiment.watch(run)
-                    record["running"] = asdict(result)
-                    *_, (last, _) = measure.shown(result).values()
-                    recent.append(last)
-                    shown[name] = form.format(np.mean(recent))
-                metrics.append(folder / METRICS, record)
-            bar.set_postfix(shown, refresh=False)
-            bar.update()
-            if run.iteration % s.checkpoint_every == 0:
-                checkpoint.save(folder / CHECKPOINT, run, s)
-                saved_at = run.iteration
-            if received:
-                break
+    try:
+        with console.progress(s.iterations, "training", done=start.iteration) as bar:
+            for run in () if received else experiment.run(start):
+                shown: dict[str, str] = {}
+                due = s.eval_every and run.iteration % s.eval_every == 0
+                if due or run.iteration % log_every == 0 or run.iteration == s.iterations:
+                    record: metrics.Record = {
+                        "iteration": run.iteration,
+                        "loss": float(run.loss[-1].mean()),
+                        "epsilon": experiment.loops.epsilon_at(run.iteration - 1),
+                        "seconds": round(time.perf_counter() - began, 3),
+                    }
+                    shown["loss"] = f"{record['loss']:.3f}"
+                    if due:
+                        result = experiment.watch(run)
+                        record["running"] = asdict(result)
+                        *_, (last, _) = measure.shown(result).values()
+                        recent.append(last)
+                        shown[name] = form.format(np.mean(recent))
+                    metrics.append(folder / METRICS, record)
+                bar.update(1, shown)
+                if run.iteration % s.checkpoint_every == 0:
+                    checkpoint.save(folder / CHECKPOINT, run, s)
+                    saved_at = run.iteration
+                if received:
+                    break
+    except Diverged as error:
+        raise InputError(
+            f"{error.what} {error.iteration}; {folder} is saved up to iteration {saved_at}: go on "
+            f"with a lower rate, minireptile resume {quote(str(folder))} --inner-lr "
+            f"{s.inner_lr / 4:.2g}, or with a lower --epsilon than {s.epsilon:g}"
+        ) from None
     if run.iteration > saved_at:
         checkpoint.save(folder / CHECKPOINT, run, s)
     return run

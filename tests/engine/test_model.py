@@ -462,6 +462,6 @@ def test_import_needs_numpy_alone() -> None:
     loaded = json.loads(subprocess.run(command, cwd=root, check=True, capture_output=True).stdout)
     packages = {name.partition(".")[0] for name in loaded}
     assert {"numpy", "minireptile"} <= packages
-    heavy = {"numba", "scipy", "matplotlib", "PIL", "tqdm", "safetensors", "pooch", "requests"}
+    heavy = {"numba", "scipy", "matplotlib", "PIL", "rich", "safetensors", "pooch", "requests"}
     assert not packages & heavy
     assert BatchNorm.__module__ in loaded

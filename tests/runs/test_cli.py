@@ -184,7 +184,7 @@ def test_what_a_run_may_find_changed(
     monkeypatch.setattr(run, "resume", asked)
     monkeypatch.setattr(pictures, "draw", asked)
     monkeypatch.setattr(report, "measure", Asked())
-    monkeypatch.setattr(report, "table", Asked("a table"))
+    monkeypatch.setattr(report, "show", lambda experiment, results: print("a table"))
     where = {"data": str(Path("there").resolve())}
     for command, given, changes in (
         ("resume", [], {}),

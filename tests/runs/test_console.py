@@ -88,7 +88,7 @@ def test_a_piped_bar_is_a_line_now_and_then(
     with console.progress(100, "training", "tasks", done=20) as bar:
         for _ in range(70):
             clock.at += 1.0
-            bar.update(loss=f"{bar.done / 100:.2f}")
+            bar.update(1, {"loss": f"{bar.done / 100:.2f}"})
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
     assert lines[0] == "training: 30/100 tasks, 1:10 min left, loss 0.29"
@@ -114,12 +114,12 @@ def test_a_bar_in_a_terminal(clock: SimpleNamespace, monkeypatch: pytest.MonkeyP
     with console.progress(1000, "training") as bar:
         for _ in range(1000):
             clock.at += 0.01
-            bar.update(loss="0.500")
+            bar.update(1, {"loss": "0.500"})
     text = terminal.getvalue()
     drawn = [line.rstrip() for line in plain(text) if "loss" in line]
     assert 10 <= len(set(drawn)) <= 41
     assert max(map(len, plain(text))) <= 60
-    assert drawn[-1].endswith("1,000/1,000  0.0 s left  loss 0.500")
+    assert drawn[-1].endswith("1,000/1,000  loss 0.500")
     assert "training ━" in drawn[-1]
     assert text.index("\x1b[?25l") < text.rindex("\x1b[?25h")  # hidden, and shown again
     assert text.endswith("\x1b[2K")  # and the line erased
@@ -139,7 +139,7 @@ def test_each_item_moves_the_bar(
     clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen = []
-    for item in console.each("abc", 3, "baseline"):
+    for item in console.each("abc", "baseline"):
         seen.append(item)
         clock.at += 11
     assert seen == ["a", "b", "c"]
@@ -151,8 +151,8 @@ def test_each_item_moves_the_bar(
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
-        (0.04, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1:00 min"),
-        (205, "3:25 min"), (3599.6, "1:00 h"), (7625, "2:07 h"),
+        (0.04, "0.0 s"), (0.94, "0.9 s"), (0.96, "1 s"), (9.4, "9 s"), (59.4, "59 s"),
+        (59.6, "1:00 min"), (205, "3:25 min"), (3599.6, "1:00 h"), (7625, "2:07 h"),
     ],
 )  # fmt: skip
 def test_durations(seconds: float, said: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from minireptile.errors import InputError
+from minireptile.runs import console
 from minireptile.tasks.files import download
 from minireptile.tasks.files.download import CHECKSUMS, OFFICIAL, download_omniglot
 
@@ -79,12 +80,16 @@ def test_official_address_and_checksums() -> None:
 
 
 def test_download_once_with_a_progress_bar(
-    tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(console, "LINE", 0.0)
     target = tmp_path / "new" / "folder"
     assert download_omniglot(target, base_url=server.url) == target
     assert contents(target) == ZIPS
-    assert "100%" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    for name, content in ZIPS.items():
+        assert f"{name}: {len(content):,}/{len(content):,} bytes" in said
     download_omniglot(target, base_url=server.url, progress=False)
     assert server.asked == [FIRST, SECOND]  # nothing a second time
 

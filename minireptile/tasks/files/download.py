@@ -47,9 +47,9 @@ def download_omniglot(
         If the network or the folder fails, or a checksum is wrong. A file is written whole or
         not at all. A file of another content that lies in `target` is not replaced.
     """
+    from ...runs import console
+
     pooch = require("pooch", "cli")
-    if progress:
-        require("tqdm", "cli")
     folder = cache_folder() / "omniglot" if target is None else Path(target)
     for name, checksum in CHECKSUMS.items():
         url = f"{base_url}/{name}"
@@ -62,8 +62,9 @@ def download_omniglot(
                         "or pass its folder as --data DIR if you trust it"
                     )
                 continue
-            fetch = pooch.HTTPDownloader(progressbar=progress)
-            pooch.retrieve(url, checksum, fname=name, path=folder, downloader=fetch)
+            with console.progress(0, name, "bytes", quiet=not progress) as bar:
+                fetch = pooch.HTTPDownloader(progressbar=bar)
+                pooch.retrieve(url, checksum, fname=name, path=folder, downloader=fetch)
         except InputError:
             raise
         except (OSError, ValueError) as error:  # of requests, of the disk; checksum
