@@ -60,7 +60,7 @@ FUNCTIONS = {name: thing for name, thing in PUBLIC.items() if inspect.isfunction
 
 def path(thing: Any) -> str:
     """As numpydoc finds it: `minireptile.reptile` is a module too."""
-    function = thing.fget if isinstance(thing, property) else thing
+    function: Any = thing.fget if isinstance(thing, property) else thing
     return f"{function.__module__}.{function.__qualname__}"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import venv
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 
 import minireptile as mr
 from minireptile.tasks.images import Splits, take_classes
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_every_public_name_is_there_and_listed() -> None:
@@ -34,6 +38,47 @@ def test_a_lazy_name_loads_its_module_when_it_is_first_used() -> None:
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "module 'minireptile' has no attribute 'no_such_name'\n"
+
+
+# ------------------------------------------------------------------------- types, from outside
+
+SCRIPT = """
+import minireptile as mr
+model = mr.omniglot_cnn(backend="auto")
+reveal_type(model.summary().operations)
+reveal_type([run.iteration for run in mr.maml(model, mr.Sine(), mr.SGD(0.1), mr.Loops(1))])
+mr.testing.check_gradients(mr.Tanh(), [[[1.0]]])
+mr.adapt(model, 1, 2, 3, mr.SGD(0.1))
+mr.Loops(iterations="ten")
+mr.no_such_name
+"""
+SEEN = [
+    'note: Revealed type is "int"',
+    'note: Revealed type is "list[int]"',
+    'error: Argument 2 to "__call__" of "InnerLoop" has incompatible type "int"',
+    'error: Argument 3 to "__call__" of "InnerLoop" has incompatible type "int"',
+    'error: Argument 4 to "__call__" of "InnerLoop" has incompatible type "int"',
+    'error: Argument "iterations" to "Loops" has incompatible type "str"; expected "int"',
+    'error: Module has no attribute "no_such_name"',
+]
+
+
+@pytest.mark.long  # without a cache
+def test_a_type_checker_sees_the_types_of_an_installed_package(tmp_path: Path) -> None:
+    """Without py.typed it would see none."""
+    pytest.importorskip("mypy")
+    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (site / "minireptile").symlink_to(ROOT / "minireptile")
+    (site / "others.pth").write_text(str(Path(np.__file__).parents[1]))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    python = tmp_path / "venv" / "bin" / "python"
+    command = [sys.executable, "-m", "mypy", "--python-executable", str(python), "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    *lines, _ = done.stdout.replace("builtins.", "").splitlines()
+    assert len(lines) == len(SEEN), done.stdout + done.stderr
+    for line, wanted in zip(lines, SEEN, strict=True):
+        assert wanted in line
 
 
 # ------------------------------------------------------------------------------- in a line
