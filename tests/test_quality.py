@@ -63,9 +63,8 @@ def test_the_readmes_library_example_runs() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()] == [
-        str(i) for i in range(100, 1001, 100)
-    ]
+    before, after = map(float, re.findall(r"(\S+) ± \S+ after 10 steps", done.stdout))
+    assert after < before / 4, done.stdout  # of unseen tasks
 
 
 def imports_of(path: Path, modules: Collection[str]) -> set[str]:
