@@ -121,7 +121,8 @@ class Trained:
         return found.reshape(-1, *shape).astype(self.theta.dtype)
 
     def adapt(
-        self, x: ArrayLike, y: ArrayLike, rng: np.random.Generator | None = None
+        self, x: ArrayLike, y: ArrayLike, rng: np.random.Generator | None = None,
+        classes: ArrayLike | None = None,
     ) -> Adapted:  # fmt: skip
         """Adapt to a support set.
 
@@ -134,6 +135,8 @@ class Trained:
             layer of that size (`minireptile.head`).
         rng : numpy.random.Generator, optional
             Deals out the examples in place of `seed`.
+        classes : array, optional
+            All there are, where y has not examples of each.
 
         Returns
         -------
@@ -142,19 +145,19 @@ class Trained:
         Raises
         ------
         InputError
-            If shapes disagree, x holds NaN, or y has fewer than two classes.
+            If shapes disagree, x holds NaN, or there are fewer than two classes.
         """
         if not self.classifies:
             return _begin(self, None).adapt(x, y, rng)
         labels = labels_of(y)
-        classes = np.unique(labels)
-        if len(classes) < 2:
+        every = np.unique(labels if classes is None else labels_of(classes))
+        if len(every) < 2:
             raise InputError(
-                f"the support set has one class alone, {shown(classes[0])}: give examples of two"
-                if len(classes)
+                f"the support set has one class alone, {shown(every[0])}: give examples of two"
+                if len(every)
                 else "the support set is empty: give an example of each class"
             )
-        return _begin(self, classes).adapt(x, labels, rng)
+        return _begin(self, every).adapt(x, labels, rng)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
