@@ -31,6 +31,8 @@ __all__ = [
     "Conv2D",
     "Dense",
     "FewShot",
+    "FewShotClassifier",
+    "FewShotRegressor",
     "Flatten",
     "InputError",
     "Layer",
@@ -45,16 +47,21 @@ __all__ = [
     "Sine",
     "Snapshot",
     "Tanh",
+    "Trained",
     "adapt",
     "evaluate",
     "evaluate_regression",
+    "export",
     "fomaml",
     "from_arrays",
     "imaml",
+    "import_weights",
     "joint",
+    "load",
     "maml",
     "miniimagenet_cnn",
     "omniglot_cnn",
+    "pretrained",
     "reptile",
     "sine_mlp",
     "testing",
@@ -63,11 +70,25 @@ __all__ = [
 # Public names that load when they are first used, each with the module that has it, or is it. One
 # more is a line here, one below for type checkers, and one above.
 LAZY = {
+    "FewShotClassifier": "minireptile.estimators",
+    "FewShotRegressor": "minireptile.estimators",
+    "Trained": "minireptile.trained",
+    "export": "minireptile.weights",
+    "import_weights": "minireptile.weights",
+    "load": "minireptile.runs.trained",
+    "pretrained": "minireptile.runs.trained",
     "testing": "minireptile.testing",
 }
 
 if TYPE_CHECKING:
     from . import testing as testing
+    from .estimators import FewShotClassifier as FewShotClassifier
+    from .estimators import FewShotRegressor as FewShotRegressor
+    from .runs.trained import load as load
+    from .runs.trained import pretrained as pretrained
+    from .trained import Trained as Trained
+    from .weights import export as export
+    from .weights import import_weights as import_weights
 else:
 
     def __getattr__(name: str) -> Any:

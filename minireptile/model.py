@@ -176,6 +176,12 @@ class Model:
         """
         return summary_of(self.plan, self.dtype)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled as what it was made of: an engine's arrays are views of one another,
+        which copies would not be."""
+        options = self.loss, self.reduction, self.backend, str(self.dtype), self.tf32
+        return type(self), (self.layers, self.input_shape, *options)
+
     # ------------------------------------------------------------------------------ parameters
 
     def init(self, seed: int = 0) -> NDArray:

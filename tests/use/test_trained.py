@@ -1,0 +1,213 @@
+"""A trained model in use agrees with the evaluation, for any number of classes."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minireptile as mr
+from minireptile.evaluate import Protocol, adapt_unseen
+from minireptile.head import with_outputs
+from minireptile.rng import Stream, generator
+from minireptile.tasks.base import minibatches
+from tests.small import assert_same_state, tiny_model, tiny_tasks
+
+from .small_trained import small_trained
+
+
+@pytest.mark.parametrize("replacement", [False, True])
+def test_predictions_on_an_evaluation_task_are_those_of_the_evaluation(replacement: bool) -> None:
+    trained = replace(small_trained(), replacement=replacement)
+    noise = np.random.default_rng(0).random((30, 6, 6))  # where every digit decides
+    tasks, count = mr.FewShot(mr.from_arrays(noise, np.arange(30) // 6), 3), 11
+    protocol = Protocol(count, 2, 1, (trained.steps,), trained.batch, replacement, seed=8)
+    parts = trained.model, trained.theta, trained.state, tasks, trained.optimizer, protocol
+    ((_, phi, _),) = adapt_unseen(*parts)
+    right: dict[bool, list[float]] = {False: [], True: []}
+    for i in range(count):
+        rng = generator(8, Stream.TEST, 0, i)
+        task = tasks.draw(rng, 2, 1)
+        adapted = trained.adapt(task.support_x, task.support_y, rng)
+        np.testing.assert_allclose(adapted.phi, phi[i], rtol=1e-9, atol=1e-12)
+        for transductive, fractions in right.items():
+            odds = adapted.probabilities(task.query_x, transductive)
+            np.testing.assert_allclose(odds.sum(1), 1, rtol=1e-12)
+            fractions.append(np.mean(odds.argmax(1) == task.query_y))
+            assert (adapted.predict(task.query_x, transductive) == odds.argmax(1)).all()
+    found = mr.evaluate(*parts)
+    assert found.accuracy == pytest.approx(np.mean(right[False]))
+    assert found.transductive_accuracy == pytest.approx(np.mean(right[True]))
+    assert found.accuracy != found.transductive_accuracy, "the test cannot tell them apart"
+
+
+def test_a_query_alone_is_the_last_of_a_batch_with_the_support_set() -> None:
+    trained, task = small_trained(), tiny_tasks().draw(np.random.default_rng(0), 1, 2)
+    adapted = trained.adapt(task.support_x, task.support_y)
+    for i, query in enumerate(task.query_x):
+        beside = np.concatenate([task.support_x, query[None]])
+        wanted = trained.model.forward(adapted.phi, beside)[-1]
+        np.testing.assert_allclose(adapted.outputs(task.query_x)[i], wanted, rtol=1e-12)
+    assert adapted.outputs(task.query_x[:0]).shape == (0, 3)
+    assert adapted.outputs(task.query_x[:0], transductive=True).shape == (0, 3)
+
+
+def test_the_steps_start_from_the_state_and_their_losses_are_kept() -> None:
+    trained, task = small_trained(), tiny_tasks().draw(np.random.default_rng(0), 2, 1)
+    rng = generator(trained.seed, Stream.EXAMPLE)
+    order = minibatches(rng, 6, trained.steps, trained.batch, False)
+    phi, state = trained.theta.copy(), {n: a.copy() for n, a in trained.state.items()}
+    x, y = task.support_x[order], task.support_y[order]
+    loss = mr.adapt(trained.model, phi, x, y, trained.optimizer, state)
+    adapted = trained.adapt(task.support_x, task.support_y)
+    np.testing.assert_array_equal(adapted.phi, phi)
+    np.testing.assert_array_equal(adapted.loss, loss)
+    assert_same_state(adapted.state, state)
+    fresh = replace(trained, state={}).adapt(task.support_x, task.support_y)
+    assert abs(fresh.phi - adapted.phi).max() > 1e-3
+    assert trained.state["t"] == 700, "what was trained is as it was"
+
+
+def test_to_go_on_is_to_take_more_steps() -> None:
+    trained, task = small_trained(), tiny_tasks().draw(np.random.default_rng(0), 4, 1)
+    x, y = task.support_x, task.support_y
+    once = trained.adapt(x[::2], y[::2], np.random.default_rng(0))
+    twice = once.adapt(x[1::2], y[1::2], np.random.default_rng(1))
+    phi, state = trained.theta.copy(), {n: a.copy() for n, a in trained.state.items()}
+    for part, seed in ((0, 0), (1, 1)):
+        order = minibatches(np.random.default_rng(seed), 6, 6, 4, False)
+        xs, ys = x[part::2][order], y[part::2][order]
+        mr.adapt(trained.model, phi, xs, ys, trained.optimizer, state)
+    np.testing.assert_array_equal(twice.phi, phi)
+    assert_same_state(twice.state, state)
+    assert len(twice.loss) == 12
+    np.testing.assert_array_equal(twice.x, np.concatenate([x[::2], x[1::2]]))
+
+
+@pytest.mark.parametrize("labels", [[7, -2, 3], ["b", "a", "c"], [True, False]])
+def test_classes_come_back_as_they_were_named(labels: list[Any]) -> None:
+    trained = replace(small_trained(), steps=60)
+    x = np.random.default_rng(0).uniform(0, 1, (len(labels), 36))
+    adapted = trained.adapt(x, labels)
+    assert adapted.classes is not None
+    assert list(adapted.classes) == sorted(labels)
+    assert list(adapted.predict(x)) == labels
+    as_objects = trained.adapt(x, np.array(labels, object))
+    np.testing.assert_array_equal(as_objects.predict(x), labels)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_another_number_of_classes_gets_a_last_layer_of_its_own(n: int) -> None:
+    trained = small_trained()
+    model, theta, state = with_outputs(trained.model, trained.theta, trained.state, n)
+    assert model.n_out == n
+    assert (model is trained.model) == (n == 3)
+    for had, has in ((trained.theta, theta), (trained.state["v"], state["v"])):
+        before, after = trained.model.unflatten(had), model.unflatten(has)
+        for name, array in after.items():
+            if n != 3 and name.startswith("dense"):
+                mean = before[name].mean(-1, keepdims=True)
+                np.testing.assert_array_equal(array, np.broadcast_to(mean, array.shape))
+            else:
+                np.testing.assert_array_equal(array, before[name])
+    assert state["t"] == 700
+    x = np.random.default_rng(0).uniform(0, 1, (n, 6, 6))
+    adapted = replace(trained, steps=60).adapt(x, range(n))
+    assert adapted.probabilities(x).shape == (n, n)
+    assert list(adapted.predict(x)) == list(range(n)), "equal columns do not come apart"
+
+
+def test_classes_without_examples_have_outputs_too() -> None:
+    adapted = small_trained().adapt(np.ones((1, 36)), ["b"], classes=["a", "b", "c", "d"])
+    assert adapted.probabilities(np.ones((2, 36))).shape == (2, 4)
+    assert list(adapted.predict(np.ones((1, 36)))) == ["b"]
+
+
+def test_a_regression_predicts_numbers() -> None:
+    model = mr.Model([mr.Dense(8), mr.Tanh(), mr.Dense(2)], (1,), "squared_error", dtype="float64")
+    trained = mr.Trained(model, model.init(0), {}, mr.Adam(0.01), steps=300, batch=8)
+    x = np.linspace(-1, 1, 8)[:, None]
+    y = np.concatenate([x, -x], axis=1)
+    adapted = trained.adapt(x, y)
+    assert adapted.classes is None
+    assert adapted.loss[-1] < 0.1 * adapted.loss[0]
+    np.testing.assert_allclose(adapted.predict(x), y, atol=0.3)
+    with pytest.raises(mr.InputError, match="no classes"):
+        adapted.probabilities(x)
+
+
+def test_copies_compute_the_same() -> None:
+    trained, x = small_trained(), np.random.default_rng(0).uniform(0, 1, (3, 36))
+    adapted = trained.adapt(x, [0, 1, 2])
+    wanted = adapted.outputs(x)
+    for other in (copy.deepcopy(adapted), pickle.loads(pickle.dumps(adapted))):
+        np.testing.assert_array_equal(other.outputs(x), wanted)
+        np.testing.assert_array_equal(other.trained.adapt(x, [0, 1, 2]).outputs(x), wanted)
+
+
+def test_records_say_what_they_are() -> None:
+    trained = small_trained(card={"dataset": "noise", "algorithm": "fomaml", "iteration": 9000})
+    assert repr(trained).startswith("Trained on noise by fomaml, 9,000 iterations\n")
+    assert "from (6, 6, 1) to 3 outputs" in repr(trained)
+    assert "6 steps of 4 examples by Adam(lr=0.01" in repr(trained)
+    adapted = trained.adapt(np.ones((2, 36)), [0, 1])
+    assert repr(adapted).startswith("Adapted to 2 examples of 2 classes in 6 steps, loss 0.")
+
+
+X = np.zeros((2, 6, 6, 1))
+DEEP = mr.Model([mr.Dense(4), mr.Dense(4), mr.Dense(2)], (36,), dtype="float64")
+NOISE = np.random.default_rng(0).random((2, 36))
+WRONG = {
+    "shape": (lambda t: t.adapt(X[:, :5], [0, 1]), r"x must be \(n, 6, 6, 1\) or \(n, 36\), as"),
+    "number": (lambda t: t.adapt(3, [0, 1]), r"got \(\)"),
+    "nan": (lambda t: t.adapt(X * np.nan, [0, 1]), "x holds NaN or infinity"),
+    "range": (lambda t: t.adapt(X + 255, [0, 1]), "between 0 and 1.* from 255 to 255: scale it"),
+    "length": (lambda t: t.adapt(X, [0, 1, 1]), "x has 2 examples and y has 3"),
+    "one class": (lambda t: t.adapt(X, ["a", "a"]), "one class alone, 'a'"),
+    "empty": (lambda t: t.adapt(X[:0], []), "holds|empty"),
+    "unseen": (lambda t: t.adapt(X, [0, 1]).adapt(X, [1, 2]), "no class 2"),
+    "fractions": (lambda t: t.adapt(X, [0.5, 1]), "labels, and it holds fractions"),
+    "mixed": (lambda t: t.adapt(X, np.array([0, "a"], object)), "must be a list of labels"),
+    "no more": (lambda t: t.adapt(X, [0, 1]).adapt(X[:0], np.array([], int)), "empty"),
+    "query": (lambda t: t.adapt(X, [0, 1]).predict(X[0]), "x must be"),
+    "flag": (lambda t: t.adapt(X, [0, 1]).predict(X, 1), "transductive must be True or False"),
+    "diverged": (
+        lambda t: mr.Trained(DEEP, DEEP.init(0), {}, mr.SGD(1e200)).adapt(NOISE, [0, 1]),
+        "diverged.*lower the learning rate",
+    ),
+    "theta": (lambda t: replace(t, theta=t.theta[:-1]), "Trained: theta must be"),
+    "two thetas": (lambda t: replace(t, theta=t.theta[None]), "Trained: theta must be"),
+    "state": (lambda t: replace(t, state={"v": t.state["v"]}), "state lacks 't'"),
+    "no state": (lambda t: replace(t, state=None), "must be a dictionary"),
+    "steps": (lambda t: replace(t, steps=-1), "Trained: steps must be at least 0"),
+    "model": (lambda t: replace(t, model=mr.Model), "model must be a Model"),
+    "optimizer": (lambda t: replace(t, optimizer=mr.SGD), "optimizer must be SGD"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_wrong_input_gets_one_sentence(case: str) -> None:
+    wrong, sentence = WRONG[case]
+    trained = small_trained(card={"range": [0, 1]})
+    with pytest.raises(mr.InputError, match=sentence) as caught:
+        wrong(trained)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_ends_otherwise_keeps_its_outputs() -> None:
+    model = mr.Model([mr.Dense(3), mr.BatchNorm()], (4,), dtype="float64")
+    trained = mr.Trained(model, model.init(0), {}, mr.SGD(0.1))
+    assert trained.adapt(np.eye(4)[:3], [0, 1, 2]).trained.model is model
+    with pytest.raises(mr.InputError, match="3 outputs, and there are 2 classes: only a network"):
+        trained.adapt(np.eye(4)[:2], [0, 1])
+
+
+def test_an_outer_optimizers_state_is_left_behind() -> None:
+    model = tiny_model()
+    state = {"outer.v": np.zeros(model.size), "outer.t": np.array(1)}
+    assert mr.Trained(model, model.init(0), state, mr.SGD(0.1)).state == {}
