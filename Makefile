@@ -62,7 +62,7 @@ bench: .venv/.cli,numba
 # An environment of their own: what they bring along must not change what the others find.
 PEERS := torch==2.13.0 jax>=0.10,<0.11
 PEERS_TESTS := tests/bench/test_bench_peers.py tests/bench/test_bench_gpu_meta.py \
-  tests/bench/test_bench_gpu_kernels.py
+  tests/bench/test_bench_gpu_kernels.py tests/bench/test_bench_weights.py
 
 peers-test: .venv/peers/.installed
 	.venv/peers/bin/python -m pytest $(PEERS_TESTS) -k 'framework or library or processes or scans' -rs

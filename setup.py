@@ -77,7 +77,7 @@ setup(
     ],
     package_dir={"": "."} if LINKED else {"": ".", "minireptile.kernels": "kernels"},
     package_data={
-        "minireptile": ["py.typed"],
+        "minireptile": ["py.typed", "pretrained/*.safetensors", "pretrained/*.md"],
         "minireptile.kernels": ["*.md", "*.cu", "*.cuh"],
         "minireptile.layers": ["*.md"],
         "minireptile.testing": ["*.md"],

@@ -108,7 +108,8 @@ class _FewShot:
 
     def _trained(self, n_out: int) -> Trained:
         """What `fit` adapts: from `meta_fit`, from `start`, or a fresh network."""
-        start, options = getattr(self, "meta_", self.start), {}
+        start: Any = getattr(self, "meta_", self.start)
+        options: dict[str, Any] = {}
         if isinstance(start, str | Path):
             from .runs import trained as stored
 
@@ -213,7 +214,7 @@ class FewShotClassifier(_FewShot):
     """
 
     kind, loss = "classifier", "softmax_cross_entropy"
-    classes_: NDArray
+    classes_: Any
 
     def __init__(
         self, start: Any = "glyphs", *, model: Model | None = None, steps: int | None = None,
@@ -319,8 +320,8 @@ class FewShotClassifier(_FewShot):
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The fraction that is right, in [0, 1]."""
-        right = self.predict(X) == np.asarray(y)
-        return float(np.average(right, weights=sample_weight))
+        weights = None if sample_weight is None else np.asarray(sample_weight)
+        return float(np.average(self.predict(X) == np.asarray(y), weights=weights))
 
     def _labelled(self, X: ArrayLike, y: Any) -> tuple[NDArray, NDArray]:
         x, y = self._begin(X, y)

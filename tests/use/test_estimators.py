@@ -186,32 +186,33 @@ def test_rows_make_tasks() -> None:
         ClassRows(x, y, 4)
 
 
-def fitted() -> mr.FewShotClassifier:
+def fitted() -> Any:
     return mr.FewShotClassifier(small_trained()).fit(*images())
 
 
 T = small_trained()
 X, Y = images()
+Classifier: Any = mr.FewShotClassifier  # of which the type checker asks nothing
 WRONG: dict[str, tuple[Any, str]] = {
-    "nan": (lambda: mr.FewShotClassifier(T).fit(X * np.nan, Y), "X holds NaN"),
-    "one class": (lambda: mr.FewShotClassifier(T).fit(X, Y == "one"), "one class alone, False"),
+    "nan": (lambda: Classifier(T).fit(X * np.nan, Y), "X holds NaN"),
+    "one class": (lambda: Classifier(T).fit(X, Y == "one"), "one class alone, False"),
     "features": (lambda: fitted().predict(X[:, :5]), "X has 5 features, but FewShotClassifier is"),
-    "network": (lambda: mr.FewShotClassifier(T).fit(X[:, :5], Y), "5 features, and the network ta"),
+    "network": (lambda: Classifier(T).fit(X[:, :5], Y), "5 features, and the network ta"),
     "partial": (lambda: fitted().partial_fit(X[:, :5], Y), "X has 5 features"),
     "unseen": (lambda: fitted().partial_fit(X[:1], ["dalet"]), "no class 'dalet'"),
-    "lengths": (lambda: mr.FewShotClassifier(T).fit(X, Y[:3]), r"12 examples, and y has shape"),
+    "lengths": (lambda: Classifier(T).fit(X, Y[:3]), r"12 examples, and y has shape"),
     "one row": (lambda: fitted().predict(X[0]), r"Reshape your data"),
-    "no y": (lambda: mr.FewShotClassifier(T).fit(X, None), "requires y"),
-    "start": (lambda: mr.FewShotClassifier(3).fit(X, Y), "start must be a Trained, .*, not 3"),
-    "name": (lambda: mr.FewShotClassifier("none").fit(X, Y), "there is no checkpoint none"),
+    "no y": (lambda: Classifier(T).fit(X, None), "requires y"),
+    "start": (lambda: Classifier(3).fit(X, Y), "start must be a Trained, .*, not 3"),
+    "name": (lambda: Classifier("none").fit(X, Y), "there is no checkpoint none"),
     "loss": (
         lambda: mr.FewShotRegressor(T).fit(X, np.arange(12)),
         "needs a model with the loss sq",
     ),
     "parameter": (lambda: fitted().set_params(alpha=1), "no parameter 'alpha': choose of start"),
     "y": (lambda: mr.FewShotRegressor().fit(X, [np.nan] * 12), "y contains NaN"),
-    "steps": (lambda: mr.FewShotClassifier(T, steps=0.5).fit(X, Y), "steps must be a whole number"),
-    "way": (lambda: mr.FewShotClassifier(T).meta_fit(X, Y, way=4), "4 classes, and y has 3"),
+    "steps": (lambda: Classifier(T, steps=0.5).fit(X, Y), "steps must be a whole number"),
+    "way": (lambda: Classifier(T).meta_fit(X, Y, way=4), "4 classes, and y has 3"),
     "sparse": (lambda: fitted().predict(Sparse()), "sparse X is not supported"),
 }
 
