@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,94 @@ from ..errors import InputError, require
 from ..files import write_atomically
 from ..runs.plot import figure, save_figure
 
+HOLDS, FAILS, TOO_SMALL = "holds", "does not hold", "too small to tell"
+# Student's t, 97.5 %, for 1 to 10 degrees of freedom; beyond, 1.96 + 2.6 / n is as good.
+STUDENT = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A figure, its 95 % interval, and the bound that the claim has it above or below.
+
+    Attributes
+    ----------
+    what : str
+        The figure, in words that "is" can follow.
+    estimate, low, high : float
+        It, and the ends of its interval; all three the same where there is no chance in it.
+    bound : float
+    above : bool
+        The claim has the figure above the bound; else below.
+    needed : bool
+        The claim says nothing of it, but nothing can be told unless it is so.
+    """
+
+    what: str
+    estimate: float
+    low: float
+    high: float
+    bound: float = 0.0
+    above: bool = True
+    needed: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """All of the interval on the right side, all of it on the other, or neither."""
+        right = self.low > self.bound if self.above else self.high < self.bound
+        wrong = self.high < self.bound if self.above else self.low > self.bound
+        return HOLDS if right else FAILS if wrong and not self.needed else TOO_SMALL
+
+    @property
+    def margin(self) -> float:
+        """How far the nearer end of the interval is on the right side."""
+        return self.low - self.bound if self.above else self.bound - self.high
+
+    def told(self) -> str:
+        """The figure, its interval and the bound, in words."""
+        side, other = ("above", "below") if self.above else ("below", "above")
+        interval = f" (95 %: {self.low:.3g} to {self.high:.3g})" if self.low < self.high else ""
+        if self.needed and self.verdict != HOLDS:
+            end = f"and nothing can be told unless it is {side} {self.bound:.3g}"
+        elif self.verdict == TOO_SMALL:
+            end = f"where the claim has it {side} {self.bound:.3g}, which lies within"
+        else:
+            end = f"{side if self.verdict == HOLDS else other} {self.bound:.3g}"
+        return f"{self.what} is {self.estimate:.3g}{interval}, {end}"
+
+
+def exactly(what: str, value: float, bound: float, **how: Any) -> Finding:
+    """A figure without chance."""
+    return Finding(what, value, value, value, bound, **how)
+
+
+def around(what: str, mean: float, half: float, bound: float = 0.0, **how: Any) -> Finding:
+    """A mean and the half-width of its interval."""
+    return Finding(what, float(mean), float(mean - half), float(mean + half), bound, **how)
+
+
+def ratio(what: str, over: Any, under: Any, bound: float = 1.0, **how: Any) -> Finding:
+    """The geometric mean of the quotients of some pairs, with Student's interval of its logarithm;
+    of a single pair, nothing is known."""
+    logs = np.log(np.asarray(over, float)) - np.log(np.asarray(under, float))
+    mean, half = student(logs)
+    low, high = np.exp(mean - half), np.exp(mean + half)
+    return Finding(what, float(np.exp(mean)), float(low), float(high), bound, **how)
+
+
+def weakest(findings: Iterable[Finding]) -> Finding:
+    """Of figures on one scale that the claim all needs, the one that decides."""
+    order = (FAILS, TOO_SMALL, HOLDS)
+    return min(findings, key=lambda f: (order.index(f.verdict), f.margin))
+
+
+def decide(findings: Iterable[Finding]) -> str:
+    """Holds, does not hold, or too small to tell: of all that a claim needs."""
+    findings = list(findings)
+    found = {finding.verdict for finding in findings}
+    if any(f.needed and f.verdict != HOLDS for f in findings):
+        return TOO_SMALL
+    return FAILS if FAILS in found else TOO_SMALL if TOO_SMALL in found else HOLDS
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -24,10 +112,10 @@ class Outcome:
     ----------
     claim : str
         What is said, and who says it.
-    holds : bool
-        Whether it is so in this measurement.
-    verdict : str
-        The figures that decide, in one sentence.
+    findings : list of Finding
+        What decides: all of them must be as claimed.
+    details : str
+        The other figures, in sentences.
     data : dict
         All figures; what JSON can hold.
     draw : callable
@@ -37,15 +125,27 @@ class Outcome:
     """
 
     claim: str
-    holds: bool
-    verdict: str
+    findings: list[Finding]
+    details: str
     data: dict[str, Any]
     draw: Callable[..., None]
     panels: int = 1
 
+    @property
+    def verdict(self) -> str:
+        """HOLDS, FAILS or TOO_SMALL."""
+        return decide(self.findings)
+
+    def figures(self) -> str:
+        """The figures that decide, with their intervals, and after them the others."""
+        blocked = [f for f in self.findings if f.needed and f.verdict != HOLDS]
+        deciding = blocked or [f for f in self.findings if f.verdict == self.verdict]
+        return f"{'; '.join(f.told() for f in deciding)}. {self.details}"
+
     def sentence(self) -> str:
         """Claim and verdict, as the command line prints them."""
-        return f"{self.claim}\n{'It holds' if self.holds else 'It does not hold'}: {self.verdict}"
+        begins = {HOLDS: "It holds", FAILS: "It does not hold", TOO_SMALL: "Too small to tell"}
+        return f"{self.claim}\n{begins[self.verdict]}: {self.figures()}"
 
 
 def prepare(folder: Path) -> None:
@@ -76,8 +176,13 @@ def keep(name: str, outcome: Outcome, folder: Path, quick: bool) -> list[Path]:
         If the folder cannot be written.
     """
     record = {
-        "experiment": name, "quick": quick, "claim": outcome.claim, "holds": bool(outcome.holds),
-        "verdict": outcome.verdict, "data": outcome.data,
+        "experiment": name, "quick": quick, "claim": outcome.claim, "verdict": outcome.verdict,
+        "figures": outcome.figures(),
+        "findings": [
+            {k: None if v in (np.inf, -np.inf) else v for k, v in asdict(f).items()}
+            | {"verdict": f.verdict} for f in outcome.findings
+        ],
+        "data": outcome.data,
     }  # fmt: skip
     paths = [folder / f"{name}.json", folder / f"{name}.png"]
     prepare(folder)
@@ -102,3 +207,17 @@ def interval(values: NDArray, axis: int = 0) -> tuple[NDArray, NDArray]:
     """Means and half-widths of their 95 % intervals along an axis, by the normal approximation."""
     n = values.shape[axis]
     return values.mean(axis), 1.96 * values.std(axis, ddof=1) / np.sqrt(n)
+
+
+def student(values: NDArray) -> tuple[float, float]:
+    """The same of a few values, by Student's distribution; of one value, infinite."""
+    n = len(values)
+    if n < 2:
+        return float(np.mean(values)), np.inf
+    t = STUDENT[n - 2] if n - 2 < len(STUDENT) else 1.96 + 2.6 / (n - 1)
+    return float(np.mean(values)), float(t * np.std(values, ddof=1) / np.sqrt(n))
+
+
+def difference(over: tuple[float, float], under: tuple[float, float]) -> tuple[float, float]:
+    """Of two means with half-widths of their intervals, by the sum of the variances."""
+    return over[0] - under[0], float(np.hypot(over[1], under[1]))
