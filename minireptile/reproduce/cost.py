@@ -85,14 +85,14 @@ def run(quick: bool, backend: str = "numpy") -> Outcome:
 
 
 def findings(data: dict[str, Any]) -> list[Finding]:
-    """MAML takes longer for the fewest steps, and by a larger factor for the most, round by round;
-    and for each step more it holds more: T vectors of P, if it keeps phi alone."""
+    """MAML takes longer for the most steps, and by a larger factor than for the fewest, round by
+    round; and for each step more it holds more: T vectors of P, if it keeps phi alone."""
     steps = data["steps"]
     few, many = ([np.array(data["rounds"][n][i]) for n in ("maml", "reptile")] for i in (0, -1))
     more = np.subtract(*(data["peak_bytes"][name] for name in ("maml", "reptile")))
     vectors = np.diff(more) / np.diff(steps) / (data["tasks"] * data["parameters"])
     return [
-        ratio(f"MAML's time over Reptile's for k = {steps[0]}", few[0], few[1]),
+        ratio(f"MAML's time over Reptile's for k = {steps[-1]}", many[0], many[1]),
         ratio(f"that quotient for k = {steps[-1]} over that for k = {steps[0]}",
               many[0] / many[1], few[0] / few[1]),
         around("what MAML holds more for each step and task, in vectors of parameters",

@@ -42,12 +42,12 @@ QUICK = ("g1", "g1 + g2", "g2", "g1 + g2 + g3 + g4")
 
 def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
     """Train once for each sum and compare the accuracy on unseen characters."""
-    iterations = 40 if quick else 10_000
+    iterations = 300 if quick else 10_000
     names = QUICK if quick else tuple(RUNS)
     train, test, of = characters(quick, data)
     model = omniglot_cnn(5, filters=8 if quick else 64, reduction="sum", backend=backend)
     marks = sorted({*np.linspace(0, iterations, 3 if quick else 21).astype(int).tolist()})
-    tasks = {mark: 10 if quick else 100 for mark in marks} | {iterations: 20 if quick else 1000}
+    tasks = {mark: 100 for mark in marks} | {iterations: 200 if quick else 1000}
     curves: dict[str, list[dict[str, float]]] = {}
     for k in sorted({max(RUNS[name][0]) for name in names}):
         alike = [name for name in names if max(RUNS[name][0]) == k]

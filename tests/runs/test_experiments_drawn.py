@@ -25,8 +25,8 @@ from minireptile.reproduce.outcome import Outcome
 from minireptile.runs.plot import figure
 
 from .made_up import replace
+from .test_measured import ENDS, FALL, apart, cosines, costs, sines, sums, tails
 from .test_reproduce import made
-from .test_verdicts import ENDS, FALL, apart, cosines, costs, sines, sums, tails
 
 
 def drawn(outcome: Outcome) -> list[Any]:
