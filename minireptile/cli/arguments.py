@@ -6,15 +6,16 @@ and typer with signatures of functions; panels, suggestions and completion come 
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 from click.exceptions import Exit
-from rich_click import RichArgument
 
 from .. import __version__
 from ..backend import BACKENDS
@@ -22,11 +23,14 @@ from ..errors import InputError
 from ..reproduce import EXPERIMENTS, ON_CHARACTERS
 from ..runs.presets import PRESETS
 from ..runs.settings import DATASETS, GROUPS, Settings
-from .options import DOWNLOADS
+from .completion import INSTALL, VARIABLE, answer, runs
+from .options import DOWNLOADS, RESUMED
 from .parts import (
     PATH,
+    Argument,
     Commands,
     Option,
+    Setting,
     argument,
     chosen,
     command,
@@ -49,6 +53,9 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace | None:
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     commands = program()
+    if instruction := os.environ.get(VARIABLE):  # from the script of `completion`
+        answer(commands, instruction)
+        return None
     try:
         with commands.make_context("minireptile", words) as ctx:
             args: Namespace = commands.invoke(ctx)
@@ -76,7 +83,20 @@ def program() -> Commands:
                 "minireptile train sine --algorithm maml --optimizer sgd --out runs/maml",
             ],
         ),
-        command("resume", "continue a run, bit for bit", _run(), *_found_changed(), panel=RUNS),
+        command(
+            "resume", "continue a run, bit for bit, or extend it", _run(), *_found_changed(),
+            *_changed_settings(), panel=RUNS,
+            about="Continue a run, bit for bit; with --iterations, extend it.\n\nThe outer step "
+            "size goes linearly from --epsilon to --epsilon-final over all iterations. With more "
+            "of them it is larger at the iteration that the run has reached: it jumps up there, "
+            "and goes down to its end from then on. After a divergence, lower --inner-lr or "
+            "--epsilon: the run goes on from its last checkpoint.",
+            examples=[
+                "minireptile resume RUN",
+                "minireptile resume RUN --iterations 20000",
+                "minireptile resume RUN --inner-lr 0.0005",
+            ],
+        ),
         command(
             "evaluate", "few-shot performance on unseen classes", _run(), *_found_changed(),
             whole("tasks", "evaluation tasks", default=1000),
@@ -85,6 +105,11 @@ def program() -> Commands:
             chosen("on", "evaluate on another data set", DATASETS),
             flag("json", "print one JSON object"),
             panel=RUNS,
+            examples=[
+                "minireptile evaluate RUN --tasks 1000 --json",
+                "minireptile evaluate RUN --on omniglot --download",
+                "minireptile evaluate RUN --on folder --data DIR --shot 5",
+            ],
         ),
         command("plot", "draw a run's pictures again", _run(), panel=RUNS),
         command(
@@ -115,8 +140,21 @@ def program() -> Commands:
             panel=MODELS,
         ),
         command(
+            "list", "the runs in a folder, and how they did",
+            argument("folder", "where the runs are: runs/ by default", type=PATH, required=False,
+                     default=Path("runs"), metavar="[FOLDER]"),
+            flag("json", "print a JSON array"), panel=RUNS,
+        ),
+        command(
+            "compare", "where the settings of runs differ, and their figures",
+            _run("runs", "folders of runs, two or more", nargs=-1, required=True,
+                 metavar="RUN RUN..."),
+            flag("json", "print one JSON object"), panel=RUNS,
+        ),
+        command(
             "check", "check every layer's gradients and identities",
-            argument("layer", "only this one, such as Conv2D", required=False),
+            argument("layer", "only this one, such as Conv2D", required=False,
+                     metavar="[LAYER]"),
             chosen("backend", "whose kernels", BACKENDS, default="numpy"),
             panel=CLAIMS,
         ),
@@ -135,6 +173,12 @@ def program() -> Commands:
             panel=CLAIMS,
         ),
         command("info", "versions, backends and this machine", panel=MACHINE),
+        command(
+            "completion", "the script that completes commands in a shell",
+            argument("shell", listed(tuple(INSTALL)), type=OneOf(tuple(INSTALL))),
+            about="Print the script that completes commands, options and runs in a shell.",
+            examples=INSTALL.values(), panel=MACHINE,
+        ),
     ]  # fmt: skip
     return Commands(
         name="minireptile", commands={str(c.name): c for c in commands}, no_args_is_help=False,
@@ -158,15 +202,25 @@ def _version() -> Option:
                 callback=show)  # fmt: skip
 
 
-def _run() -> RichArgument:
-    return argument("run", "folder of the run", type=PATH)
+def _run(name: str = "run", help: str = "folder of the run", **more: Any) -> Argument:
+    more = {"metavar": "RUN", **more}
+    return argument(name, help, type=PATH, shell_complete=runs, **more)
 
 
 def _found_changed() -> list[Option]:
     return [
         option("data", "where the data lies now", metavar="DATA"),
         chosen("backend", "change whose kernels compute", BACKENDS),
+        flag("download", f"{', '.join(DOWNLOADS)}: fetch it once from its official address"),
     ]
+
+
+def _changed_settings() -> list[Setting]:
+    helps = {"iterations": "outer iterations in all, those that are done among them"}
+    return [
+        setting(f, helps.get(f.name, ""), default=None, show_default=False)
+        for f in fields(Settings) if f.name in RESUMED
+    ]  # fmt: skip
 
 
 def _of_training() -> list[click.Parameter]:

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import sys
+from argparse import Namespace
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from .. import __version__
-from ..backend import BACKENDS, BY_SPEED, announce_compilation, describe, fastest, why_not
-from ..devices import cupy as device_cupy
+from ..backend import BY_SPEED, announce_compilation, fastest
 from ..errors import InputError
 from ..reproduce import EXPERIMENTS, ON_CHARACTERS
 from ..reproduce import run as reproduce
-from ..runs import pictures, report, run
+from ..runs import compare, console, pictures, report, run
 from ..runs.naming import folder_of
-from .options import download, settings_from
+from . import info
+from .options import changed, download, settings_from
 
 
-def _train(args: argparse.Namespace) -> None:
+def _train(args: Namespace) -> None:
     settings = settings_from(vars(args))
     folder = args.out or folder_of(settings, vars(args))
     if args.download:
@@ -33,34 +27,31 @@ def _train(args: argparse.Namespace) -> None:
     print(f"run: {folder}")
 
 
-def _resume(args: argparse.Namespace) -> None:
-    run.resume(args.run, **_changed(args))
+def _resume(args: Namespace) -> None:
+    run.resume(args.run, **changed(vars(args)))
 
 
-def _changed(args: argparse.Namespace) -> dict[str, Any]:
-    """What a run may find changed: where its data lies, and who computes."""
-    changes = {"data": str(Path(args.data).resolve())} if args.data else {}
-    return {**changes, "backend": args.backend} if args.backend else changes
-
-
-def _evaluate(args: argparse.Namespace) -> None:
-    changes = {"dataset": args.on, "split": "", "data": ""} if args.on else {}
-    changes |= _changed(args) | ({} if args.shot is None else {"shot": args.shot})
-    experiment, snapshot = run.load(args.run, training=False, **changes)
-    seed = experiment.settings.seed if args.seed is None else args.seed
+def _evaluate(args: Namespace) -> None:
+    experiment, snapshot = run.load(args.run, training=False, **changed(vars(args)))
+    s = experiment.settings
+    seed = s.seed if args.seed is None else args.seed
     result = report.measure(experiment, snapshot, args.tasks, seed, quiet=args.json)
     if args.json:
-        print(json.dumps(asdict(result)))
+        way, shot = compare.task_of(s)
+        print(json.dumps({
+            "dataset": s.dataset, "way": way, "shot": shot, "algorithm": s.algorithm,
+            "iteration": snapshot.iteration, "backend": s.backend, "seed": seed, **asdict(result),
+        }))  # fmt: skip
     else:
         report.show(experiment, {f"iteration {snapshot.iteration}": result})
 
 
-def _plot(args: argparse.Namespace) -> None:
+def _plot(args: Namespace) -> None:
     experiment, snapshot = run.load(args.run, training=False)
     pictures.draw(experiment, snapshot, args.run)
 
 
-def _predict(args: argparse.Namespace) -> None:
+def _predict(args: Namespace) -> None:
     from ..runs import predict, trained
 
     if (args.run is None) == (args.pretrained is None):
@@ -76,7 +67,7 @@ def _predict(args: argparse.Namespace) -> None:
     print(form(found).rstrip("\n"))
 
 
-def _export(args: argparse.Namespace) -> None:
+def _export(args: Namespace) -> None:
     from ..runs.trained import load
     from ..weights import export
 
@@ -85,7 +76,60 @@ def _export(args: argparse.Namespace) -> None:
     print(f"{trained}\nweights: {args.file}, in the layout {args.layout!r}")
 
 
-def _check(args: argparse.Namespace) -> None:
+def _list(args: Namespace) -> None:
+    folders = compare.folders_in(args.folder)
+    if not folders:
+        raise InputError(f"{args.folder} holds no runs: minireptile train makes one there")
+    found = _read(folders)
+    if args.json:
+        print(json.dumps([each.record() for each in found], indent=1))
+    else:
+        _show(compare.listed(found))
+
+
+def _show(rows: list[list[str]]) -> None:
+    """A table of runs; on a screen too narrow for it, each folder on a line of its own."""
+    screen, widths = console.out(), [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if not screen.is_terminal or sum(widths) + 2 * len(widths) <= screen.width:
+        console.table(rows, whole=True)
+        return
+    for i, (folder, *cells) in enumerate(rows):
+        console.say(folder, style="bold")
+        line = "  ".join(map(str.ljust, cells, widths[1:]))
+        console.say(f"  {line.rstrip()}", style="" if i else "bold")
+
+
+def _compare(args: Namespace) -> None:
+    found = _read(args.runs)
+    if len(found) < 2:
+        raise InputError(f"compare needs two runs or more, and has {len(found)} to read")
+    if args.json:
+        other = compare.differences(found)
+        print(
+            json.dumps({"differences": other, "runs": [each.record() for each in found]}, indent=1)
+        )
+        return
+    for name, each in zip(compare.names(len(found)), found, strict=True):
+        console.say(f"{name}  {each.folder}")
+    console.table(compare.compared(found))
+
+
+def _read(folders: list[Path]) -> list[compare.Run]:
+    """The runs in these folders; those that cannot be read are named on stderr."""
+    found, left_out = compare.read_all(folders)
+    for sentence in left_out:
+        print(f"minireptile: {sentence}", file=sys.stderr)
+    return found
+
+
+def _completion(args: Namespace) -> None:
+    from .arguments import program
+    from .completion import script
+
+    print(script(args.shell, program()))
+
+
+def _check(args: Namespace) -> None:
     from .. import testing
 
     rows = testing.check_layers(args.layer, args.backend)
@@ -95,7 +139,7 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"gradients of {', '.join(r.layer for r in failed.values())} are wrong")
 
 
-def _reproduce(args: argparse.Namespace) -> None:
+def _reproduce(args: Namespace) -> None:
     from ..reproduce.outcome import keep, prepare
 
     if args.data and args.name not in (*ON_CHARACTERS, "all"):
@@ -110,26 +154,13 @@ def _reproduce(args: argparse.Namespace) -> None:
         sys.stdout.flush()  # the next one may take an hour
 
 
-def _info(args: argparse.Namespace) -> None:
-    print(f"minireptile {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    for backend in BACKENDS:
-        print(f"backend {backend}: {why_not(backend) or describe(backend)}")
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    print(f"numpy {np.__version__}, BLAS {blas['name']} {blas['version']}")
-    packages = {"cli": ("safetensors", "rich", "Pillow", "matplotlib", "pooch"),
-                "numba": ("numba", "scipy", "threadpoolctl", "platformdirs"),
-                "cuda13": ("numba-cuda",)}  # fmt: skip
-    for extra, names in packages.items():
-        for package in names:
-            try:
-                print(f"{package} {version(package)}")
-            except PackageNotFoundError:
-                print(f'{package} is not installed: pip install "minireptile[{extra}]"')
-    for package in device_cupy.installed():
-        print(package)
+def _info(args: Namespace) -> None:
+    for line in info.lines():
+        print(line)
 
 
 COMMANDS = {
-    "train": _train, "resume": _resume, "evaluate": _evaluate,
-    "check": _check, "plot": _plot, "predict": _predict, "export": _export, "info": _info, "reproduce": _reproduce,
+    "train": _train, "resume": _resume, "evaluate": _evaluate, "plot": _plot, "predict": _predict, "export": _export, "list": _list,
+    "compare": _compare, "check": _check, "reproduce": _reproduce, "info": _info,
+    "completion": _completion,
 }  # fmt: skip

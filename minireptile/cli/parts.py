@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import Field
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Commands(RichGroup):
 
 def command(
     name: str, summary: str, *parameters: click.Parameter, about: str = "", panel: str = "Commands",
-    examples: Sequence[str] = (), **look: Any,
+    examples: Iterable[str] = (), **look: Any,
 ) -> RichCommand:  # fmt: skip
     """A command that gives its name and the values of its parameters.
 

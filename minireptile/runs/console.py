@@ -43,7 +43,9 @@ def say(text: str, style: str = "", stderr: bool = False) -> None:
     (err() if stderr else out()).print(text, style=style or None)
 
 
-def table(rows: Sequence[Sequence[str]], title: str = "", note: str = "") -> None:
+def table(
+    rows: Sequence[Sequence[str]], title: str = "", note: str = "", whole: bool = False
+) -> None:
     """Print a small table on stdout.
 
     Parameters
@@ -52,6 +54,8 @@ def table(rows: Sequence[Sequence[str]], title: str = "", note: str = "") -> Non
         The first is the head. A column of figures is set to the right.
     title, note : str
         A line above and one below.
+    whole : bool
+        Where it is piped, a row stays one line, however long.
     """
     console = out()
     head, *body = rows
@@ -71,6 +75,7 @@ def table(rows: Sequence[Sequence[str]], title: str = "", note: str = "") -> Non
     if console.is_terminal:
         console.print(grid)
     else:  # rich fills its lines with spaces
+        console.width = 10_000 if whole else console.width
         with console.capture() as captured:
             console.print(grid, soft_wrap=False)
         print("\n".join(line.rstrip() for line in captured.get().splitlines()))

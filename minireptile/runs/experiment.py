@@ -108,6 +108,11 @@ def _tasks(s: Settings, training: bool) -> tuple[Tasks, Tasks, Tasks, str]:
     data = load(**named_after(load, s))
     if not isinstance(data, Splits):
         return data, data, data, ""
+    if not training and len(data.test) < s.way:  # and the network has as many outputs
+        raise InputError(
+            f"the run is {s.way}-way, and the test classes of {s.dataset} are {len(data.test)}: "
+            f"evaluate it on data with {s.way} or more"
+        )
     test = FewShot(data.test, s.way)
     test.check_shots(s.shot + 1)
     if not training:

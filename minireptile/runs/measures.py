@@ -31,6 +31,8 @@ class Measure:
     title, axis, heading, folder, headline : str
         Of the table, of the picture's axis and of the picture, how the folder of a run begins for
         which none was named, and the name and the form of the last value in the progress bar.
+    figure : tuple
+        Which of the values stands for a result in a list of runs, its form, and its unit.
     scale : str
         Of the picture's axis.
     chance : callable
@@ -45,8 +47,17 @@ class Measure:
     heading: str
     folder: str
     headline: tuple[str, str]
+    figure: tuple[int, str, str]
     scale: str = "linear"
     chance: Callable[[Settings], float | None] = lambda s: None
+
+    def short(self, values: Values) -> str:
+        """What stands for a result in a list of runs; "-" without any."""
+        if not values:
+            return "-"
+        index, form, unit = self.figure
+        mean, half = list(values.values())[index]
+        return form.format(mean) + ("" if half is None else f" ± {form.format(half)}") + unit
 
     def shown(self, result: Result) -> Values:
         """The figures to show of a result."""
@@ -85,6 +96,7 @@ MEASURES = {
         heading="{algorithm} on {dataset}, {way}-way",
         folder="{dataset}-{way}way-{shot}shot-{algorithm}",
         headline=("transductive", "{:.1f}%"),
+        figure=(0, "{:.1f}", " %"),
         chance=lambda s: 100 / s.way,
     ),
     "regression": Measure(
@@ -96,6 +108,7 @@ MEASURES = {
         heading="{algorithm} on {dataset}",
         folder="{dataset}-{algorithm}",
         headline=("mse@{eval_steps}", "{:.3f}"),
+        figure=(-1, "{:.3f}", " mse"),
         scale="log",
     ),
 }

@@ -92,10 +92,15 @@ def _folder(data: str, size: int, channels: int, seed: int, test_fraction: float
 
 def _needed(dataset: str, data: str) -> str:
     if not data:
-        raise InputError(f"{dataset} needs --data: the folder with the images")
+        raise InputError(f"{dataset} needs --data DIR: {LAYOUT[dataset]}")
     return data
 
 
+LAYOUT = {
+    "miniimagenet": "the folder with its images",
+    "folder": "a folder or zip with a folder of images for each class, or with such folders in "
+    "train and test; --check looks it over",
+}
 CHARACTER = (28, 28, 1)
 IMAGES = ("omniglot", "miniimagenet")  # the networks for them
 # The tasks of a meta-batch in parallel, the loss a mean, and so few iterations for a first look.

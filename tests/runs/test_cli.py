@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -41,6 +42,12 @@ TINY = [
 
 def settings(*arguments: str) -> Settings:
     return settings_from(vars(parse(["train", *arguments])))
+
+
+def saved(folder: Path, settings: Settings) -> None:
+    """A run's checkpoint, of any parameters."""
+    snapshot = mr.Snapshot(1, np.ones(1), {}, np.empty(0))
+    checkpoint.save(folder / "checkpoint.safetensors", snapshot, settings)
 
 
 def fails(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
@@ -178,6 +185,8 @@ def test_what_a_run_may_find_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`resume` and `evaluate` pass on what is given and nothing else; `plot` trains nothing."""
+    trained = Settings(backend="numpy", way=3, split="vinyals", data="here")
+    saved(tmp_path, trained)
     snapshot = SimpleNamespace(iteration=1)
     asked = Asked((SimpleNamespace(settings=Settings(backend="numpy")), snapshot))
     monkeypatch.setattr(run, "load", asked)
@@ -190,9 +199,13 @@ def test_what_a_run_may_find_changed(
         ("resume", [], {}),
         ("resume", ["--data", "there", "--backend", "numba"], {**where, "backend": "numba"}),
         ("evaluate", ["--backend", "numpy", "--shot", "3"], {"backend": "numpy", "shot": 3}),
-        ("evaluate", ["--on", "folder"], {"dataset": "folder", "split": "", "data": ""}),
+        ("resume", ["--iterations", "9", "--inner-lr", "0.5", "--epsilon", "2", "--epsilon-final",
+                    "1"], {"iterations": 9, "inner_lr": 0.5, "epsilon": 2.0, "epsilon_final": 1.0}),
+        ("evaluate", ["--on", "glyphs"], {}),
+        ("evaluate", ["--on", "omniglot"],
+         {"dataset": "omniglot", "split": "", "data": "", "size": 28, "channels": 1}),
         ("evaluate", ["--on", "folder", "--data", "there"],
-         {"dataset": "folder", "split": "", **where}),
+         {"dataset": "folder", "split": "", **where, "size": 28, "channels": 1}),
         ("plot", [], {}),
     ):  # fmt: skip
         asked.calls.clear()
@@ -201,7 +214,7 @@ def test_what_a_run_may_find_changed(
         assert asked.calls[0] == ((tmp_path,), {**training, **changes})
         if command == "plot":
             assert asked.calls[1] == ((asked.answer[0], snapshot, tmp_path), {})
-    assert capsys.readouterr().out == 3 * "a table\n"
+    assert capsys.readouterr().out == 4 * "a table\n"
 
 
 def test_downloading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -214,6 +227,10 @@ def test_downloading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert main([*command, "--download"]) == 0
     assert main(command) == 0
     assert order == ["download", "train", "train"]
+    monkeypatch.setattr(run, "resume", lambda *a, **k: order.append("resume"))
+    saved(tmp_path, Settings(dataset="omniglot", backend="numpy"))
+    assert main(["resume", str(tmp_path), "--download"]) == 0
+    assert order[3:] == ["download", "resume"]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -500,11 +517,32 @@ def test_a_run_is_evaluated_on_another_data_set_if_it_fits(
         picture_folder(tmp_path / str(classes), classes, images)
     other = ["evaluate", str(run), "--tasks", "2", "--on", "folder", "--data"]
     fails(capsys, [*other, str(tmp_path / "20")], "has 1 images")
-    fails(capsys, [*other, str(tmp_path / "12")], "5-way tasks need 5 classes")
+    fails(
+        capsys,
+        [*other, str(tmp_path / "12")],
+        "5-way, and the test classes of folder are 3",
+    )
+    fails(capsys, other[:-1], "folder needs --data DIR")
     picture_folder(tmp_path / "good", 20, 2)
     assert main([*other, str(tmp_path / "good")]) == 0
     assert "of unseen classes of folder" in capsys.readouterr().out
-    fails(capsys, ["evaluate", str(run), "--on", "sine"], "do not go together: choose --network s")
+    for on in ("sine", "miniimagenet"):
+        fails(
+            capsys, ["evaluate", str(run), "--on", on],
+            f"{on} does not fit the run's network omniglot, trained on examples of shape "
+            "(28, 28, 1): --on may be glyphs or omniglot or folder",
+        )  # fmt: skip
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--on", "folder", "--data", str(tmp_path / "good"),
+                 "--tasks", "2", "--seed", "5", "--shot", "1", "--json"]) == 0  # fmt: skip
+    said = json.loads(capsys.readouterr().out)
+    assert list(said)[:7] == [
+        "dataset", "way", "shot", "algorithm", "iteration", "backend", "seed",
+    ]  # fmt: skip
+    assert [said[name] for name in list(said)[:7]] == [
+        "folder", 5, 1, "reptile", 1, "numpy", 5,
+    ]  # fmt: skip
+    assert said["tasks"] == 2
 
 
 def test_check_and_info(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,76 @@
+"""What ``minireptile info`` says of this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__
+from ..backend import BACKENDS, describe, why_not
+from ..devices import cupy as device_cupy
+
+PACKAGES = {
+    "cli": ("safetensors", "rich-click", "rich", "Pillow", "matplotlib", "pooch"),
+    "numba": ("numba", "scipy", "threadpoolctl", "platformdirs"),
+    "cuda13": ("numba-cuda",),
+}
+
+
+def lines() -> Iterator[str]:
+    """Versions, processor, threads, backends and packages."""
+    yield f"minireptile {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    yield f"processor: {processor()}, {cores()}"
+    blas_threads = _blas_threads()  # NumPy's, before Numba loads another BLAS
+    reasons = {backend: why_not(backend) for backend in BACKENDS}
+    yield f"threads: {_numba_threads(reasons['numba'])}, {blas_threads}"
+    for backend, reason in reasons.items():
+        yield f"backend {backend}: {reason or describe(backend)}"
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    yield f"numpy {np.__version__}, BLAS {blas['name']} {blas['version']}"
+    for extra, names in PACKAGES.items():
+        for package in names:
+            try:
+                yield f"{package} {version(package)}"
+            except PackageNotFoundError:
+                yield f'{package} is not installed: pip install "minireptile[{extra}]"'
+    yield from device_cupy.installed()
+
+
+def processor() -> str:
+    """The processor's name, as the system has it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    named = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def cores() -> str:
+    """How many there are, and how many of them this process may use."""
+    here = os.cpu_count() or 1
+    usable = len(getattr(os, "sched_getaffinity", lambda _: range(here))(0))
+    return f"{here} cores" + (f", {usable} of them usable here" if usable < here else "")
+
+
+def _numba_threads(why_not_numba: str) -> str:
+    if why_not_numba:
+        return "no Numba"
+    from ..engine.threads import threads
+
+    return f"{threads()} of Numba's"
+
+
+def _blas_threads() -> str:
+    """Of BLAS while a command runs."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return "as many of BLAS's as it likes, without threadpoolctl"
+    counts = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return f"{max(counts, default=1)} of BLAS's"
