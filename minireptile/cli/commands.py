@@ -160,7 +160,8 @@ def _info(args: Namespace) -> None:
 
 
 COMMANDS = {
-    "train": _train, "resume": _resume, "evaluate": _evaluate, "plot": _plot, "predict": _predict, "export": _export, "list": _list,
-    "compare": _compare, "check": _check, "reproduce": _reproduce, "info": _info,
+    "train": _train, "resume": _resume, "evaluate": _evaluate, "plot": _plot, "list": _list,
+    "compare": _compare, "predict": _predict, "export": _export,
+    "check": _check, "reproduce": _reproduce, "info": _info,
     "completion": _completion,
 }  # fmt: skip
