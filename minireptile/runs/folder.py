@@ -2,7 +2,8 @@
 
 RUN/checkpoint.safetensors    theta, optimizer state, iteration and settings (checkpoint.py)
 RUN/metrics.jsonl             one line for each logged iteration and evaluation (metrics.py)
-RUN/learning_curve.png        and, for functions of one number, RUN/adaptation.png (plot.py)
+RUN/learning_curve.png        with an unseen task of images as it is classified (plot_task.py)
+RUN/adaptation.png            for functions of one number: an unseen one (plot.py)
 RUN/joint.safetensors         theirs: the baseline trained without meta-learning (pictures.py)
 """
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..delegate import begin
 from ..loops import Snapshot
+from ..tasks.images import FewShot
 from . import checkpoint, console, metrics, plot
 from .experiment import Experiment
 from .folder import BASELINE, METRICS
@@ -17,7 +18,11 @@ def draw(experiment: Experiment, run: Snapshot, folder: Path) -> None:
     """Draw the pictures of a run and say where they are."""
     s = experiment.settings
     records = metrics.read(folder / METRICS, experiment.measure.values)
-    pictures = [plot.learning_curve(experiment, records, folder)]
+    classified = None
+    if isinstance(experiment.test, FewShot):
+        before = begin(experiment.model, experiment.optimizer, experiment.loops)
+        classified = {"before": before, "after": run}
+    pictures = [plot.learning_curve(experiment, records, folder, classified)]
     if SOURCES[s.dataset].curves:
         runs = {s.algorithm: run}
         if "joint" not in runs:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import minireptile as mr
 from minireptile.delegate import begin
 from minireptile.evaluate import adapt_unseen
-from minireptile.rng import Stream
-from minireptile.runs import checkpoint, experiment, metrics, pictures, plot
+from minireptile.rng import Stream, generator
+from minireptile.runs import checkpoint, experiment, metrics, pictures, plot, plot_task
 from minireptile.runs.folder import BASELINE, METRICS
 from minireptile.runs.settings import Settings
 from minireptile.tasks.images import Splits
@@ -58,26 +59,105 @@ def test_the_learning_curve_of_images(drawn: dict[str, Any], tiny: Splits, tmp_p
     records += [{"iteration": i, "test": accuracy(v)} for i, v in ((0, 0.125), (100, 0.5))]
     assert plot.learning_curve(built, records, tmp_path) == tmp_path / "learning_curve.png"
     figure = drawn["learning_curve.png"]
-    left, right = figure.axes
+    above, below = figure.axes
     assert figure.get_suptitle() == "reptile on glyphs, 4-way (half of it)"
-    assert left.get_ylabel() == "loss at the last inner step"
-    assert right.get_ylabel() == "4-way 1-shot accuracy, %"
-    assert (left.get_xlabel(), right.get_xlabel()) == 2 * ("outer iteration",)
-    assert right.get_yscale() == "linear"
+    assert below.get_ylabel() == "loss at the last inner step"
+    assert above.get_ylabel() == "4-way 1-shot accuracy, %"
+    assert (below.get_xlabel(), above.get_xlabel()) == 2 * ("outer iteration",)
+    assert above.get_yscale() == "linear"
     at, losses = [5 * i for i in range(1, 21)], [float(i) for i in range(1, 21)]
-    assert points(left) == 2 * [(at, losses)]  # a window of one
-    found = points(right)
-    for i, shift in enumerate((0, 25)):
-        (at_, raw), (same, smooth), (ends, dots) = found[3 * i : 3 * i + 3]
-        assert (at_, same, ends) == (at, at, [0, 100])
-        np.testing.assert_allclose(raw, 100 * values + shift)
+    assert points(below) == 2 * [(at, losses)]  # a window of one
+    # A line over the running evaluations, dots before and after; these with caps, if with bars.
+    first, dots, _, _, second, more_dots, chance = points(above)
+    for shift, (iterations, line), tested in ((0, first, dots), (25, second, more_dots)):
+        assert iterations == at
         # Over two of 20: a value and its neighbours.
-        np.testing.assert_allclose(smooth[1:-1], 100 * values[1:-1] + shift)
-        np.testing.assert_allclose(smooth[0], 100 * values[:2].mean() + shift)
-        np.testing.assert_allclose(dots, [12.5 + shift, 50 + shift])
-    assert found[6:] == [([0, 1], [25.0, 25.0])]  # what guessing reaches, in 4-way tasks
-    labels = [text.get_text() for text in right.get_legend().get_texts()]
-    assert labels == ["accuracy", "transductive accuracy"]
+        np.testing.assert_allclose(line[1:-1], 100 * values[1:-1] + shift)
+        np.testing.assert_allclose(line[0], 100 * values[:2].mean() + shift)
+        assert tested == ([0, 100], [12.5 + shift, 50 + shift])
+    assert chance == ([0, 1], [25.0, 25.0])  # what guessing reaches, in 4-way tasks
+    labels = [text.get_text() for text in above.get_legend().get_texts()]
+    assert labels == ["accuracy", "transductive accuracy", "chance"]
+    band, bars, empty = above.collections  # without intervals, nothing is filled
+    corners = band.get_paths()[0].vertices
+    for x, mean in list(zip(at, first[1], strict=True))[1:-1]:  # of three with +- 10
+        found = sorted({float(y) for x_, y in corners if x_ == x})
+        np.testing.assert_allclose(found, [mean - 10 / 3**0.5, mean + 10 / 3**0.5])
+    np.testing.assert_allclose(
+        [bar[:, 1] for bar in bars.get_segments()], [[2.5, 22.5], [40.0, 60.0]]
+    )
+    assert not empty.get_paths()
+
+
+@pytest.mark.parametrize(("way", "shot", "queries"), [(4, 1, 2), (3, 5, 2), (2, 6, 1)])
+def test_one_unseen_task_as_it_is_classified(
+    way: int, shot: int, queries: int, tiny: Splits, drawn: dict[str, Any], tmp_path: Path
+) -> None:
+    """The same task by both runs, as `evaluate` does it; of 7 images of a class, those that support
+    leaves. Each query has a frame and a mark of what came of it, and the class it was given."""
+    built = experiment.build(replace(GLYPHS, way=way, shot=shot, eval_steps=3))
+    runs = {n: begin(built.model, built.optimizer, replace(built.loops, seed=seed))
+            for n, seed in (("before", 1), ("after", 2))}  # fmt: skip
+    tasks = {name: plot_task.classify(built, run) for name, run in runs.items()}
+    protocol = built.protocol(1, 0, query=queries, stream=Stream.EXAMPLE)
+    task = built.test.draw(generator(0, Stream.EXAMPLE, 0, 0), shot, queries)
+    shape = (way, -1, 6, 6, 1)
+    right = {}
+    for name, found in tasks.items():
+        np.testing.assert_array_equal(found.support, task.support_x.reshape(shape))
+        np.testing.assert_array_equal(found.query, task.query_x.reshape(shape))
+        right[name] = found.predicted == np.arange(way)[:, None]
+        result = built.evaluate(runs[name], built.test, protocol)
+        assert isinstance(result, mr.Accuracy)
+        assert right[name].mean() == pytest.approx(result.accuracy)
+
+    records: list[dict[str, Any]] = [{"iteration": 1, "loss": 1.0}]
+    plot.learning_curve(built, records, tmp_path, runs)
+    ax = drawn["learning_curve.png"].axes[0]
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[:way] == list("ABCD")[:way]
+    assert "support" in texts
+    assert (f"{shot} of each class" in texts) == (shot > 1)
+    for name, found in tasks.items():
+        at = texts.index(name)
+        assert texts[at + 1] == f"{right[name].sum()} of {way * queries} right"
+        marks = texts[at + 2 :][: way * queries]
+        frames = [line.get_color() for line in ax.lines][min(shot, 2) * way :]
+        frames = frames[list(tasks).index(name) * way * queries :]
+        for n, (mark, frame) in enumerate(zip(marks, frames, strict=False)):
+            c, row = n % way, n // way
+            given = "ABCD"[found.predicted[c, row]]
+            assert mark == f"{'✓' if right[name][c, row] else '✗'} {given}"
+            assert frame == (plot_task.RIGHT if right[name][c, row] else plot_task.WRONG)
+    assert len(ax.images) == way * (min(shot, 2) + 2 * queries)
+
+
+def test_a_task_of_many_classes_is_cut_short(tiny: Splits) -> None:
+    """Ten columns, and classes by numbers where letters do not suffice."""
+    assert [plot_task._name(c) for c in (0, 25, 26, 99)] == ["A", "Z", "27", "100"]
+    shape = (30, 1, 6, 6, 3)
+    task = plot_task.Classified(np.zeros(shape), np.ones(shape), np.full((30, 1), 29))
+    _, ax = plot.figure()
+    plot_task.draw(ax, {"after": task})
+    assert len(ax.images) == 2 * 10
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[9] == "J"
+    assert "1 of 30 right" in texts
+    assert texts[-1] == "✗ 30"
+    columns, wider = plot_task.size({"after": task}), plot_task.size({"a": task, "b": task})
+    assert columns[0] == wider[0]
+    assert columns[1] < wider[1]
+
+
+def test_ink_is_dark_on_white() -> None:
+    """Whichever of the two it is in the data; photographs stay as they are."""
+
+    def shown(pixels: NDArray) -> str:
+        return plot_task._ink(plot_task.Classified(pixels, pixels, np.zeros(1)))
+
+    assert shown(np.array([1.0, 0.0, 0.0])) == "gray_r"
+    assert shown(np.array([1.0, 0.0, 1.0])) == "gray"
+    assert shown(np.array([0.1, 0.0, 0.0])) == "gray"
 
 
 def test_the_learning_curve_of_functions(drawn: dict[str, Any], tmp_path: Path) -> None:
@@ -90,7 +170,7 @@ def test_the_learning_curve_of_functions(drawn: dict[str, Any], tmp_path: Path) 
         {"iteration": 1, "test": later},
     ]  # fmt: skip
     plot.learning_curve(built, records, tmp_path)
-    _, right = drawn["learning_curve.png"].axes
+    right, _ = drawn["learning_curve.png"].axes
     assert drawn["learning_curve.png"].get_suptitle() == "reptile on sine"
     assert (right.get_ylabel(), right.get_yscale()) == ("mean squared error", "log")
     assert points(right) == [([0, 1], [4.0, 3.0]), ([0, 1], [2.0, 1.0]), ([0, 1], [1.0, 0.5])]
