@@ -59,11 +59,33 @@ class _FewShot:
         self.backend = backend
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters of ``__init__``, by name."""
+        """The parameters of ``__init__``, by name.
+
+        Parameters
+        ----------
+        deep : bool
+            Of no account here: none of them is an estimator.
+
+        Returns
+        -------
+        dict
+            As they were given.
+        """
         return {name: getattr(self, name) for name in signature(type(self)).parameters}
 
     def set_params(self: Self, **params: Any) -> Self:
-        """Set parameters of ``__init__``; `InputError` if there is none of a name."""
+        """Set parameters of ``__init__``; `InputError` if there is none of a name.
+
+        Parameters
+        ----------
+        **params : dict
+            By name.
+
+        Returns
+        -------
+        estimator
+            Itself.
+        """
         known = self.get_params()
         for name, value in params.items():
             if name not in known:
@@ -260,7 +282,10 @@ class FewShotClassifier(_FewShot):
 
         Parameters
         ----------
-        X, y : as in `fit`
+        X : array (n, features), or images (n, H, W, C) or (n, H, W)
+            As in `fit`.
+        y : array (n,)
+            Labels.
         classes : array (n_classes,), optional
             All there will be, in the first call; those of its y if it is left out.
 
@@ -287,8 +312,10 @@ class FewShotClassifier(_FewShot):
 
         Parameters
         ----------
-        X, y : as in `fit`
-            Other classes than those to come.
+        X : array (n, features), or images (n, H, W, C) or (n, H, W)
+            Examples of other classes than those to come.
+        y : array (n,)
+            Their labels.
         way : int
             Classes of a task.
         loops : Loops, optional
@@ -309,17 +336,54 @@ class FewShotClassifier(_FewShot):
         return self._train(trained, tasks, loops, min(10, tasks.smallest), report)
 
     def predict(self, X: ArrayLike) -> NDArray:
-        """The class of each row of X, (m,)."""
+        """The most probable class of each query.
+
+        Parameters
+        ----------
+        X : array (m, features), or images (m, H, W, C) or (m, H, W)
+            Queries.
+
+        Returns
+        -------
+        array (m,)
+            Of ``classes_``.
+        """
         best = self.predict_proba(X).argmax(1)
         return self.classes_[best]
 
     def predict_proba(self, X: ArrayLike) -> NDArray:
-        """The probability of each class, (m, n_classes)."""
+        """The probability of each class for each query.
+
+        Parameters
+        ----------
+        X : array (m, features), or images (m, H, W, C) or (m, H, W)
+            Queries.
+
+        Returns
+        -------
+        array (m, n_classes)
+            Its columns are in the order of ``classes_``.
+        """
         x = self._queries(X)
         return self.adapted_.probabilities(x, self.transductive)
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """The fraction that is right, in [0, 1]."""
+        """The fraction that is right.
+
+        Parameters
+        ----------
+        X : array (m, features), or images (m, H, W, C) or (m, H, W)
+            Queries.
+        y : array (m,)
+            What they are.
+        sample_weight : array (m,), optional
+            How much each counts.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+        """
         weights = None if sample_weight is None else np.asarray(sample_weight)
         return float(np.average(self.predict(X) == np.asarray(y), weights=weights))
 
@@ -336,18 +400,69 @@ class FewShotClassifier(_FewShot):
 class FewShotRegressor(_FewShot):
     """Learns a function from a few points, from an initialisation that was trained for it.
 
-    Parameters are those of `FewShotClassifier`; it starts from nothing if nothing is named.
+    Parameters
+    ----------
+    start : str, path, Trained or None
+        What to start from: the folder of a run, or a `Trained`. None: `model` as it begins, or a
+        small dense network.
+    model : Model or None
+        For ``start=None``.
+    steps, batch : int or None
+        Gradient steps of `fit`, and examples in each; None: as the initialisation was trained for.
+    lr : float or None
+        Of the steps; None: likewise.
+    transductive : bool
+        Predict all queries as one batch, or each on its own beside the points of `fit`.
+    seed : int
+        Of the order of the points and, without a start, of the network.
+    backend : str
+        Who computes.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+    loss_ : array (steps,)
+        The loss before each step.
+    adapted_ : Adapted
+    meta_ : Trained
+        After `meta_fit`: see `FewShotClassifier`.
     """
 
     kind, loss = "regressor", "squared_error"
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> FewShotRegressor:
-        """Adapt to the points X (n, features), y (n,) or (n, n_out)."""
+        """Adapt to a few points of a function.
+
+        Parameters
+        ----------
+        X : array (n, features)
+            Where.
+        y : array (n,) or (n, n_out)
+            Its values there.
+
+        Returns
+        -------
+        FewShotRegressor
+            Itself.
+        """
         x, y = self._targets(X, y)
         return self._keep(self._trained(y.shape[1]).adapt(x, y))
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> FewShotRegressor:
-        """Go on from where `fit` or the last call left, on other points."""
+        """Go on from where `fit` or the last call left, on other points.
+
+        Parameters
+        ----------
+        X : array (n, features)
+            Where.
+        y : array (n,) or (n, n_out)
+            The function's values there.
+
+        Returns
+        -------
+        FewShotRegressor
+            Itself.
+        """
         if not hasattr(self, "adapted_"):
             return self.fit(X, y)
         self._queries(X)
@@ -362,11 +477,21 @@ class FewShotRegressor(_FewShot):
 
         Parameters
         ----------
-        X, y : as in `fit`
+        X : array (n, features)
+            Points of all the functions.
+        y : array (n,) or (n, n_out)
+            The values there.
         groups : array (n,)
             The function that each row belongs to.
-        loops, report
-            As in `FewShotClassifier.meta_fit`.
+        loops : Loops, optional
+            The numbers of the two loops; 1,000 iterations if they are left out.
+        report : callable, optional
+            Called with the `Snapshot` of every iteration.
+
+        Returns
+        -------
+        FewShotRegressor
+            Itself: `fit` starts from ``meta_`` from now on.
         """
         x, y = self._targets(X, y)
         trained = self._trained(y.shape[1])
@@ -374,13 +499,39 @@ class FewShotRegressor(_FewShot):
         return self._train(trained, tasks, loops, min(10, tasks.smallest), report)
 
     def predict(self, X: ArrayLike) -> NDArray:
-        """The function's values, of the shape of y in `fit`."""
+        """The function's values at other points.
+
+        Parameters
+        ----------
+        X : array (m, features)
+            Where.
+
+        Returns
+        -------
+        array (m,) or (m, n_out)
+            As y was in `fit`.
+        """
         x = self._queries(X)
         out = np.float64(self.adapted_.predict(x, self.transductive))
         return out[:, 0] if self._single else out
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """R squared: 1 is perfect, 0 is no better than the mean."""
+        """R squared: 1 is perfect, 0 is no better than the mean.
+
+        Parameters
+        ----------
+        X : array (m, features)
+            Where.
+        y : array (m,) or (m, n_out)
+            The true values there.
+        sample_weight : array (m,), optional
+            How much each counts.
+
+        Returns
+        -------
+        float
+            At most 1.
+        """
         y = np.asarray(y, np.float64)
         weights = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
         residual = np.average((y - self.predict(X)) ** 2, axis=0, weights=weights)

@@ -34,11 +34,14 @@ class Trained:
     Parameters
     ----------
     model : Model
+        The network, and its loss.
     theta : array (P,)
+        The initialisation.
     state : dict of arrays (P,) or scalars
         The optimizer's shared state when training ended; {} for a fresh one. Adam needs it: from
         nothing, its first steps are too long.
     optimizer : SGD or Adam
+        Takes the steps.
     steps : int
         Gradient steps on a support set.
     batch : int
@@ -102,7 +105,22 @@ class Trained:
     def examples(self, x: ArrayLike, what: str = "x") -> NDArray:
         """Examples as the network takes them, (n, *input_shape).
 
-        They may come flattened, (n, features), and grey images without the axis of channels.
+        Parameters
+        ----------
+        x : array (n, *input_shape), or (n, features)
+            They may come flattened, and grey images without the axis of channels.
+        what : str
+            Their name in a sentence.
+
+        Returns
+        -------
+        array (n, *input_shape)
+            In theta's type.
+
+        Raises
+        ------
+        InputError
+            If the shape is another, or they hold NaN or what training had not.
         """
         shape = self.model.input_shape
         found = array(x, what)
@@ -129,6 +147,7 @@ class Trained:
         Parameters
         ----------
         x : array (n, *input_shape), or (n, features)
+            The examples.
         y : array (n,)
             A class for each: numbers or strings. For a regression, targets (n,) or (n, n_out).
             Where there are more classes, or fewer, than the network has outputs, it gets a last
@@ -141,6 +160,7 @@ class Trained:
         Returns
         -------
         Adapted
+            Says what others are.
 
         Raises
         ------

@@ -131,12 +131,14 @@ def import_weights(path: str | Path, model: Model, layout: str = "own") -> NDArr
     path : path
         A safetensors file with a tensor for each of the model's parameters.
     model : Model
+        Of that network.
     layout : {"own", "torch", "jax"}
         How they are called and lie in the file. Moving averages, if there are any, are left out.
 
     Returns
     -------
-    theta : array (P,), in the model's dtype
+    array (P,)
+        Parameters theta, in the model's type.
 
     Raises
     ------

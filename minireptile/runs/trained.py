@@ -38,6 +38,7 @@ def load(path: str | Path, backend: str = "numpy") -> Trained:
     Returns
     -------
     Trained
+        Adapts to a support set.
 
     Raises
     ------
@@ -133,6 +134,7 @@ def pretrained(name: str, backend: str = "numpy") -> Trained:
     Returns
     -------
     Trained
+        Adapts to a support set.
 
     Raises
     ------
