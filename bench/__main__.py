@@ -1,6 +1,7 @@
 """The command line of the benchmarks.
 
-    python -m bench kernels|inner|peers|runs|all [--quick] [--out FOLDER] [--rounds N] [--threads N]
+    python -m bench kernels|inner|step|peers|runs|all
+                    [--quick] [--out FOLDER] [--rounds N] [--threads N]
     python -m bench gpu [--quick] [--out FOLDER] [--rounds N] [--minutes M] [--parts PART,...]
     python -m bench compare OLD.json NEW.json
 
@@ -30,7 +31,13 @@ from .tables import table
 
 # Each module has run(rounds, quick, threads) -> rows and COLUMNS, and may have summary(rows) and
 # draw(rows, folder, where).
-SUITES = {"kernels": "kernels", "inner": "inner_loop", "peers": "peers", "runs": "runs"}
+SUITES = {
+    "kernels": "kernels",
+    "inner": "inner_loop",
+    "step": "step",
+    "peers": "peers",
+    "runs": "runs",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     helps = {
         "kernels": "every operation, backend and version, against the machine's limits",
         "inner": "the inner loop: how it grows, its memory, and its matrix products",
+        "step": "where the time of an inner step goes",
         "peers": "the same meta-iteration in other frameworks",
         "runs": "whole runs, and the first start",
         "all": "all of these",

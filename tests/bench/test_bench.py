@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,16 @@ import pytest
 import bench.kernels
 import bench.measure
 import minireptile as mr
-from bench import calls, inner_loop, machine, memory, results, runs
+from bench import calls, inner_loop, machine, memory, results, runs, step
 from bench.__main__ import main
 from bench.child import ask
 from bench.measure import Mismatch, rounding
 from bench.products import products
 from bench.products import work as products_work
 from bench.settings import OMNIGLOT, SINE, Setting
-from minireptile.backend import kernels, versions
+from minireptile.backend import kernels, versions, why_not
 from minireptile.errors import InputError
+from minireptile.kernels import program
 from minireptile.kernels.operations import OPERATIONS
 
 
@@ -68,6 +70,32 @@ def test_the_first_convolution_goes_back_to_its_weights_alone() -> None:
     }
     assert found["28x28x1->14x14x8"] == 2 * 6 * 14 * 14 * 9 * 1 * 8
     assert found["14x14x8->7x7x8"] == 2 * (2 * 6 * 7 * 7 * 9 * 8 * 8)
+
+
+@pytest.mark.skipif(bool(why_not("numba")), reason=f"not compiled here: {why_not('numba')}")
+@pytest.mark.parametrize("network", [*step.networks(quick=True)])
+def test_the_stages_of_a_step_do_its_work(network: str) -> None:
+    """Their operations are those of the step's products, and in turn they give its gradient."""
+    model, optimizer, B = step.networks(quick=True)[network]
+    found = list(step.stages(model, optimizer, B))
+    assert sum(work for _, work, _ in found) == pytest.approx(products_work(model, 1, B)[1])
+    engine: Any = model.engine
+    fields, slices = next(iter(engine._readies.values())).fields[0], engine._layout(B).slices
+
+    def numbers(field: int, count: int) -> np.ndarray:
+        return np.ctypeslib.as_array((ctypes.c_float * count).from_address(int(fields[field])))
+
+    pitch = int(fields[program.PITCH]) // 4
+    grads = numbers(program.GRADS, slices * pitch).reshape(slices, pitch)[:, : model.size]
+    grads[:] = np.nan
+    for name, _, call in found:
+        if "step" not in name:
+            call()
+    rng = np.random.default_rng(0)
+    x, y = rng.random((B, *model.input_shape), np.float32), rng.integers(0, model.n_out, B)
+    _, wanted = model.on("numpy").loss_and_grad(numbers(program.PHI, model.size), x, y)
+    apart = np.linalg.norm(grads.sum(0) - wanted) / np.linalg.norm(wanted)
+    assert apart < rounding(np.float32, B * 14 * 14)
 
 
 def test_traffic_is_every_input_and_output_once() -> None:
