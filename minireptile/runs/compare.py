@@ -140,5 +140,4 @@ def _figure(value: tuple[float, float | None] | None) -> str:
     """A mean and half its interval."""
     if value is None:
         return "-"
-    mean, half = value
-    return f"{mean:.2f}" + ("" if half is None else f" ± {half:.2f}")
+    return " ± ".join(f"{n:.2f}" if n < 1e4 else f"{n:.3g}" for n in value if n is not None)

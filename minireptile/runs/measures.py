@@ -108,7 +108,7 @@ MEASURES = {
         heading="{algorithm} on {dataset}",
         folder="{dataset}-{algorithm}",
         headline=("mse@{eval_steps}", "{:.3f}"),
-        figure=(-1, "{:.3f}", " mse"),
+        figure=(-1, "{:.3g}", " mse"),
         scale="log",
     ),
 }
