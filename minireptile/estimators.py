@@ -181,8 +181,9 @@ class _FewShot:
         run = start = Snapshot(0, trained.theta, state, np.empty((0, 0)))
         for run in reptile(model, tasks, optimizer, loops, start):
             report(run)
+        known = {n: v for n, v in trained.card.items() if n in ("range", "ink")}
         told = {"dataset": "examples of one's own", "algorithm": "reptile"}
-        card = {**told, "iteration": run.iteration, "way": model.n_out}
+        card = {**known, **told, "iteration": run.iteration, "way": model.n_out}
         self.meta_ = replace(trained, theta=run.theta, state=run.state, card=card)
         return self
 

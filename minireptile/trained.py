@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -124,10 +125,13 @@ class Trained:
         """
         shape = self.model.input_shape
         found = array(x, what)
-        rows = [(), shape, (int(np.prod(shape)),), *([shape[:-1]] if shape[-1:] == (1,) else [])]
-        if not found.ndim or found.shape[1:] not in rows[1:]:
-            needed = " or ".join(str(("n", *row)).replace("'", "") for row in rows[1:3])
-            raise InputError(f"{what} must be {needed}, as the network takes it, got {found.shape}")
+        grey = [shape[:-1]] if shape[-1] == 1 else []
+        if not found.ndim or found.shape[1:] not in [shape, (prod(shape),), *grey]:
+            rows = ", ".join(["n", *map(str, shape)])
+            raise InputError(
+                f"{what} must be ({rows}) or (n, {prod(shape)}), as the network takes it, "
+                f"got {found.shape}"
+            )
         if not np.isfinite(found).all():
             raise InputError(f"{what} holds NaN or infinity: clean the data first")
         low, high = self.card.get("range", (-np.inf, np.inf))
