@@ -79,7 +79,7 @@ def run(quick: bool, backend: str = "numpy") -> Outcome:
     return Outcome(
         "Reptile needs less time and memory than MAML, the more so the larger k is.",
         findings(data),
-        f"For {of}, medians with {backend}, in times of Reptile's and of FOMAML's: {text}.",
+        f"For {of}, medians with {backend}, in multiples of Reptile's time and FOMAML's: {text}.",
         data, draw, panels=2,
     )  # fmt: skip
 

@@ -119,7 +119,8 @@ def findings(data: dict[str, Any]) -> list[Finding]:
                 falls.append(around(f"what a shared tail, cycling, loses {way}, in points,",
                                     *difference(first, last)))  # fmt: skip
             elif not curve.startswith("shared"):
-                stays.append(around(f"what {curve} gains {way}, in points,",
+                who = f"{'a ' * curve.startswith('separate')}{curve}"
+                stays.append(around(f"what {who}, gains {way}, in points,",
                                     *difference(last, first), -SLACK))  # fmt: skip
     return [*falls, weakest(stays)]
 

@@ -134,9 +134,8 @@ def off(row: dict[str, Any]) -> Finding:
     joint one of all coefficients."""
     found, *ends = (abs(row[key] / row["expected"] - 1) for key in ("found", "low", "high"))
     inside = row["low"] <= row["expected"] <= row["high"]
-    what = (
-        f"the part by which {row['algorithm']}'s coefficient {row['of']} is off for k = {row['k']}"
-    )
+    of = {"grad": "AvgGrad", "inner": "AvgGradInner"}[row["of"]]
+    what = f"the part by which {row['algorithm']}'s coefficient of {of} is off, for k = {row['k']},"
     return Finding(what, found, 0.0 if inside else min(ends), max(ends), OFF, above=False)
 
 

@@ -365,7 +365,7 @@ def test_cost_is_measured_so(quick: bool, monkeypatch: pytest.MonkeyPatch) -> No
         outcome,
         HOLDS,
         kind,
-        f"medians with numpy, as multiples of Reptile's time and of FOMAML's: {text}",
+        f"medians with numpy, in multiples of Reptile's time and FOMAML's: {text}",
     )
 
 
