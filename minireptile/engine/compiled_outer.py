@@ -99,6 +99,7 @@ class OuterLoop:
         start: Snapshot,
     ) -> None:  # fmt: skip
         self.source, self.loops, self.dtype = source, loops, start.theta.dtype
+        self.layout = l  # the calls read its tables, and the model may be gone before they end
         k, T, B, P = loops.inner_steps, loops.meta_batch, loops.inner_batch, plan.size
         item, carry = self.dtype.itemsize, loops.state == "carry"
         update = (*update_of(optimizer)[:2], source.gather)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -65,6 +67,19 @@ def check_same_runs(got: list[Snapshot], wanted: list[Snapshot]) -> None:
         for a, b in pairs:
             assert a.dtype == b.dtype
             np.testing.assert_array_equal(a, b, strict=True)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_a_run_outlives_the_model_it_was_given(problem: str) -> None:
+    model, tasks = PROBLEMS[problem]()
+    engine: Any = model.engine
+    tables = weakref.ref(engine._layout(LOOPS.inner_batch).tables)  # which the calls read
+    wanted = list(reptile(model, tasks, PLAIN, LOOPS))
+    runs = reptile(model, tasks, PLAIN, LOOPS)
+    del model, engine
+    gc.collect()
+    assert tables() is not None
+    check_same_runs(list(runs), wanted)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
