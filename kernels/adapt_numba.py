@@ -12,98 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import program as p
 from .adam_numba import adam_rate, adam_with_m, adam_without_m
 from .jit_numba import barrier, copy, inner, jit, put
 from .memory_numba import address_of, call, number, numbers, rounded, size_of
-from .program import (
-    ADAPTED,
-    BETA1,
-    BETA2,
-    CARRY,
-    CONSTANTS,
-    CONSTANTS_AT,
-    COUNTED,
-    COUNTS,
-    CUT,
-    DATA,
-    DECAY,
-    DRAW,
-    DRAWN,
-    EPS,
-    EXAMPLES,
-    FIRST,
-    FIRST_MOMENT,
-    GRAD,
-    GRADS,
-    HAND_OUT,
-    IMAGES,
-    INNER_STEPS,
-    ITEM,
-    ITERATION,
-    ITERATIONS,
-    LABELS,
-    LAST,
-    LOSS,
-    LOSSES,
-    LR,
-    MEMBER,
-    MEMBERS,
-    MEMORY,
-    MEMORY_BYTES,
-    MERGE,
-    MOMENTS_1,
-    MOMENTS_2,
-    MOMENTUM,
-    NUMBERS,
-    NUMBERS_AT,
-    ONCE,
-    OUT,
-    OUT_BYTES,
-    OUTS,
-    OWN_DRAWN,
-    OWN_EXAMPLES,
-    OWN_GRADS,
-    OWN_PITCH,
-    OWN_RWS,
-    OWN_SCRATCH,
-    OWN_V,
-    OWN_WINNERS,
-    OWN_WS,
-    PHI,
-    PITCH,
-    POLICY,
-    RWS,
-    SCRATCH,
-    SECOND_MOMENT,
-    SIZE,
-    SLICE,
-    SLICES,
-    SOURCE,
-    SOURCES,
-    STAGE,
-    STEP,
-    SYNC,
-    TABLES,
-    TABLES_AT,
-    TAKEN,
-    TARGETS,
-    TASK,
-    TASKS,
-    THETAS,
-    VECTORS,
-    WINNERS,
-    WRITTEN,
-    WS,
-    X_BYTES,
-    X_STEP,
-    XS,
-    Y_BYTES,
-    Y_STEP,
-    YS,
-    B,
-    P,
-    V,
-)
 from .sgd_numba import sgd_momentum, sgd_plain
 
 PIECE = 2048  # parameters updated at a time: their gradients stay in the first cache
@@ -112,7 +24,7 @@ PIECE = 2048  # parameters updated at a time: their gradients stay in the first 
 @inner
 def share(c):
     """The parameters of which a member takes care."""
-    return c[MEMBER] * c[P] // c[MEMBERS], (c[MEMBER] + 1) * c[P] // c[MEMBERS]
+    return c[p.MEMBER] * c[p.P] // c[p.MEMBERS], (c[p.MEMBER] + 1) * c[p.P] // c[p.MEMBERS]
 
 
 @inner
@@ -124,9 +36,9 @@ def between(one, memory, start, stop):
 @inner
 def gradient(c, one, start, stop):
     """The gradient, the sum over the slices in their order, in place of the first one's."""
-    total = between(one, c[GRADS], start, stop)
-    for s in range(1, c[SLICES]):
-        more = between(one, c[GRADS] + s * c[PITCH], start, stop)
+    total = between(one, c[p.GRADS], start, stop)
+    for s in range(1, c[p.SLICES]):
+        more = between(one, c[p.GRADS] + s * c[p.PITCH], start, stop)
         for i in range(total.shape[0]):
             total[i] += more[i]
     return total
@@ -135,99 +47,106 @@ def gradient(c, one, start, stop):
 def decay_weights(row, c, one):
     """phi becomes smaller, before the gradient is taken (optim.py)."""
     start, stop = share(c)
-    phi, factor = between(one, c[PHI], start, stop), rounded(one, number(c[NUMBERS], DECAY))
+    phi, factor = between(one, c[p.PHI], start, stop), rounded(one, number(c[p.NUMBERS], p.DECAY))
     for i in range(phi.shape[0]):
         phi[i] *= factor
 
 
 def total_loss(row, c, one):
     """The sum of the examples' losses, in their order, by one member."""
-    if c[MEMBER] == 0:
-        total, losses = rounded(one, 0.0), numbers(one, c[EXAMPLES], c[B])
-        for b in range(c[B]):
+    if c[p.MEMBER] == 0:
+        total, losses = rounded(one, 0.0), numbers(one, c[p.EXAMPLES], c[p.B])
+        for b in range(c[p.B]):
             total += losses[b]
-        numbers(one, c[LOSS], 1)[0] = total
+        numbers(one, c[p.LOSS], 1)[0] = total
 
 
 def hand_out_gradient(row, c, one):
     """What the slices have of the gradient, or of the product, into the call's output."""
     start, stop = share(c)
-    put(between(one, c[OUT], start, stop), gradient(c, one, start, stop))
+    put(between(one, c[p.OUT], start, stop), gradient(c, one, start, stop))
 
 
 def sgd_step(row, c, one):
     """phi -= lr g, or with a velocity (sgd.md)."""
-    lr, momentum = number(c[NUMBERS], LR), number(c[NUMBERS], MOMENTUM)
+    lr, momentum = number(c[p.NUMBERS], p.LR), number(c[p.NUMBERS], p.MOMENTUM)
     start, stop = share(c)
     for a in range(start, stop, PIECE):
         b = min(a + PIECE, stop)
-        phi, g = between(one, c[PHI], a, b), gradient(c, one, a, b)
+        phi, g = between(one, c[p.PHI], a, b), gradient(c, one, a, b)
         if momentum == 0:
             sgd_plain(phi, g, rounded(one, lr))
         else:
-            velocity = between(one, c[FIRST_MOMENT], a, b)
+            velocity = between(one, c[p.FIRST_MOMENT], a, b)
             sgd_momentum(phi, velocity, g, rounded(one, lr), rounded(one, momentum))
 
 
 def adam_step(row, c, one):
     """Adam's step (adam.md), the one behind those taken."""
     lr, beta1, beta2 = (
-        number(c[NUMBERS], LR),
-        number(c[NUMBERS], BETA1),
-        number(c[NUMBERS], BETA2),
+        number(c[p.NUMBERS], p.LR),
+        number(c[p.NUMBERS], p.BETA1),
+        number(c[p.NUMBERS], p.BETA2),
     )
-    t = numbers(np.int64(1), c[TAKEN], 1)[0] + c[STEP] + 1
-    rate, eps = rounded(one, adam_rate(t, lr, beta1, beta2)), rounded(one, number(c[NUMBERS], EPS))
+    t = numbers(np.int64(1), c[p.TAKEN], 1)[0] + c[p.STEP] + 1
+    rate = rounded(one, adam_rate(t, lr, beta1, beta2))
+    eps = rounded(one, number(c[p.NUMBERS], p.EPS))
     b1, b2 = rounded(one, beta1), rounded(one, beta2)
     rest1, rest2 = rounded(one, 1 - beta1), rounded(one, 1 - beta2)
     start, stop = share(c)
     for a in range(start, stop, PIECE):
         b = min(a + PIECE, stop)
-        phi, g = between(one, c[PHI], a, b), gradient(c, one, a, b)
-        v = between(one, c[SECOND_MOMENT], a, b)
+        phi, g = between(one, c[p.PHI], a, b), gradient(c, one, a, b)
+        v = between(one, c[p.SECOND_MOMENT], a, b)
         if beta1 == 0:
             adam_without_m(phi, v, g, rate, b2, rest2, eps)
         else:
             adam_with_m(
-                phi, between(one, c[FIRST_MOMENT], a, b), v, g, rate, b1, rest1, b2, rest2, eps
+                phi, between(one, c[p.FIRST_MOMENT], a, b), v, g, rate, b1, rest1, b2, rest2, eps
             )
 
 
 @inner
 def begin(plan, c, task, team, me, member, members):
     """Fill the fields of a thread for a task, whose memory is that of thread `team`."""
-    memory, size, item = plan[MEMORY] + team * plan[MEMORY_BYTES], plan[SIZE], plan[ITEM]
-    row = 0 if plan[MERGE] != 0 and plan[POLICY] == CARRY else task  # of the optimizer's state
-    c[PHI], c[V], c[P] = memory, memory + plan[OWN_V], size
-    c[WS], c[RWS] = memory + plan[OWN_WS], memory + plan[OWN_RWS]
-    c[GRADS], c[PITCH] = memory + plan[OWN_GRADS], plan[OWN_PITCH]
-    c[WINNERS], c[EXAMPLES] = memory + plan[OWN_WINNERS], memory + plan[OWN_EXAMPLES]
-    c[SCRATCH] = plan[MEMORY] + me * plan[MEMORY_BYTES] + plan[OWN_SCRATCH]
-    c[OUT] = plan[OUTS] + task * plan[OUT_BYTES]
-    c[FIRST_MOMENT] = plan[MOMENTS_1] + row * size * item
-    c[SECOND_MOMENT] = plan[MOMENTS_2] + row * size * item
-    c[TAKEN] = plan[COUNTS] + row * 8
-    c[CONSTANTS], c[TABLES], c[NUMBERS] = plan[CONSTANTS_AT], plan[TABLES_AT], plan[NUMBERS_AT]
-    c[B], c[SLICES], c[MEMBER], c[MEMBERS] = plan[IMAGES], plan[CUT], member, members
-    c[SOURCE], c[DRAWN], c[TASK] = plan[SOURCES], memory + plan[OWN_DRAWN], task
+    memory, size, item = plan[p.MEMORY] + team * plan[p.MEMORY_BYTES], plan[p.SIZE], plan[p.ITEM]
+    row = (
+        0 if plan[p.MERGE] != 0 and plan[p.POLICY] == p.CARRY else task
+    )  # of the optimizer's state
+    c[p.PHI], c[p.V], c[p.P] = memory, memory + plan[p.OWN_V], size
+    c[p.WS], c[p.RWS] = memory + plan[p.OWN_WS], memory + plan[p.OWN_RWS]
+    c[p.GRADS], c[p.PITCH] = memory + plan[p.OWN_GRADS], plan[p.OWN_PITCH]
+    c[p.WINNERS], c[p.EXAMPLES] = memory + plan[p.OWN_WINNERS], memory + plan[p.OWN_EXAMPLES]
+    c[p.SCRATCH] = plan[p.MEMORY] + me * plan[p.MEMORY_BYTES] + plan[p.OWN_SCRATCH]
+    c[p.OUT] = plan[p.OUTS] + task * plan[p.OUT_BYTES]
+    c[p.FIRST_MOMENT] = plan[p.MOMENTS_1] + row * size * item
+    c[p.SECOND_MOMENT] = plan[p.MOMENTS_2] + row * size * item
+    c[p.TAKEN] = plan[p.COUNTS] + row * 8
+    c[p.CONSTANTS], c[p.TABLES], c[p.NUMBERS] = (
+        plan[p.CONSTANTS_AT],
+        plan[p.TABLES_AT],
+        plan[p.NUMBERS_AT],
+    )
+    c[p.B], c[p.SLICES], c[p.MEMBER], c[p.MEMBERS] = plan[p.IMAGES], plan[p.CUT], member, members
+    c[p.SOURCE], c[p.DRAWN], c[p.TASK] = plan[p.SOURCES], memory + plan[p.OWN_DRAWN], task
 
 
 @inner
 def follow(program, c, one, arrived):
     """One step: every instruction in turn, for the slices of one member."""
     at, width = address_of(program), 8 * program.shape[1]
-    member, members, slices, B_ = c[MEMBER], c[MEMBERS], c[SLICES], c[B]
+    member, members, slices, B = c[p.MEMBER], c[p.MEMBERS], c[p.SLICES], c[p.B]
     for l in range(program.shape[0]):
         row = at + l * width
-        if program[l, SYNC]:
+        if program[l, p.SYNC]:
             barrier(arrived, members)
-        if program[l, ONCE]:
-            call(program[l, STAGE], row, address_of(c), one)
+        if program[l, p.ONCE]:
+            call(program[l, p.STAGE], row, address_of(c), one)
             continue
         for s in range(member * slices // members, (member + 1) * slices // members):
-            c[FIRST], c[LAST], c[SLICE] = s * B_ // slices, (s + 1) * B_ // slices, s
-            c[GRAD] = c[GRADS] + s * c[PITCH]
-            call(program[l, STAGE], row, address_of(c), one)
+            c[p.FIRST], c[p.LAST], c[p.SLICE] = s * B // slices, (s + 1) * B // slices, s
+            c[p.GRAD] = c[p.GRADS] + s * c[p.PITCH]
+            call(program[l, p.STAGE], row, address_of(c), one)
 
 
 @inner
@@ -235,31 +154,31 @@ def task_of(program, plan, c, one, arrived, task, team, me, member, members):
     """One member's part in the steps on one task."""
     begin(plan, c, task, team, me, member, members)
     start, stop = share(c)
-    item, drawn = plan[ITEM], plan[DRAW] != 0
-    mine, some, all_ = start * item, (stop - start) * item, plan[SIZE] * item
-    theirs = (c[ITERATION] if drawn else task) * all_ + mine
+    item, drawn = plan[p.ITEM], plan[p.DRAW] != 0
+    mine, some, all_ = start * item, (stop - start) * item, plan[p.SIZE] * item
+    theirs = (c[p.ITERATION] if drawn else task) * all_ + mine
     barrier(arrived, members)  # the team's memory may still be another task's
     # phi is copied to where its rows begin on cache lines.
-    copy(c[PHI] + mine, plan[THETAS] + theirs, some)
-    if plan[VECTORS] != 0:
-        copy(c[V] + mine, plan[VECTORS] + theirs, some)
+    copy(c[p.PHI] + mine, plan[p.THETAS] + theirs, some)
+    if plan[p.VECTORS] != 0:
+        copy(c[p.V] + mine, plan[p.VECTORS] + theirs, some)
     if drawn:
-        call(plan[HAND_OUT], address_of(plan), address_of(c), one)
-        call(plan[DRAW], address_of(plan), address_of(c), one)
-    begun = c[PHI] if drawn else 0  # where the data are: in the team's own memory
-    for i in range(plan[INNER_STEPS]):
-        at = (c[ITERATION] * plan[INNER_STEPS] + i) * plan[TASKS] + task
-        c[STEP] = i
-        c[DATA] = begun + plan[XS] + task * plan[X_BYTES] + i * plan[X_STEP]
-        c[LABELS] = begun + plan[YS] + task * plan[Y_BYTES] + i * plan[Y_STEP]
-        c[TARGETS] = c[LABELS]
-        c[LOSS] = plan[LOSSES] + at * item
+        call(plan[p.HAND_OUT], address_of(plan), address_of(c), one)
+        call(plan[p.DRAW], address_of(plan), address_of(c), one)
+    begun = c[p.PHI] if drawn else 0  # where the data are: in the team's own memory
+    for i in range(plan[p.INNER_STEPS]):
+        at = (c[p.ITERATION] * plan[p.INNER_STEPS] + i) * plan[p.TASKS] + task
+        c[p.STEP] = i
+        c[p.DATA] = begun + plan[p.XS] + task * plan[p.X_BYTES] + i * plan[p.X_STEP]
+        c[p.LABELS] = begun + plan[p.YS] + task * plan[p.Y_BYTES] + i * plan[p.Y_STEP]
+        c[p.TARGETS] = c[p.LABELS]
+        c[p.LOSS] = plan[p.LOSSES] + at * item
         follow(program, c, one, arrived)
-    if plan[WRITTEN]:
-        copy(plan[ADAPTED] + task * all_ + mine, c[PHI] + mine, some)
+    if plan[p.WRITTEN]:
+        copy(plan[p.ADAPTED] + task * all_ + mine, c[p.PHI] + mine, some)
     barrier(arrived, members)
-    if member == 0 and plan[COUNTED]:
-        numbers(np.int64(1), c[TAKEN], 1)[0] += plan[INNER_STEPS]
+    if member == 0 and plan[p.COUNTED]:
+        numbers(np.int64(1), c[p.TAKEN], 1)[0] += plan[p.INNER_STEPS]
 
 
 @inner
@@ -286,15 +205,15 @@ def work(program, plan, fields, one, arrived, member, members):
         cache lines
     member, members : which thread this is, of how many
     """
-    T, c, together = plan[TASKS], fields[member], plan[MERGE] != 0
+    T, c, together = plan[p.TASKS], fields[member], plan[p.MERGE] != 0
     whole, i, first, last = dealt(T, member, members)
     alone, more = whole // members, 0
-    if together and plan[POLICY] == CARRY:  # one task after another, each by all
+    if together and plan[p.POLICY] == p.CARRY:  # one task after another, each by all
         alone, more, whole, i, first, last = 0, 1, 0, 0, 0, members
-    last = min(last, first + plan[CUT])  # of a team, no more than there are slices
+    last = min(last, first + plan[p.CUT])  # of a team, no more than there are slices
     shared = (T if more else whole < T) if member < last else 0
-    for iteration in range(plan[ITERATIONS]):
-        c[ITERATION] = iteration
+    for iteration in range(plan[p.ITERATIONS]):
+        c[p.ITERATION] = iteration
         for j in range(alone + shared):
             task = j * members + member if j < alone else i + j * more
             begins, ends = (member, member + 1) if j < alone else (first, last)
@@ -304,6 +223,6 @@ def work(program, plan, fields, one, arrived, member, members):
             )  # fmt: skip
         if together:
             barrier(arrived[members], members)
-            c[MEMBER], c[MEMBERS], c[P] = member, members, plan[SIZE]
-            call(plan[MERGE], address_of(plan), address_of(c), one)
+            c[p.MEMBER], c[p.MEMBERS], c[p.P] = member, members, plan[p.SIZE]
+            call(plan[p.MERGE], address_of(plan), address_of(c), one)
             barrier(arrived[members], members)
