@@ -238,6 +238,8 @@ def _of_training() -> list[click.Parameter]:
         *(setting(f) for f in others if f.metadata["group"] == "run"),
         option("out", "folder of the run", type=PATH, metavar="RUN"),
         flag("overwrite", "replace the run in that folder"),
+        flag("check", "folder: look the images over, say what they are enough for, and end",
+             panel=GROUPS["data"]),
         flag("download", f"{', '.join(DOWNLOADS)}: fetch it once from its official address",
              panel=GROUPS["data"]),
     ]  # fmt: skip

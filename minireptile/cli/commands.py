@@ -14,6 +14,7 @@ from ..reproduce import EXPERIMENTS, ON_CHARACTERS
 from ..reproduce import run as reproduce
 from ..runs import compare, console, pictures, report, run
 from ..runs.naming import folder_of
+from ..runs.settings import Settings
 from . import info
 from .options import changed, download, settings_from
 
@@ -23,8 +24,27 @@ def _train(args: Namespace) -> None:
     folder = args.out or folder_of(settings, vars(args))
     if args.download:
         download(settings.dataset)
+    if args.check:
+        _look(settings)
+        return
     run.train(settings, folder, overwrite=args.overwrite)
     print(f"run: {folder}")
+
+
+def _look(settings: Settings) -> None:
+    """Look the data over, and say whether training could start."""
+    if settings.dataset != "folder":
+        raise InputError(f"--check is for folder, not for {settings.dataset}: leave it out")
+    from ..runs.look import look
+
+    with console.waiting("looking at every image"):
+        seen = look(settings)
+    console.table(seen.rows, whole=True)
+    for line in seen.lines:
+        console.say(line)
+    if seen.wrong:
+        raise InputError(seen.wrong)
+    console.say("training can start: leave out --check")
 
 
 def _resume(args: Namespace) -> None:

@@ -17,7 +17,7 @@ from ..optim import OPTIMIZERS, Optimizer
 from ..rng import Stream
 from ..tasks.base import Tasks
 from ..tasks.images import FewShot, Splits
-from . import memory
+from . import memory, needs
 from .measures import MEASURES, Measure, Result
 from .settings import Settings, named_after
 from .sources import SOURCES
@@ -113,13 +113,17 @@ def _tasks(s: Settings, training: bool) -> tuple[Tasks, Tasks, Tasks, str]:
             f"the run is {s.way}-way, and the test classes of {s.dataset} are {len(data.test)}: "
             f"evaluate it on data with {s.way} or more"
         )
+    if training:
+        parts = {"train": data.train, "val": data.val, "test": data.test}
+        counts = {name: dict(zip(part.names, part.counts.tolist(), strict=True))
+                  for name, part in parts.items() if part}  # fmt: skip
+        if lacks := needs.lacking(s, counts):
+            raise InputError(lacks)
     test = FewShot(data.test, s.way)
     test.check_shots(s.shot + 1)
     if not training:
         return test, test, test, data.note
     train, watched = FewShot(data.train, s.way), FewShot(data.val or data.test, s.way)
-    train.check_shots(s.train_shots)
-    watched.check_shots(s.shot + 1)
     return train, watched, test, data.note
 
 

@@ -454,7 +454,10 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["train", "folder", *out], "needs --data"),
         (["train", "folder", "--data", str(tmp_path / "none"), *out], "none"),
         (["train", "glyphs", "--download", *out], "--download is for omniglot"),
-        ([*tiny, "--way", "500"], "500-way tasks need 500 classes"),
+        (
+            [*tiny, "--way", "500"],
+            "needs 500 classes of 10 images to train on (--train-shots) and 500 others of 2",
+        ),
         ([*tiny, "--way", "1"], "way must be at least 2"),
         ([*tiny, "--train-shots", "11"], "has 10 images"),
         ([*tiny, "--shot", "7"], "has 7 images"),
@@ -481,8 +484,12 @@ def test_too_few_images_or_classes_in_a_folder(
 ) -> None:
     data = str(picture_folder(tmp_path / "data", 8, 3))
     base = ["train", "folder", "--data", data, *TINY, "--out", str(tmp_path / "run")]
-    fails(capsys, [*base, "--way", "2", "--train-shots", "4"], "has 3 images")
-    fails(capsys, [*base, "--way", "7", "--train-shots", "2"], "7-way tasks need 7 classes")
+    fails(capsys, [*base, "--way", "2", "--train-shots", "4"], "lower --train-shots to 3, or add")
+    fails(
+        capsys,
+        [*base, "--way", "7", "--train-shots", "2"],
+        "and there are 6 to train on and 2 for test: lower --way to 2, or add classes",
+    )
     (tmp_path / "data" / "class3" / "1.png").write_bytes(b"no picture")
     fails(capsys, [*base, "--way", "2", "--train-shots", "3"], "1.png")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import warnings
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -67,8 +68,6 @@ def load_folder(
         raise InputError(f"channels must be 1 (grey) or 3 (RGB), not {channels}")
     if not 1 <= size <= 1024:
         raise InputError(f"the image size must be between 1 and 1024, not {size}")
-    if not 0 < test_fraction < 1:
-        raise InputError(f"the test fraction must lie between 0 and 1, not {test_fraction}")
 
     def pixels(member: Member) -> NDArray:
         picture = to_mode(decode(member), "L" if channels == 1 else "RGB")
@@ -86,11 +85,94 @@ def load_folder(
     note = "; ".join(notes)
     if "" not in read:
         return Splits(read["train"], read["test"], read.get("val"), note)
-    data, n = read[""], len(read[""])
+    train, test = _drawn(len(read[""]), test_fraction, seed)
+    return Splits(take_classes(read[""], train), take_classes(read[""], test), None, note)
+
+
+def _drawn(n: int, test_fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of n classes, those to train on and those for test."""
+    if not 0 < test_fraction < 1:
+        raise InputError(f"the test fraction must lie between 0 and 1, not {test_fraction}")
     n_test = min(max(round(n * test_fraction), 2), n - 2)
     order = generator(seed, Stream.SPLIT).permutation(n)
-    train, test = np.sort(order[n_test:]), np.sort(order[:n_test])
-    return Splits(take_classes(data, train), take_classes(data, test), None, note)
+    return np.sort(order[n_test:]), np.sort(order[:n_test])
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder has of a class.
+
+    Attributes
+    ----------
+    part : {"train", "val", "test"}
+    name : str
+    images : int
+        Those that can be read.
+    sizes : tuple of (int, int)
+        Width and height of each.
+    colours : frozenset of {"grey", "colour"}
+    damaged : tuple of str
+        A sentence for each file that cannot be read.
+    """
+
+    part: str
+    name: str
+    images: int
+    sizes: tuple[tuple[int, int], ...]
+    colours: frozenset[str]
+    damaged: tuple[str, ...]
+
+
+def survey(
+    path: str | os.PathLike[str], *, test_fraction: float = 0.25, seed: int = 0
+) -> tuple[list[Found], list[str], bool]:
+    """Look at every image of a folder, or a zip of it, as `load_folder` would split it.
+
+    Parameters
+    ----------
+    path, test_fraction, seed
+        As for `load_folder`.
+
+    Returns
+    -------
+    found : list of Found
+        The classes.
+    notes : list of str
+        As in `Splits.note`.
+    drawn : bool
+        Whether the classes for test were drawn, there being no folders to say which.
+
+    Raises
+    ------
+    InputError
+        If there are too few classes.
+    """
+    with open_files(Path(path)) as files:
+        parts, notes = _classes(files)
+        named = {part: list(classes) for part, classes in parts.items()}
+        if drawn := "" in parts:
+            names = named.pop("")
+            for part, chosen in zip(("train", "test"), _drawn(len(names), test_fraction, seed),
+                                    strict=True):  # fmt: skip
+                named[part] = [names[c] for c in chosen]
+        found = [
+            _found(part, name, parts["" if drawn else part][name])
+            for part, classes in named.items() for name in classes
+        ]  # fmt: skip
+    return found, notes, drawn
+
+
+def _found(part: str, name: str, members: list[Member]) -> Found:
+    sizes, colours, damaged = [], set(), []
+    for member in members:
+        try:
+            picture = decode(member)
+        except InputError as error:
+            damaged.append(str(error))
+            continue
+        sizes.append(picture.size)
+        colours.add("grey" if picture.mode[0] in "1LIF" else "colour")
+    return Found(part, name, len(sizes), tuple(sizes), frozenset(colours), tuple(damaged))
 
 
 def to_mode(picture: Image, mode: str) -> Image:
