@@ -20,6 +20,8 @@ from click.exceptions import Exit
 from .. import __version__
 from ..backend import BACKENDS
 from ..errors import InputError
+from ..layers import LAYERS
+from ..plan import LOSSES
 from ..reproduce import EXPERIMENTS, ON_CHARACTERS
 from ..runs.presets import PRESETS
 from ..runs.settings import DATASETS, GROUPS, Settings
@@ -153,8 +155,8 @@ def program() -> Commands:
         ),
         command(
             "check", "check every layer's gradients and identities",
-            argument("layer", "only this one, such as Conv2D", required=False,
-                     metavar="[LAYER]"),
+            argument("layer", f"only this one: {listed(CHECKED)}", required=False,
+                     type=OneOf(CHECKED, "layer"), metavar="[LAYER]"),
             chosen("backend", "whose kernels", BACKENDS, default="numpy"),
             panel=CLAIMS,
         ),
@@ -187,6 +189,7 @@ def program() -> Commands:
     )  # fmt: skip
 
 
+CHECKED = (*(layer.__name__ for layer in LAYERS), *LOSSES, "Model")
 RUNS, MODELS = "Runs", "Trained models"
 CLAIMS, MACHINE = "Claims and gradients", "This machine"
 LAYOUT_NAMES = ("own", "torch", "jax")  # those of weights.py, which every command need not load

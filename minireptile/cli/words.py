@@ -39,7 +39,7 @@ def sentence(error: click.UsageError) -> str:
     if isinstance(error, click.MissingParameter) and error.param:
         kind = error.param.type
         names = [f", one of {', '.join(kind.choices)}"] if isinstance(kind, OneOf) else []
-        return "".join([f"{command} needs {error.param.human_readable_name}", *names, look])
+        return "".join([f"{command} needs {_name(error.param)}", *names, look])
     said = error.format_message().strip().rstrip(".")
     return f"{said[:1].lower()}{said[1:]}{look}"
 

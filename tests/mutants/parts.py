@@ -57,9 +57,11 @@ PARTS = {
     ),
     "runs": Part(
         [f"minireptile/runs/{name}.py" for name in
-         ("experiment", "presets", "settings", "checkpoint", "metrics", "run")],
+         ("experiment", "presets", "settings", "checkpoint", "metrics", "run", "naming",
+          "compare", "needs", "look")],
         tests(*(f"runs/test_{name}" for name in
-                ("run", "checkpoint", "cli", "experiment", "presets", "log", "report"))),
+                ("run", "checkpoint", "cli", "experiment", "presets", "log", "report", "naming",
+                 "compare", "look"))),
     ),
     "reproduce": Part(
         ["minireptile/reproduce/*.py"],

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,14 +19,14 @@ from PIL import Image
 from threadpoolctl import threadpool_info
 
 import minireptile as mr
-from minireptile.cli import commands, main, options
-from minireptile.cli.arguments import parse
+from minireptile.cli import commands, info, main, options
+from minireptile.cli.arguments import CHECKED, parse
 from minireptile.cli.commands import COMMANDS
 from minireptile.cli.options import settings_from
 from minireptile.reproduce import EXPERIMENTS
 from minireptile.runs import checkpoint, memory, pictures, report, run
 from minireptile.runs.experiment import build
-from minireptile.runs.settings import Settings
+from minireptile.runs.settings import GROUPS, Settings
 from minireptile.runs.signals import Stopped
 from minireptile.runs.sources import SOURCES
 
@@ -320,6 +320,7 @@ def test_the_library_imports_no_command_line() -> None:
         (["evaluate", "run", "--jason"], "evaluate has no option --jason: did you mean --json?"),
         (["--hepl"], "minireptile has no option --hepl: did you mean --help?"),
         (["train"], "train needs DATASET, one of sine, glyphs, omniglot, miniimagenet, folder"),
+        (["predict", "run"], "predict needs --support; see minireptile predict --help"),
         (["resume"], "resume needs RUN; see minireptile resume --help"),
         (["train", "sine", "--way"], "option '--way' requires an argument"),
         (["resume", "a", "b"], "got unexpected extra argument (b); see minireptile resume --help"),
@@ -464,7 +465,7 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         ([*tiny, "--replacement", "--inner-batch", "51"], "lower --inner-batch"),
         ([*tiny, *separate, "--replacement", "--inner-batch", "6"], "lower --inner-batch"),
         (["resume", str(tmp_path)], "there is no checkpoint"),
-        (["check", "Conv9D"], "there is no layer 'Conv9D'"),
+        (["check", "Pool"], "there is no layer 'Pool': did you mean MaxPool?"),
     ):
         fails(capsys, arguments, words)
     assert not (tmp_path / "run").exists()  # nothing was begun
@@ -563,6 +564,62 @@ def test_check_and_info(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "numpy" in out
     assert "safetensors" in out
+
+
+def test_what_check_offers_it_has() -> None:
+    from minireptile import testing
+
+    assert {row.layer for row in testing.check_layers()} == {*CHECKED} - {"Model"} | {
+        row.layer for row in testing.check_layers("Model")
+    }
+
+
+def test_what_info_says_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(info, "why_not", lambda backend: f"{backend} is not here")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
+    assert main(["info"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == f"processor: {info.processor()}, 8 cores, 3 of them usable here"
+    assert lines[2] == "threads: no Numba, 1 of BLAS's"
+    assert lines[3] == "backend numpy: numpy is not here"
+    assert info.processor().strip()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(8), raising=False)
+    assert info.cores() == "8 cores"
+
+
+def test_help_has_every_setting_in_its_panel_and_fits_the_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the defaults, which are those of glyphs."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["train", "--help"]) == 0
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert max(map(len, lines)) <= 80
+    panels = [line[3:].split(" ─")[0] for line in lines if line.startswith("╭─")]
+    assert panels == list(GROUPS.values())
+    at = [lines.index(line) for line in lines if line.startswith("╭─")] + [len(lines)]
+    inside = {p: lines[a:b] for p, a, b in zip(panels, at, at[1:], strict=False)}
+    for f in fields(Settings):
+        option = "DATASET" if f.name == "dataset" else f"--{f.name.replace('_', '-')}"
+        panel = inside[GROUPS[f.metadata["group"]]]
+        assert sum(line.startswith((f"│ {option} ", f"│ {option}\n")) for line in panel) == 1, (
+            option
+        )
+    for words in ("[5]", "[0.001]", "[rotations]", "Examples:", "minireptile train glyphs\n"):
+        assert words in said.replace(" \n", "\n").replace("  ", "")
+    assert settings("glyphs", "--backend", "numpy") == Settings(backend="numpy")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "-h"]) == 0
+    assert f"Usage: minireptile {command}" in capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert f"\n│ {command} " in capsys.readouterr().out
 
 
 def test_check_fails_when_a_kernel_is_wrong(
