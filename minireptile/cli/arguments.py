@@ -87,7 +87,7 @@ def program() -> Commands:
         ),
         command(
             "resume", "continue a run, bit for bit, or extend it", _run(), *_found_changed(),
-            *_changed_settings(), panel=RUNS,
+            *_changed_settings(*RESUMED), panel=RUNS,
             about="Continue a run, bit for bit; with --iterations, extend it.\n\nThe outer step "
             "size goes linearly from --epsilon to --epsilon-final over all iterations. With more "
             "of them it is larger at the iteration that the run has reached: it jumps up there, "
@@ -105,6 +105,7 @@ def program() -> Commands:
             whole("seed", "of the tasks; the run's own by default"),
             whole("shot", "support examples a class; as trained for"),
             chosen("on", "evaluate on another data set", DATASETS),
+            *_changed_settings("test_fraction"),
             flag("json", "print one JSON object"),
             panel=RUNS,
             examples=[
@@ -218,11 +219,11 @@ def _found_changed() -> list[Option]:
     ]
 
 
-def _changed_settings() -> list[Setting]:
+def _changed_settings(*names: str) -> list[Setting]:
     helps = {"iterations": "outer iterations in all, those that are done among them"}
     return [
         setting(f, helps.get(f.name, ""), default=None, show_default=False)
-        for f in fields(Settings) if f.name in RESUMED
+        for f in fields(Settings) if f.name in names
     ]  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def changed(options: Mapping[str, Any]) -> dict[str, Any]:
         download(on or checkpoint.load(run / CHECKPOINT)[1].dataset)
     if options.get("data"):
         changes["data"] = str(Path(options["data"]).resolve())
-    names = ("backend", "shot", *RESUMED)
+    names = ("backend", "shot", "test_fraction", *RESUMED)
     return changes | {n: options[n] for n in names if options.get(n) is not None}
 
 

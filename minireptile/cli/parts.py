@@ -26,7 +26,8 @@ def context(**more: Any) -> dict[str, Any]:
     look = {
         "text_markup": None, "max_width": 100, "append_metavars_help_string": "{}",
         "options_table_column_types": ["opt_all_metavar", "help"],
-        "options_table_help_sections": ["help", "default"], "default_string": "\\[{}]",
+        "options_table_help_sections": ["help", "default", "required"], "default_string": "\\[{}]",
+        "style_commands_table_expand": False,
     }  # fmt: skip
     return {"help_option_names": ["-h", "--help"], "rich_help_config": {**look, **more}}
 
@@ -77,7 +78,7 @@ def command(
         }  # fmt: skip
         return Namespace(command=name, **own)
 
-    return RichCommand(
+    return _Command(
         name=name, params=list(parameters), callback=given, short_help=summary, panel=panel,
         help=about or f"{summary[0].upper()}{summary[1:]}.", context_settings=context(**look),
         epilog=Text("\n".join(["Examples:", *examples])) if examples else None,  # type: ignore[arg-type]
@@ -90,6 +91,12 @@ def _row(row: Any, name: str = "") -> Any:
     first = row[0][: len(name)] if name else row[0]
     first.pad_right(max(0, WIDTH - first.cell_len))
     return [first, *row[1:]]
+
+
+class _Command(RichCommand):
+    def get_rich_table_row(self, *arguments: Any) -> Any:
+        """Its row in the list of commands."""
+        return _row(super().get_rich_table_row(*arguments))
 
 
 class Option(RichOption):

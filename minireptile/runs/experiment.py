@@ -109,9 +109,10 @@ def _tasks(s: Settings, training: bool) -> tuple[Tasks, Tasks, Tasks, str]:
     if not isinstance(data, Splits):
         return data, data, data, ""
     if not training and len(data.test) < s.way:  # and the network has as many outputs
+        other = ", or raise --test-fraction" * ("test_fraction" in signature(load).parameters)
         raise InputError(
             f"the run is {s.way}-way, and the test classes of {s.dataset} are {len(data.test)}: "
-            f"evaluate it on data with {s.way} or more"
+            f"evaluate it on data with {s.way} or more{other}"
         )
     if training:
         parts = {"train": data.train, "val": data.val, "test": data.test}

@@ -99,7 +99,7 @@ def _needed(dataset: str, data: str) -> str:
 LAYOUT = {
     "miniimagenet": "the folder with its images",
     "folder": "a folder or zip with a folder of images for each class, or with such folders in "
-    "train and test; --check looks it over",
+    "train and test; minireptile train folder --data DIR --check looks it over",
 }
 CHARACTER = (28, 28, 1)
 IMAGES = ("omniglot", "miniimagenet")  # the networks for them

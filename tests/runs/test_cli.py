@@ -528,8 +528,10 @@ def test_a_run_is_evaluated_on_another_data_set_if_it_fits(
     fails(
         capsys,
         [*other, str(tmp_path / "12")],
-        "5-way, and the test classes of folder are 3",
+        "5-way, and the test classes of folder are 3: evaluate it on data with 5 or more, or raise",
     )
+    assert main([*other, str(tmp_path / "12"), "--test-fraction", "0.5"]) == 0
+    capsys.readouterr()
     fails(capsys, other[:-1], "folder needs --data DIR")
     picture_folder(tmp_path / "good", 20, 2)
     assert main([*other, str(tmp_path / "good")]) == 0
