@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import announce_compilation
+from ..backend import BACKENDS, announce_compilation
 from ..delegate import begin
 from ..errors import InputError, require
 from ..files import write_atomically
@@ -25,6 +25,7 @@ from .settings import Settings
 from .signals import Stopped, collected
 
 LOG_LINES = 1000
+COMPILED = BACKENDS[1:]  # NumPy's kernels are ready
 
 
 def train(settings: Settings, folder: Path, overwrite: bool = False) -> None:
@@ -157,7 +158,7 @@ def _warm_up(experiment: Experiment, phases: Phases) -> None:
     is there before the first of the run. Every random number is a function of where it is used
     (rng.py), so the run itself is none the wiser."""
     backend = experiment.settings.backend
-    if backend == "numpy":
+    if backend not in COMPILED:
         return
     said = announce_compilation(backend)
     before = len(said)
