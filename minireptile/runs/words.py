@@ -97,7 +97,7 @@ def _short(value: object) -> str:
 def _epsilon(s: Settings, iteration: int) -> float:
     """The outer step size where this iteration is next."""
     loops = Loops(max(s.iterations, 1), epsilon=s.epsilon, epsilon_final=s.epsilon_final)
-    return loops.epsilon_at(min(iteration, s.iterations))
+    return loops.epsilon_at(iteration)
 
 
 def next_steps(s: Settings, folder: Path) -> None:

@@ -31,6 +31,8 @@ GLYPHS = Settings(
     backend="numpy", seed=4, way=3, shot=2, filters=3, inner_lr=0.02, eval_steps=3, eval_batch=4
 )
 
+OF = {"algorithm": "reptile", "iteration": 12, "backend": "numpy"}  # what an evaluation is of
+
 
 def saved(folder: Path, settings: Settings, model: mr.Model) -> mr.Snapshot:
     """A run as if it had come to iteration 12, with an optimizer's state that matters."""
@@ -60,7 +62,8 @@ def test_evaluate_on_functions(tmp_path: Path, capsys: pytest.CaptureFixture[str
         result = mr.evaluate_regression(
             mr.sine_mlp(), run.theta, run.state, Sine(), inner, protocol
         )
-        return json.loads(json.dumps(asdict(result)))
+        of = {"dataset": "sine", "way": None, "shot": protocol.shot}
+        return {**OF, **of, **json.loads(json.dumps(asdict(result)))}
 
     folder = str(tmp_path)
     assert said(capsys, folder, "--json", "--tasks", "3") == wanted(3)
@@ -112,7 +115,8 @@ def test_evaluate_on_images_and_on_others(
         inner = mr.Adam(0.02, beta1=0.0)
         tasks_ = FewShot(test, 3)
         result = mr.evaluate(model, run.theta, run.state, tasks_, inner, protocol)
-        return json.loads(json.dumps(asdict(result)))
+        of = {"dataset": "folder" if test is other else "glyphs", "way": 3, "shot": protocol.shot}
+        return {**OF, **of, **json.loads(json.dumps(asdict(result)))}
 
     folder, ten = str(tmp_path), ("--tasks", "10")
     assert said(capsys, folder, "--json", *ten) == wanted(10, tiny.test)
