@@ -163,9 +163,10 @@ def _warm_up(experiment: Experiment, phases: Phases) -> None:
     said = announce_compilation(backend)
     before = len(said)
     fresh = begin(experiment.model, experiment.optimizer, experiment.loops)
+    once = replace(experiment, loops=replace(experiment.loops, iterations=1))
     with phases.part("loading", "loading the kernels") as part:
         with suppress(InputError):  # of a divergence, the run itself will tell
-            next(experiment.run(fresh), None)
+            list(once.run(fresh))
             protocol = experiment.protocol(1, experiment.settings.seed)
             experiment.evaluate(fresh, experiment.watched, protocol)
         part.detail = f"the {backend} kernels"

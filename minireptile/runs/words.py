@@ -36,13 +36,18 @@ def header(experiment: Experiment, start: Snapshot, folder: Path) -> None:
         "network": f"{s.network}, {model.size:,} parameters, {s.dtype}",
         "task": f"{shots}, trained on {s.train_shots} examples{examples}",
         "algorithm": f"{s.algorithm}, epsilon {s.epsilon:g}{annealed}{outer}",
-        "loops": f"{s.iterations:,} iterations of {s.meta_batch} tasks; {s.inner_steps} steps of "
-        f"{s.inner_batch} examples, {s.optimizer} {s.inner_lr:g}",
+        "loops": f"{_many(s.iterations, 'iteration')} of {_many(s.meta_batch, 'task')}; "
+        f"{_many(s.inner_steps, 'step')} of {_many(s.inner_batch, 'example')}, "
+        f"{s.optimizer} {s.inner_lr:g}",
         "run": f"{folder}{since}",
     }
     for name, text in lines.items():
         if text:
             console.say(f"{name:<{NAME}}{text}")
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _functions(s: Settings) -> bool:
@@ -55,7 +60,7 @@ def _machine(backend: str) -> str:
     if device:
         return f"{backend}, {device.describe().partition(',')[0]}"
     number = threads() if backend == "numba" else _blas_threads()
-    return f"{backend}, {number} {'thread' if number == 1 else 'threads'}"
+    return f"{backend}, {_many(number, 'thread')}"
 
 
 def _blas_threads() -> int:
