@@ -93,6 +93,11 @@ def export(trained: Trained, path: str | Path, layout: str = "own", half: bool =
     ------
     InputError
         If the file cannot be written, or a number does not fit float16.
+
+    Notes
+    -----
+    The same logits need TensorFlow's padding, not symmetric with stride 2, and batch statistics at
+    all times: `minireptile.weights` says how to have both in PyTorch and in Flax.
     """
     if not isinstance(trained, Trained):
         raise InputError(f"export needs a Trained, as load(RUN) gives it, not {shown(trained)}")

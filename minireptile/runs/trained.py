@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,12 +149,15 @@ def pretrained(name: str, backend: str = "numpy") -> Trained:
     return load(SHIPPED / f"{name}.safetensors", backend)
 
 
-def ship(run: str | Path, name: str, folder: Path = SHIPPED) -> Path:
-    """Put a run's weights into a folder, in float16, with a card: NAME.safetensors, NAME.md."""
+def ship(run: str | Path, name: str, folder: Path = SHIPPED, note: str = "") -> Path:
+    """Put a run's weights into a folder, in float16, with a card: NAME.safetensors, NAME.md. The
+    note, such as what rounding costs, stands on the card."""
     trained = load(run)
+    trained = replace(trained, card={**trained.card, "note": note})
+    text = card_text(name, trained)
     path = folder / f"{name}.safetensors"
     export(trained, path, half=True)
-    write_atomically(path.with_suffix(".md"), card_text(name, trained).encode())
+    write_atomically(path.with_suffix(".md"), text.encode())
     return path
 
 
@@ -163,39 +166,55 @@ def card_text(name: str, trained: Trained) -> str:
     known, model = trained.card, trained.model
     if not {"dataset", "way", "test"} <= known.keys():
         raise InputError(f"{name} has no test on unseen classes to tell of: train it to its end")
-    test, way, shot = known["test"], known["way"], known["shot"]
-    lines = [f"{key} | {value}" for key, value in _figures(test).items()]
+    test = known["test"]
+    figures = [
+        f"| {label} | {mean:.2f} {'' if half is None else f'± {half:.2f}'} |"
+        for label, (mean, half) in MEASURES["classification"].values(test).items()
+    ]
     return "\n".join(
         [
             f"# {name}",
             "",
-            f"An initialisation that {known['algorithm']} learned on {known['dataset']}: "
-            f"{known['iteration']:,} iterations, seed {known['seed']}.",
-            f"The network is that of the paper's {known['network']} experiments, "
-            f"{model.size:,} parameters for images {model.input_shape}.",
+            "What it is: an initialisation for few-shot classification, to adapt and not to use as "
+            "it stands.",
+            f"`{known['algorithm']}` learned it on `{known['dataset']}` in {known['iteration']:,} "
+            f"iterations, from seed {known['seed']}.",
+            f"The network is the paper's for {known['network']}: {model.size:,} parameters, images "
+            f"{model.input_shape}.",
+            *(["Images are 0 where there is ink and 1 where there is paper."] * known["ink"]),
+            "",
+            "```python",
+            f'adapted = minireptile.pretrained("{name}").adapt(images, labels)',
+            "adapted.probabilities(others)",
+            "```",
+            "",
+            "The command that made it:",
             "",
             "```sh",
             known["command"],
             "```",
             "",
-            f"Tested on {test['tasks']:,} tasks of classes that were not trained on, {way}-way "
-            f"{shot}-shot, {trained.steps} steps of {trained.batch} examples by "
-            f"`{trained.optimizer}` from the optimizer's state that training left:",
+            f"Its own test, on {test['tasks']:,} tasks of classes that were not trained on, "
+            f"{known['way']}-way {known['shot']}-shot, after {trained.steps} steps of "
+            f"{trained.batch} examples by {_short(trained.optimizer)}, from the state of the "
+            "optimizer that training left:",
             "",
-            "| accuracy, % | 95 % interval |",
+            "| | %, with its 95 % interval |",
             "|---|---|",
-            *(f"| {line} |" for line in lines),
+            *figures,
             "",
-            "Parameters, and the root of Adam's second moment, are kept in float16.",
-            *(["Images are 0 where there is ink and 1 where there is paper."] * known["ink"]),
+            "The first classifies each query on its own beside the examples, as `probabilities` "
+            "does; the second, all queries of a task as one batch.",
+            "The file holds the parameters, and the root of Adam's second moment, in float16."
+            + (f" {known['note']}" if known.get("note") else ""),
             "",
         ]
     )
 
 
-def _figures(test: dict[str, Any]) -> dict[str, str]:
-    values = MEASURES["classification"].values(test)
-    return {
-        f"{mean:.2f} ({label})": "" if half is None else f"± {half:.2f}"
-        for label, (mean, half) in values.items()
-    }
+def _short(optimizer: Any) -> str:
+    """Adam(lr=0.001, beta1=0.0): what is not as usual."""
+    given = {f.name: getattr(optimizer, f.name) for f in fields(optimizer)}
+    usual = {f.name: f.default for f in fields(optimizer)}
+    own = [f"{n}={v}" for n, v in given.items() if n == "lr" or v != usual[n]]
+    return f"{type(optimizer).__name__}({', '.join(own)})"

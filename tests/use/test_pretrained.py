@@ -135,18 +135,19 @@ def test_the_command_names_a_preset() -> None:
 
 def test_a_run_is_shipped_with_its_card(tmp_path: Path) -> None:
     run = run_folder(tmp_path, settings())
-    path = stored.ship(tmp_path, "small", tmp_path)
+    path = stored.ship(tmp_path, "small", tmp_path, note="All is well.")
     assert path == tmp_path / "small.safetensors"
     found = mr.load(path)
     np.testing.assert_allclose(found.theta, run.theta, rtol=2.0**-11, atol=1e-7)
     np.testing.assert_allclose(found.state["v"], run.state["v"], rtol=2.0**-10)
-    assert found.card == mr.load(tmp_path).card
+    assert found.card == {**mr.load(tmp_path).card, "note": "All is well."}
     text = (tmp_path / "small.md").read_text()
     assert text.startswith("# small\n")
     assert "\nminireptile train glyphs --filters 2\n" in text
-    assert "2,000 tasks of classes that were not trained on, 5-way 1-shot, 50 steps" in text
-    assert "| 90.00 (accuracy) | ± 1.00 |" in text
-    assert "| 92.50 (transductive accuracy) |  |" in text
+    assert "2,000 tasks of classes that were not trained on, 5-way 1-shot, after 50 steps" in text
+    assert "by Adam(lr=0.001, beta1=0.0), from" in text
+    assert "\n| accuracy | 90.00 ± 1.00 |\n| transductive accuracy | 92.50  |\n" in text
+    assert text.endswith("in float16. All is well.\n")
     (tmp_path / METRICS).unlink()
     with pytest.raises(mr.InputError, match="again has no test on unseen classes to tell of"):
         stored.ship(tmp_path, "again", tmp_path)

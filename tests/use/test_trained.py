@@ -127,6 +127,11 @@ def test_classes_without_examples_have_outputs_too() -> None:
     assert list(adapted.predict(np.ones((1, 36)))) == ["b"]
 
 
+def test_fewer_examples_than_a_batch_drawn_anew_are_taken_whole() -> None:
+    trained = replace(small_trained(), replacement=True, batch=9)
+    assert len(trained.adapt(NOISE, [0, 1]).loss) == 6
+
+
 def test_a_regression_predicts_numbers() -> None:
     model = mr.Model([mr.Dense(8), mr.Tanh(), mr.Dense(2)], (1,), "squared_error", dtype="float64")
     trained = mr.Trained(model, model.init(0), {}, mr.Adam(0.01), steps=300, batch=8)
@@ -166,6 +171,7 @@ WRONG = {
     "number": (lambda t: t.adapt(3, [0, 1]), r"got \(\)"),
     "nan": (lambda t: t.adapt(X * np.nan, [0, 1]), "x holds NaN or infinity"),
     "range": (lambda t: t.adapt(X + 255, [0, 1]), "between 0 and 1.* from 255 to 255: scale it"),
+    "below": (lambda t: t.adapt(X - 0.5, [0, 1]), "goes from -0.5 to -0.5"),
     "length": (lambda t: t.adapt(X, [0, 1, 1]), "x has 2 examples and y has 3"),
     "one class": (lambda t: t.adapt(X, ["a", "a"]), "one class alone, 'a'"),
     "empty": (lambda t: t.adapt(X[:0], []), "holds|empty"),
@@ -197,6 +203,14 @@ def test_wrong_input_gets_one_sentence(case: str) -> None:
     with pytest.raises(mr.InputError, match=sentence) as caught:
         wrong(trained)
     assert "\n" not in str(caught.value)
+
+
+def test_a_sure_network_has_probabilities_too() -> None:
+    adapted = small_trained().adapt(NOISE, [0, 1])
+    sure = replace(adapted, phi=1e4 * adapted.phi)
+    odds = sure.probabilities(NOISE)
+    assert abs(sure.outputs(NOISE)).max() > 1000
+    np.testing.assert_allclose(odds.sum(1), 1)
 
 
 def test_a_network_that_ends_otherwise_keeps_its_outputs() -> None:
