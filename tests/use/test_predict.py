@@ -107,6 +107,19 @@ def test_sizes_greys_and_light_on_dark_make_no_difference(own: Path) -> None:
     assert note.endswith("are light on dark and were inverted: 'q2.png'")
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (22, 3), (26, 70)])
+def test_characters_are_cut_out_wherever_they_stand(own: Path, corner: tuple[int, int]) -> None:
+    write(own / "query" / "q0.png", BAR, scale=4)
+    wanted = asked(own).probabilities
+    large = BAR[2:4, 1:5].repeat(4, 0).repeat(4, 1)  # 8 x 16 pixels of ink
+    for name, invert in (("q0", False), ("q1", True)):
+        paper = np.full((34, 86), 250, np.uint8)
+        paper[corner[0] : corner[0] + 8, corner[1] : corner[1] + 16] = large
+        write(own / "query" / f"{name}.png", 255 - paper if invert else paper)
+    found = asked(own)
+    np.testing.assert_allclose(found.probabilities[:2], wanted[[0, 0]], rtol=1e-9)
+
+
 def test_photographs_are_taken_as_they_are(own: Path) -> None:
     dark = write(own / "dark.png", 255 - POLE)
     photographs = drawn(ink=False)
@@ -118,10 +131,12 @@ def test_photographs_are_taken_as_they_are(own: Path) -> None:
 
 
 def test_other_proportions_are_said(own: Path) -> None:
+    folders = own / "support", own / "query"
     write(own / "query" / "q0.png", np.concatenate([BAR, BAR], axis=1))
-    assert asked(own).notes == (), "one of three is no rule"
+    assert predict(drawn(ink=False), *folders).notes == (), "one of three is no rule"
     write(own / "query" / "q1.png", np.concatenate([DOT, DOT], axis=1))
-    (note,) = asked(own).notes
+    assert asked(own).notes == (), "a character is cut out of any paper"
+    (note,) = predict(drawn(ink=False), *folders).notes
     assert note.startswith("queries are 2.00 times as wide as high and examples 1.00 times")
 
 
