@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import minireptile as mr
+from minireptile import estimators
 from minireptile.tasks.rows import ClassRows, GroupRows
 
 from .small_trained import small_trained
@@ -140,6 +141,26 @@ def test_meta_fit_trains_what_fit_starts_from() -> None:
     assert repr(estimator.meta_).startswith("Trained on examples of one's own by reptile, 4 iter")
 
 
+def test_meta_fit_goes_on_from_a_trained_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = images(24)
+    trained, loops = small_trained(), mr.Loops(iterations=2, train_shots=4, inner_batch=4)
+    start = mr.Snapshot(0, trained.theta, trained.state, np.empty((0, 0)))
+    tasks = ClassRows(trained.examples(x), y, 3)
+    *_, run = mr.reptile(trained.model, tasks, trained.optimizer, loops, start)
+    estimator = mr.FewShotClassifier(trained).meta_fit(x, y, way=3, loops=loops)
+    np.testing.assert_array_equal(estimator.meta_.theta, run.theta)
+    asked = []
+
+    def noted(model: Any, tasks: Any, optimizer: Any, loops: Any, start: Any) -> list[Any]:
+        asked.append((model.n_out, loops))
+        return []
+
+    monkeypatch.setattr(estimators, "reptile", noted)
+    mr.FewShotClassifier(trained).meta_fit(x, y, way=2)  # 8 examples of each class
+    mr.FewShotClassifier(trained).meta_fit(*images(60), way=3)
+    assert [(way, loops.train_shots) for way, loops in asked] == [(2, 8), (3, 10)]
+
+
 def test_a_regressor_learns_functions_and_a_function() -> None:
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(6), 12)
@@ -173,6 +194,10 @@ def test_rows_make_tasks() -> None:
         rows = [*task.support_x[task.support_y == c, 0], task.query_x[c, 0]]
         assert len(set(rows)) == 3
         assert len({row // 4 for row in rows}) == 1
+    for seed in range(9):
+        task = ClassRows(x, y, 2).draw(np.random.default_rng(seed), 1, 1)
+        first, second = task.support_x[:, 0] // 4
+        assert first != second, "a class comes once"
     task = GroupRows(x, -x, y).draw(np.random.default_rng(0), 2, 2)
     np.testing.assert_array_equal(task.support_y, -task.support_x)
     np.testing.assert_array_equal(task.query_y, -task.query_x)

@@ -128,6 +128,12 @@ def test_photographs_are_taken_as_they_are(own: Path) -> None:
     wanted = adapted.probabilities((255 - POLE[None]) / np.float32(255))
     np.testing.assert_array_equal(found.probabilities, wanted)
     assert found.notes == ()
+    noise = np.random.default_rng(0).integers(0, 256, (15, 15), np.uint8)
+    large = write(own / "large.png", noise)
+    found = predict(photographs, own / "support", large)
+    resized = np.asarray(image.fromarray(noise).resize((6, 6)))  # as load_folder does
+    wanted = adapted.probabilities(resized[None] / np.float32(255))
+    np.testing.assert_array_equal(found.probabilities, wanted)
 
 
 def test_other_proportions_are_said(own: Path) -> None:

@@ -151,6 +151,7 @@ def test_copies_compute_the_same() -> None:
     wanted = adapted.outputs(x)
     for other in (copy.deepcopy(adapted), pickle.loads(pickle.dumps(adapted))):
         np.testing.assert_array_equal(other.outputs(x), wanted)
+        assert other.trained.model.dtype == trained.model.dtype
         np.testing.assert_array_equal(other.trained.adapt(x, [0, 1, 2]).outputs(x), wanted)
 
 
