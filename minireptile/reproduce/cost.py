@@ -33,11 +33,16 @@ ALGORITHMS: dict[str, Callable[..., Iterator[Snapshot]]] = {
     "reptile": reptile, "fomaml": fomaml, "maml": maml
 }  # fmt: skip
 T, ITERATIONS = 5, 4
+# The numbers of inner steps, and how often each is timed, if it is to be quick.
+SIZES: dict[bool, tuple[tuple[int, ...], int]] = {
+    True: ((2, 5, 10), 15),
+    False: ((2, 5, 10, 20), 9),
+}
 
 
 def run(quick: bool, backend: str = "numpy") -> Outcome:
     """Time and memory of all three for several k, in turns."""
-    steps, rounds = ((2, 5, 10), 15) if quick else ((2, 5, 10, 20), 9)
+    steps, rounds = SIZES[quick]
     tasks: Tasks = Sine()
     model, of = sine_mlp(64, backend=backend), "a network of two hidden layers on sine waves"
     if not quick:

@@ -24,6 +24,7 @@ from .characters import characters
 from .outcome import Finding, Outcome, around, difference, weakest
 
 EPSILON = 0.25
+ITERATIONS = {True: 300, False: 10_000}  # if it is to be quick
 # Which of the k gradients are summed, and the factor of the outer step.
 RUNS: dict[str, tuple[tuple[int, ...], float]] = {
     "g1": ((1,), 1.0),
@@ -42,7 +43,7 @@ QUICK = ("g1", "g1 + g2", "g2", "g1 + g2 + g3 + g4")
 
 def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
     """Train once for each sum and compare the accuracy on unseen characters."""
-    iterations = 300 if quick else 10_000
+    iterations = ITERATIONS[quick]
     names = QUICK if quick else tuple(RUNS)
     train, test, of = characters(quick, data)
     model = omniglot_cnn(5, filters=8 if quick else 64, reduction="sum", backend=backend)

@@ -24,10 +24,12 @@ from ..tasks.base import sample
 from ..tasks.sine import Sine
 from .outcome import Finding, Outcome, around, difference, interval
 
+SIZES = {True: (1500, 200), False: (30_000, 1000)}  # iterations and tasks, if it is to be quick
+
 
 def run(quick: bool, backend: str = "numpy") -> Outcome:
     """Train both ways and look at the gradients on the way."""
-    iterations, tasks = (1500, 200) if quick else (30_000, 1000)
+    iterations, tasks = SIZES[quick]
     model = sine_mlp(64, backend=backend)
     loops = Loops(iterations, meta_batch=1, epsilon=0.1, train_shots=50, state="fresh")
     marks = sorted({0, *np.geomspace(10, iterations, 6 if quick else 16).astype(int).tolist()})

@@ -32,6 +32,8 @@ from .outcome import Finding, Outcome, around, interval, student
 LINES = ((1.0, 0.15, 0.9), (0.2, 1.0, 0.7), (0.8, -0.6, -0.2))  # a . theta = b
 SOLVED = 0.02  # mean squared error
 SEEDS = 5  # of the walks in the plane
+# Iterations, tasks and steps at most, if it is to be quick.
+SIZES = {True: (1500, 60, 600), False: (30_000, 300, 4000)}
 NEAR = 0.02  # in a plane where the lines meet about 0.1 apart
 
 
@@ -115,7 +117,7 @@ def in_the_plane(iterations: int, seed: int = 0) -> tuple[NDArray, NDArray]:
 
 def on_sine(quick: bool, backend: str) -> dict[str, NDArray]:
     """Distances to the first phi with an error below SOLVED, for each unseen task that has one."""
-    iterations, tasks, longest = (1500, 60, 600) if quick else (30_000, 300, 4000)
+    iterations, tasks, longest = SIZES[quick]
     model = sine_mlp(64, backend=backend)
     loops = Loops(iterations, meta_batch=1, epsilon=0.1, train_shots=50, state="fresh")
     *_, learned = reptile(model, Sine(), SGD(0.02), loops)

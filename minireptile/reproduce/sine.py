@@ -30,6 +30,7 @@ from ..tasks.sine import Sine
 from .outcome import Finding, Outcome, around, difference
 
 ALPHA, MARKS = 0.02, (0, 1, 2, 4, 8, 16, 24, 32)
+SIZES = {True: (1500, 100), False: (30_000, 1000)}  # iterations and tasks, if it is to be quick
 ALGORITHMS: dict[str, Callable[..., Iterator[Snapshot]]] = {
     "joint": joint, "reptile": reptile, "fomaml": fomaml, "maml": maml, "imaml": imaml,
 }  # fmt: skip
@@ -37,7 +38,7 @@ ALGORITHMS: dict[str, Callable[..., Iterator[Snapshot]]] = {
 
 def run(quick: bool, backend: str = "numpy") -> Outcome:
     """Train with all five, and adapt to the same unseen tasks."""
-    iterations, tasks = (1500, 100) if quick else (30_000, 1000)
+    iterations, tasks = SIZES[quick]
     model = sine_mlp(64, backend=backend)
     plain = Loops(iterations, meta_batch=1, epsilon=0.1, train_shots=50, state="fresh")
     with_adam = replace(plain, epsilon=1.0, outer=Adam(0.001))

@@ -110,61 +110,36 @@ def test_each_algorithm_has_its_own_epsilon(monkeypatch: pytest.MonkeyPatch) -> 
                 assert it["iterations"] is it["gradients"] is None
 
 
-def a_race(reptile: float | None, maml: float | None, end: float) -> dict[str, Any]:
-    each = {
-        name: {
-            "iterations": n,
-            "gradients": n and n * convergence.GRADIENTS[name],
-            "at_edge": False,
-        }
-        for name, n in (("Reptile", reptile), ("FOMAML", None), ("MAML", maml))
-    }
-    levels = {"half way": np.sqrt(4 * end), "at the end": end}
-    return {
-        "levels": levels, "reached": dict.fromkeys(levels, each), "meta_batch": 1, "start": 4.0,
-        "least": {"Reptile": 0.1 if maml is None else end, "FOMAML": 3.9, "MAML": end},
+def test_a_race_is_told_in_iterations_and_gradients() -> None:
+    """The epsilons at the edges of their grids are named after all figures."""
+
+    def reached(iterations: float | None, at_edge: bool = False) -> dict[str, Any]:
+        return {"iterations": iterations, "gradients": iterations and 10 * iterations,
+                "at_edge": at_edge}  # fmt: skip
+
+    found = {
+        "iterations": 3000, "meta_batch": 1, "levels": {"half way": 0.84, "at the end": 0.17},
+        "reached": {
+            "half way": {"Reptile": reached(1000.4), "MAML": reached(453.0)},
+            "at the end": {"Reptile": reached(2994.0), "MAML": reached(None)},
+        },
     }  # fmt: skip
+    assert variance.told(found) == (
+        "With 1 task an iteration, the median run takes so many iterations (gradients): to an "
+        "error of 0.84, half way, Reptile 1,000 (10,004), MAML 453 (4,530); to an error of 0.17, "
+        "at the end, Reptile 2,994 (29,940), MAML not within 3,000."
+    )
+    found["meta_batch"], found["reached"]["half way"]["MAML"] = 5, reached(453.0, at_edge=True)
+    assert variance.told(found).startswith("With 5 tasks an iteration, ")
+    assert variance.told(found).endswith(" The best epsilon of MAML is the last of its grid.")
 
 
-@pytest.mark.parametrize(
-    ("least", "first_half"), [("Reptile", "holds: the share"), ("MAML", "does not hold: the share")]
-)
-@pytest.mark.parametrize(
-    ("races", "second_half"),
-    [
-        ([a_race(20, 30, 0.1)], "holds in iterations, and holds in gradients"),
-        ([a_race(20, None, 3.9)], "holds in iterations, and holds in gradients"),
-        ([a_race(30, 20, 0.1)], "does not hold in iterations, and holds in gradients"),
-        ([a_race(90, 20, 0.1)], "does not hold in iterations, and does not hold in gradients"),
-        ([a_race(None, 20, 0.1)], "does not hold in iterations, and does not hold in gradients"),
-        (
-            [a_race(20, 30, 0.1), a_race(30, 20, 0.1)],
-            "does not hold in iterations, and holds in gradients",
-        ),
-        (
-            [a_race(20, 30, 3.9)],
-            "cannot be seen so soon in iterations, and cannot be seen so soon in gradients",
-        ),
-        (
-            [a_race(20, 30, 3.9), a_race(30, 20, 0.1)],
-            "does not hold in iterations, and cannot be seen",
-        ),
-    ],
-)
-def test_the_verdict_gives_both_halves(
-    least: str, first_half: str, races: list[Any], second_half: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    rows = [
-        {"algorithm": name, "iteration": 0, "variance": 0.1 if name == least else chance}
-        for name, chance in {"Reptile": 0.4, "MAML": 0.5, "FOMAML": 0.6}.items()
-    ]
-    given = iter(races)
-    monkeypatch.setattr(variance, "shares", lambda quick, backend, tasks: rows)
-    monkeypatch.setattr(variance, "race", lambda model, sizes: next(given))
-    monkeypatch.setattr(variance, "QUICK", races)
-    outcome = variance.run(quick=True)
-    assert outcome.verdict.startswith(f"the first half {first_half}")
-    assert f"The second half {second_half}" in outcome.verdict
-    assert outcome.holds == (first_half[:5] == second_half[:5] == "holds")
-    assert list(given) == []
+def test_gradients_count_for_maml_as_many_as_it_takes() -> None:
+    each = {"Reptile": {"each_run": [20.0, 21.0]}, "MAML": {"each_run": [None, 10.0]}}
+    race = {"meta_batch": 1, "iterations": 40, "start": 4.0, "levels": {"half way": 1.0},
+            "least": {"Reptile": 0.5, "MAML": 2.0}, "reached": {"half way": each}}  # fmt: skip
+    for unit, times in (("iterations", 1.0), ("gradients", (5 + 4 * 8 / 3) / 5)):
+        learned, sooner = variance.sooner({"races": [race]}, unit)
+        assert (learned.estimate, learned.bound, learned.needed) == (8.0, 4, True)
+        assert sooner.estimate == pytest.approx(times * np.sqrt(40 / 20 * 10 / 21))
+        assert f"MAML's {unit} to an error of 1 over Reptile's, with 1 task an" in sooner.what

@@ -271,8 +271,8 @@ def test_variance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variance, "shares", lambda *_: rows)
     monkeypatch.setattr(variance, "QUICK", ["one", "two"])
     monkeypatch.setattr(variance, "race", lambda model, sizes: sizes)
-    monkeypatch.setattr(variance, "decided", lambda races, unit: None)
-    monkeypatch.setattr(variance, "told", lambda found: "so soon")
+    monkeypatch.setattr(variance, "sooner", lambda data, unit: [])
+    monkeypatch.setattr(variance, "told", lambda found: "So soon.")
     races = replace(monkeypatch, variance, "draw_race", lambda ax, found: None)
     left, right = drawn(variance.run(quick=True))
     assert races == [(right, "one")]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,12 +24,15 @@ from minireptile.reproduce import (
     ON_CHARACTERS,
     cost,
     gradient_combinations,
+    inner_products,
+    manifolds,
     run,
     sine,
     taylor,
     variance,
 )
-from minireptile.reproduce.outcome import Outcome, keep
+from minireptile.reproduce.convergence import Sizes
+from minireptile.reproduce.outcome import FAILS, HOLDS, Outcome, keep
 from minireptile.tasks.images import FewShot
 from tests.small import random_batch, random_phi, tiny_classes, tiny_model
 
@@ -41,11 +44,20 @@ IMAML = ALGORITHMS["imaml"]
 CERTAIN = {"k1", "taylor"}
 
 
+SMALL: dict[Any, tuple] = {
+    sine: (20, 10), inner_products: (30, 20), manifolds: (20, 10, 40), cost: ((2, 3), 2),
+}  # fmt: skip
+
+
 @cache
 def made(name: str) -> Outcome:
-    """A quick version, made once for all tests here; on small images of noise in place of
-    characters, and with a small iMAML."""
+    """A smaller version than the quick one, made once for all tests here; on small images of noise
+    in place of characters, and with a small iMAML."""
     with pytest.MonkeyPatch.context() as patch:
+        for module, sizes in SMALL.items():
+            patch.setitem(module.SIZES, True, sizes)
+        patch.setattr(variance, "QUICK", [Sizes(40, 1, choice=(1,), report=(0, 1), tasks=10)])
+        patch.setitem(gradient_combinations.ITERATIONS, True, 10)
         if name in ON_CHARACTERS:
             module = import_module(f"{MODULES}.{name.replace('-', '_')}")
             classes = tiny_classes(count=6, each=40)
@@ -53,10 +65,6 @@ def made(name: str) -> Outcome:
             patch.setattr(module, "characters", lambda quick, data: splits)
             small = partial(omniglot_cnn, input_shape=(6, 6, 1))
             patch.setattr(module, "omniglot_cnn", small)
-        if name == "cost":
-            classes = tiny_classes(count=6, each=20)
-            patch.setattr(cost, "glyph_splits", lambda **_: SimpleNamespace(train=classes))
-            patch.setattr(cost, "omniglot_cnn", partial(omniglot_cnn, input_shape=(6, 6, 1)))
         if name == "sine":
             short = {"regression": {**IMAML.defaults["regression"], "inner_steps": 2}}
             patch.setitem(ALGORITHMS, "imaml", replace(IMAML, defaults=short))
@@ -66,13 +74,14 @@ def made(name: str) -> Outcome:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_runs_and_is_kept(name: str, tmp_path: Path) -> None:
     outcome = made(name)
-    assert outcome.holds or name not in CERTAIN, outcome.sentence()
+    assert outcome.verdict == HOLDS or name not in CERTAIN, outcome.sentence()
     paths = keep(name, outcome, tmp_path, quick=True)
     record = json.loads(paths[0].read_text())
     assert record["experiment"] == name
     assert record["quick"] is True
     assert re.fullmatch(r"(g1|[A-Z][a-z]*)\b.*[a-z].*\.", record["claim"])  # a sentence
-    assert record["verdict"] in outcome.sentence()
+    assert record["verdict"] == outcome.verdict
+    assert record["figures"] in outcome.sentence()
     assert record["data"]
     with Image.open(paths[1]) as picture:
         assert min(picture.size) > 300
@@ -92,14 +101,14 @@ def test_an_experiment_gets_what_it_is_asked_for(
 
 
 def test_a_wrong_expansion_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert made("taylor").holds
+    assert made("taylor").verdict == HOLDS
     right = taylor.coefficients
 
     def wrong(k: int) -> dict[str, tuple[float, float]]:
         return {**right(k), "Reptile": (float(k), -0.8 * k * (k - 1) / 2)}
 
     monkeypatch.setattr(taylor, "coefficients", wrong)
-    assert not run("taylor", quick=True).holds
+    assert run("taylor", quick=True).verdict == FAILS
 
 
 def test_relative_variance() -> None:
@@ -137,7 +146,7 @@ def test_mini_batches_take_every_place_once() -> None:
 def test_on_characters_themselves(name: str) -> None:
     outcome = run(name, quick=True)
     assert outcome.data["characters"] == "drawn characters"
-    assert "drawn characters" in outcome.verdict
+    assert "drawn characters" in outcome.details
 
 
 @pytest.mark.long
@@ -145,7 +154,7 @@ def test_on_characters_themselves(name: str) -> None:
 def test_on_omniglot_itself(name: str, shared_data: Path) -> None:
     outcome = run(name, quick=True, data=str(shared_data / "omniglot"))
     assert outcome.data["characters"] == "Omniglot"
-    assert "Omniglot" in outcome.verdict
+    assert "Omniglot" in outcome.details
 
 
 def test_gradients_are_summed_as_their_names_say() -> None:
@@ -176,9 +185,10 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     numpy = ["--backend", "numpy"]  # nothing is compiled
     assert main(["reproduce", "k1", "--quick", *numpy, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "It holds: after 200 iterations" in said
+    assert "It holds: with two inner steps, the distance" in said
+    assert "After 200 iterations" in said
     assert f"picture: {tmp_path / 'k1.png'}" in said
-    assert json.loads((tmp_path / "k1.json").read_text())["holds"] is True
+    assert json.loads((tmp_path / "k1.json").read_text())["verdict"] == "holds"
     assert main(["reproduce", "magic", *numpy]) == 2
     assert "there is no experiment 'magic'" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
