@@ -13,12 +13,12 @@ import numpy as np
 from .. import __version__
 from ..backend import BACKENDS, describe, why_not
 from ..devices import cupy as device_cupy
+from ..errors import pip
 
-PACKAGES = {
-    "cli": ("safetensors", "rich-click", "rich", "Pillow", "matplotlib", "pooch"),
-    "numba": ("numba", "scipy", "threadpoolctl", "platformdirs"),
-    "cuda13": ("numba-cuda",),
-}
+PACKAGES = (
+    "safetensors", "rich-click", "rich", "pillow", "matplotlib", "pooch",
+    "numba", "scipy", "threadpoolctl", "platformdirs", "numba-cuda",
+)  # fmt: skip
 
 
 def lines() -> Iterator[str]:
@@ -32,12 +32,11 @@ def lines() -> Iterator[str]:
         yield f"backend {backend}: {reason or describe(backend)}"
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     yield f"numpy {np.__version__}, BLAS {blas['name']} {blas['version']}"
-    for extra, names in PACKAGES.items():
-        for package in names:
-            try:
-                yield f"{package} {version(package)}"
-            except PackageNotFoundError:
-                yield f'{package} is not installed: pip install "minireptile[{extra}]"'
+    for package in PACKAGES:
+        try:
+            yield f"{package} {version(package)}"
+        except PackageNotFoundError:
+            yield f"{package} is not installed: {pip(package)}"
     yield from device_cupy.installed()
 
 

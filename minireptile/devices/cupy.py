@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..errors import InputError
+from ..errors import InputError, pip
 from ..kernels import launch_cupy
 from .base import kernels_of
 
 PACKAGES = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
-INSTALL = 'pip install "minireptile[cuda13]", or minireptile[cuda12] for a driver of CUDA 12'
+INSTALL = f"{pip('cupy-cuda13x[ctk]')}, or cupy-cuda12x[ctk] for a driver of CUDA 12"
 OLDEST = 75  # compute capability 7.5: the oldest that CUDA 13 compiles for
 OLDEST_TF32 = 80
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..errors import InputError
+from ..errors import InputError, pip
 from .base import Array, Device, kernels_of
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -78,7 +78,7 @@ def _cuda_version(driver: Any) -> tuple[int, int]:
 
 def _install(driver: Any) -> str:
     cuda12 = driver is not None and _cuda_version(driver)[0] == 12
-    return f'pip install "minireptile[{"cuda12" if cuda12 else "cuda13"}]"'
+    return pip(f"numba-cuda[{'cu12' if cuda12 else 'cu13'}]")
 
 
 def _driver_trouble(driver: Any) -> str:

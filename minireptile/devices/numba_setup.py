@@ -18,10 +18,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, MissingPackage
+from ..errors import InputError, MissingPackage, pip
 
 NEEDED = {"numba": (0, 59), "scipy": (1, 10), "threadpoolctl": (3, 1), "platformdirs": (3, 0)}
-INSTALL = 'pip install "minireptile[numba]"'
+INSTALL = pip("numba", "scipy", "threadpoolctl", "platformdirs")
 # Numba's settings that make other machine code of the same source.
 CODEGEN = ("CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE")
 

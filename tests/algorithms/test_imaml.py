@@ -210,7 +210,9 @@ def test_conjugate_gradients_that_do_not_arrive() -> None:
 
 def test_without_scipy_imaml_says_which_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.sparse.linalg", None)
-    words = r"'scipy', which is not installed; .* pip install \"minireptile\[numba\]\"$"
+    words = (
+        r"'scipy', which is not installed; bring it with: pip install scipy, .* \"\.\[numba\]\"$"
+    )
     with pytest.raises(ImportError, match=words):
         next(imaml(tiny_model(), TASKS, SGD(0.1), small_loops()))
     q = Quadratic()

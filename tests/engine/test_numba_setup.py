@@ -37,7 +37,7 @@ def lacking(package: str, found: str = "") -> object:
 @pytest.mark.parametrize("package", ["numba", "scipy", "threadpoolctl", "platformdirs"])
 def test_a_missing_package(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba_setup, "version", lacking(package))
-    words = f'{package} is not installed; bring it with: pip install "minireptile\\[numba\\]"'
+    words = f"{package} is not installed; bring it with: pip install numba scipy threadpoolctl"
     with pytest.raises(MissingPackage, match=words):
         backend._kernels.__wrapped__("numba", None)
     assert backend.fastest() == "numpy"

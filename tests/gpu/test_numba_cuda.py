@@ -143,10 +143,10 @@ CASES = {
     "fine": (FakeDriver(), PACKAGES, ""),
     "older compiler": (FakeDriver(), CUDA12, ""),
     "own toolkit": (FakeDriver(), {"numba": "0.68", "numba-cuda": "0.30"}, ""),
-    "no numba": (FakeDriver(), {}, r"numba is not installed; .*minireptile\[cuda13\]"),
-    "no numba-cuda": (None, {"numba": "1"}, r"numba-cuda is not installed; .*\[cuda13\]"),
+    "no numba": (FakeDriver(), {}, r"numba is not installed; .*\"numba-cuda\[cu13\]"),
+    "no numba-cuda": (None, {"numba": "1"}, r"numba-cuda is not installed; .*\[cu13\]"),
     "no numba-cuda, CUDA 12": (
-        FakeDriver(12040), {"numba": "1"}, r"numba-cuda is not installed; .*\[cuda12\]"
+        FakeDriver(12040), {"numba": "1"}, r"numba-cuda is not installed; .*\[cu12\]"
     ),
     "no driver": (None, PACKAGES, "no NVIDIA driver .*; install one"),
     "hidden": (FakeDriver(result=100), PACKAGES, "finds no GPU; .*CUDA_VISIBLE_DEVICES"),
@@ -197,7 +197,7 @@ def test_trouble_of_others_becomes_a_sentence(
     said = getattr(backend, function).__wrapped__()
     assert said.startswith(begins)
     assert "(libnvvm cannot be found Really)" in said
-    assert 'pip install "minireptile[cuda13]"' in said
+    assert 'pip install "numba-cuda[cu13]"' in said
 
 
 def test_here_it_can_be_used_or_says_why_not() -> None:
