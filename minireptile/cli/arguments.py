@@ -165,13 +165,14 @@ def program() -> Commands:
             "reproduce", "measure a claim about Reptile",
             argument("name", "one of the claims above, or all",
                      type=OneOf([*EXPERIMENTS, "all"], "experiment")),
-            flag("quick", "small sizes, some seconds each"),
+            flag("quick", "small sizes, seconds to a minute each; what they cannot tell, they say"),
             option("out", "where figures and pictures go", type=PATH, metavar="FOLDER",
                    default=Path("runs/reproduce")),
             chosen("backend", "whose kernels", BACKENDS),
             option("data", "Omniglot, in place of drawn characters: for "
                    + " and ".join(ON_CHARACTERS), default="", metavar="DIR"),
-            about="Measure a claim: figures, a picture, and whether it holds.\n\n"
+            about="Measure a claim: figures, a picture, and whether it holds, does not hold, "
+            "or the measurement is too small to tell.\n\n"
             + "\n".join(f"- {name}: {about}" for name, about in EXPERIMENTS.items()),
             panel=CLAIMS,
         ),

@@ -65,8 +65,8 @@ PARTS = {
     ),
     "reproduce": Part(
         ["minireptile/reproduce/*.py"],
-        tests("runs/test_reproduce", "runs/test_verdicts", "runs/test_figures",
-              "runs/test_experiments_drawn", "algorithms/test_convergence"),
+        tests("runs/test_reproduce", "runs/test_verdicts", "runs/test_measured",
+              "runs/test_figures", "runs/test_experiments_drawn", "algorithms/test_convergence"),
     ),
     "bench": Part(
         [f"bench/{name}.py" for name in
