@@ -122,7 +122,7 @@ def _performance(ax: Any, experiment: Experiment, records: list[Record]) -> None
     ax.set(ylabel=measure.axis.format(**texts), yscale=measure.scale)
     if ax.get_legend_handles_labels()[1]:
         ax.legend(
-            frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3,
+            frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=5,
             columnspacing=1.2, handlelength=1.6,
         )  # fmt: skip
     _plain(ax)
@@ -164,7 +164,12 @@ def _curve(ax: Any, running: Points, tests: Points, label: str, color: str, shif
         ax.errorbar(
             iterations, values, bars, fmt="o", ms=6, capsize=3, color=color, mec="white",
             label=None if running else label, zorder=3, transform=ax.transData + aside,
+            clip_on=False,
         )  # fmt: skip
+        # Moved aside, they do not count where the axes find their limits.
+        for half in (0.0,) if bars is None else (bars, np.where(values > bars, -bars, 0)):
+            ax.update_datalim(np.column_stack([iterations, values + half]))
+        ax.autoscale_view()
 
 
 def adaptation(experiment: Experiment, runs: dict[str, Snapshot], folder: Path) -> Path:

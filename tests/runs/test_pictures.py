@@ -174,6 +174,8 @@ def test_the_learning_curve_of_functions(drawn: dict[str, Any], tmp_path: Path) 
     assert drawn["learning_curve.png"].get_suptitle() == "reptile on sine"
     assert (right.get_ylabel(), right.get_yscale()) == ("mean squared error", "log")
     assert points(right) == [([0, 1], [4.0, 3.0]), ([0, 1], [2.0, 1.0]), ([0, 1], [1.0, 0.5])]
+    assert right.get_xlim()[0] < 0 < 1 < right.get_xlim()[1]  # all of them are seen
+    assert right.get_ylim()[0] < 0.5 < 4 < right.get_ylim()[1]
     labels = [text.get_text() for text in right.get_legend().get_texts()]
     assert labels == ["0 steps", "1 steps", "2 steps"]
 
