@@ -575,14 +575,3 @@ def test_a_point_of_a_curve(curve: str, monkeypatch: pytest.MonkeyPatch) -> None
     ((model, theta, state, test, optimizer, asked),) = evaluated
     assert (model, theta[0], state, test, optimizer) == ("model", 2.0, {}, "test", adam)
     assert asked == protocol
-
-
-def test_a_fall_is_beyond_both_intervals() -> None:
-    def at(accuracy: float, ci95: float | None) -> Accuracy:
-        return Accuracy(0.0, 0.0, accuracy, ci95, 9, 0)
-
-    assert overlap.falls(at(0.5, 0.125), at(0.124, 0.25))
-    assert not overlap.falls(at(0.5, 0.125), at(0.125, 0.25))
-    assert not overlap.falls(at(0.125, 0.0), at(0.5, 0.0))
-    assert overlap.falls(at(0.5, None), at(0.49, None))
-    assert not overlap.falls(at(0.5, None), at(0.5, None))

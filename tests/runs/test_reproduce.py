@@ -143,7 +143,8 @@ def test_mini_batches_take_every_place_once() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ON_CHARACTERS)
-def test_on_characters_themselves(name: str) -> None:
+def test_on_characters_themselves(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gradient_combinations.ITERATIONS, True, 40)
     outcome = run(name, quick=True)
     assert outcome.data["characters"] == "drawn characters"
     assert "drawn characters" in outcome.details
@@ -151,7 +152,8 @@ def test_on_characters_themselves(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ON_CHARACTERS)
-def test_on_omniglot_itself(name: str, shared_data: Path) -> None:
+def test_on_omniglot_itself(name: str, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gradient_combinations.ITERATIONS, True, 40)
     outcome = run(name, quick=True, data=str(shared_data / "omniglot"))
     assert outcome.data["characters"] == "Omniglot"
     assert "Omniglot" in outcome.details
