@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from minireptile.errors import InputError
-from minireptile.tasks.files.folder import load_folder
+from minireptile.tasks.files.folder import load_folder, survey
 
 from .loader_data import encode, noise, write_tree, write_zip
 
@@ -138,3 +138,14 @@ def test_missing_and_unsafe_paths(tmp_path: Path) -> None:
 def test_wrong_arguments(tmp_path: Path, arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_folder(write_tree(tmp_path, EIGHT), **arguments)
+
+
+def test_a_survey_splits_the_classes_as_they_are_loaded(tmp_path: Path) -> None:
+    write_tree(tmp_path, EIGHT)
+    for fraction, seed in ((0.25, 0), (0.5, 3)):
+        found, notes, drawn = survey(tmp_path, test_fraction=fraction, seed=seed)
+        splits = load_folder(tmp_path, test_fraction=fraction, seed=seed)
+        assert (notes, drawn) == ([], True)
+        for part, data in (("train", splits.train), ("test", splits.test)):
+            assert tuple(one.name for one in found if one.part == part) == data.names
+        assert {(one.images, one.sizes[0]) for one in found} == {(3, (30, 40))}
