@@ -183,7 +183,7 @@ class _FewShot:
             report(run)
         known = {n: v for n, v in trained.card.items() if n in ("range", "ink")}
         told = {"dataset": "examples of one's own", "algorithm": "reptile"}
-        card = {**known, **told, "iteration": run.iteration, "way": model.n_out}
+        card = {**known, **told, "iteration": run.iteration, "way": tasks.n_out}
         self.meta_ = replace(trained, theta=run.theta, state=run.state, card=card)
         return self
 

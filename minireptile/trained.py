@@ -154,8 +154,8 @@ class Trained:
             The examples.
         y : array (n,)
             A class for each: numbers or strings. For a regression, targets (n,) or (n, n_out).
-            Where there are more classes, or fewer, than the network has outputs, it gets a last
-            layer of that size (`minireptile.head`).
+            Where there are more classes than the network has outputs, it gets a last layer of
+            that size; of more outputs than classes, the first are used (`minireptile.head`).
         rng : numpy.random.Generator, optional
             Deals out the examples in place of `seed`.
         classes : array, optional
@@ -191,7 +191,7 @@ class Adapted:
     Attributes
     ----------
     trained : Trained
-        What it started from, with as many outputs as there are classes.
+        What it started from, with at least as many outputs as there are classes.
     phi : array (P,)
         The adapted parameters.
     state : dict of arrays
@@ -250,7 +250,7 @@ class Adapted:
         return at
 
     def outputs(self, x: ArrayLike, transductive: bool = False) -> NDArray:
-        """The network's outputs for queries, (m, n_out).
+        """The network's outputs for queries, (m, n_classes); (m, n_out) for a regression.
 
         Parameters
         ----------
@@ -259,13 +259,14 @@ class Adapted:
             All queries as one batch, so that batch norm sees them; or each beside the support set.
         """
         x, model = self.trained.examples(x), self.trained.model
+        used = model.n_out if self.classes is None else len(self.classes)
         if flag(transductive, "transductive") and len(x):
-            return model.forward(self.phi, x)
-        out = np.empty((len(x), model.n_out), self.phi.dtype)
+            return model.forward(self.phi, x)[:, :used]
+        out = np.empty((len(x), used), self.phi.dtype)
         batch = np.concatenate([self.x, self.x[:1]])
         for i, query in enumerate(x):
             batch[-1] = query
-            out[i] = model.forward(self.phi, batch)[-1]
+            out[i] = model.forward(self.phi, batch)[-1, :used]
         return out
 
     def probabilities(self, x: ArrayLike, transductive: bool = False) -> NDArray:
@@ -297,7 +298,7 @@ def labels_of(y: Any) -> NDArray:
 
 
 def _begin(trained: Trained, classes: NDArray | None) -> Adapted:
-    """Before any step, with an output for each class."""
+    """Before any step, with an output for each class at least."""
     model, theta, state = trained.model, trained.theta, trained.state
     if classes is not None:
         model, theta, state = with_outputs(model, theta, state, len(classes))

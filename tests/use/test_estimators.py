@@ -152,7 +152,7 @@ def test_meta_fit_goes_on_from_a_trained_model(monkeypatch: pytest.MonkeyPatch) 
     asked = []
 
     def noted(model: Any, tasks: Any, optimizer: Any, loops: Any, start: Any) -> list[Any]:
-        asked.append((model.n_out, loops))
+        asked.append((tasks.n_out, loops))
         return []
 
     monkeypatch.setattr(estimators, "reptile", noted)

@@ -101,15 +101,15 @@ def test_classes_come_back_as_they_were_named(labels: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
-def test_another_number_of_classes_gets_a_last_layer_of_its_own(n: int) -> None:
+def test_more_classes_get_a_last_layer_of_their_own_and_fewer_the_first_outputs(n: int) -> None:
     trained = small_trained()
     model, theta, state = with_outputs(trained.model, trained.theta, trained.state, n)
-    assert model.n_out == n
-    assert (model is trained.model) == (n == 3)
+    assert model.n_out == max(n, 3)
+    assert (model is trained.model) == (n <= 3)
     for had, has in ((trained.theta, theta), (trained.state["v"], state["v"])):
         before, after = trained.model.unflatten(had), model.unflatten(has)
         for name, array in after.items():
-            if n != 3 and name.startswith("dense"):
+            if n > 3 and name.startswith("dense"):
                 mean = before[name].mean(-1, keepdims=True)
                 np.testing.assert_array_equal(array, np.broadcast_to(mean, array.shape))
             else:
@@ -119,6 +119,20 @@ def test_another_number_of_classes_gets_a_last_layer_of_its_own(n: int) -> None:
     adapted = replace(trained, steps=60).adapt(x, range(n))
     assert adapted.probabilities(x).shape == (n, n)
     assert list(adapted.predict(x)) == list(range(n)), "equal columns do not come apart"
+
+
+def test_probabilities_are_among_the_classes_there_are() -> None:
+    trained, x = small_trained(), NOISE
+    adapted = trained.adapt(x, ["b", "a"])
+    for transductive in (False, True):
+        odds = adapted.probabilities(x, transductive)
+        assert odds.shape == (2, 2)
+        np.testing.assert_allclose(odds.sum(1), 1)
+    beside = np.concatenate([x, x[:1]]).reshape(-1, 6, 6, 1)
+    logits = trained.model.forward(adapted.phi, beside)[-1]
+    assert logits.shape == (3,)
+    wanted = np.exp(logits[:2]) / np.exp(logits[:2]).sum()
+    np.testing.assert_allclose(adapted.probabilities(x)[0], wanted)
 
 
 def test_classes_without_examples_have_outputs_too() -> None:
@@ -161,7 +175,7 @@ def test_records_say_what_they_are() -> None:
     assert "from (6, 6, 1) to 3 outputs" in repr(trained)
     assert "6 steps of 4 examples by Adam(lr=0.01" in repr(trained)
     adapted = trained.adapt(np.ones((2, 36)), [0, 1])
-    assert repr(adapted).startswith("Adapted to 2 examples of 2 classes in 6 steps, loss 0.")
+    assert repr(adapted).startswith("Adapted to 2 examples of 2 classes in 6 steps, loss 1.")
 
 
 X = np.zeros((2, 6, 6, 1))
@@ -218,8 +232,8 @@ def test_a_network_that_ends_otherwise_keeps_its_outputs() -> None:
     model = mr.Model([mr.Dense(3), mr.BatchNorm()], (4,), dtype="float64")
     trained = mr.Trained(model, model.init(0), {}, mr.SGD(0.1))
     assert trained.adapt(np.eye(4)[:3], [0, 1, 2]).trained.model is model
-    with pytest.raises(mr.InputError, match="3 outputs, and there are 2 classes: only a network"):
-        trained.adapt(np.eye(4)[:2], [0, 1])
+    with pytest.raises(mr.InputError, match="3 outputs, and there are 4 classes: only a network"):
+        trained.adapt(np.eye(4), range(4))
 
 
 def test_an_outer_optimizers_state_is_left_behind() -> None:
