@@ -3,6 +3,7 @@ oldest Python and packages that setup.py allows, and with the newest at hand."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,23 +12,25 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 OLDEST, NEWEST = (3, 10), 14
+NEEDED = "-c", "import venv, ensurepip"
 
 
 def pythons() -> list[Path]:
     """The interpreters at hand from the oldest supported on, by rising version."""
     names = [f"python{OLDEST[0]}.{minor}" for minor in range(OLDEST[1], NEWEST + 1)]
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = []
+    found: list[Path] = []
     for name in names:
-        here = [*sorted(versions.glob(f"*/bin/{name}")), *filter(None, [shutil.which(name)])]
-        command = "-c", "import venv, ensurepip"
-        found += [
-            Path(p) for p in here if not subprocess.run([p, *command], check=False).returncode
-        ][:1]
+        here = [str(p) for p in sorted(versions.glob(f"*/bin/{name}"))]
+        here += filter(None, [shutil.which(name)])
+        works = (p for p in here if not subprocess.run([p, *NEEDED], check=False).returncode)
+        found += map(Path, list(works)[:1])
     return found
 
 
@@ -89,6 +92,20 @@ def test_it_installs_and_works_without_the_checkout(
     assert f"-{version}" in archives[kind].name
     for words in (["info"], ["check", "Dense"], ["check", "Dense", "--backend", "numba"]):
         output(command, *words, where=elsewhere, **own)
+    draw(elsewhere)
+    queries = "predict", "--pretrained", "glyphs", "--support", "few", "--query", "more", "--json"
+    assert json.loads(output(command, *queries, where=elsewhere, **own))["accuracy"] == 1.0
+
+
+def draw(folder: Path) -> None:
+    """Images of two classes, a bar upright and one lying: few/CLASS/*.png, more/CLASS/*.png."""
+    for name in ("upright", "lying"):
+        for i, part in enumerate(("few", "few", "more", "more")):
+            at = folder / part / name
+            at.mkdir(parents=True, exist_ok=True)
+            pixels = np.full((56, 56), 255, np.uint8)
+            pixels[24 + i : 30 + i, 8 + i : 46 + i] = 0
+            Image.fromarray(pixels.T if name == "upright" else pixels).save(at / f"{i}.png")
 
 
 def test_the_version_and_the_changes_agree() -> None:

@@ -167,8 +167,9 @@ def _curve(ax: Any, running: Points, tests: Points, label: str, color: str, shif
             clip_on=False,
         )  # fmt: skip
         # Moved aside, they do not count where the axes find their limits.
-        for half in (0.0,) if bars is None else (bars, np.where(values > bars, -bars, 0)):
-            ax.update_datalim(np.column_stack([iterations, values + half]))
+        ends = [values] if bars is None else [values + bars, values - bars * (values > bars)]
+        for end in ends:
+            ax.update_datalim(np.column_stack([iterations, end]))
         ax.autoscale_view()
 
 

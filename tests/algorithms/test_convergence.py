@@ -117,7 +117,7 @@ def test_a_race_is_told_in_iterations_and_gradients() -> None:
         return {"iterations": iterations, "gradients": iterations and 10 * iterations,
                 "at_edge": at_edge}  # fmt: skip
 
-    found = {
+    found: dict[str, Any] = {
         "iterations": 3000, "meta_batch": 1, "levels": {"half way": 0.84, "at the end": 0.17},
         "reached": {
             "half way": {"Reptile": reached(1000.4), "MAML": reached(453.0)},
