@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 
 from .checks import choice, shown
 from .doors import check_model
-from .errors import InputError, require
-from .files import write_atomically
+from .errors import InputError
+from .files import Tensors, read_tensors, write_tensors
 from .layers import LAYERS, BatchNorm, Conv2D, Dense, Flatten, Layer, Shape
 from .model import Model
 from .optim import OPTIMIZERS
@@ -45,7 +45,6 @@ from .trained import Trained
 
 FORMAT = "minireptile-weights"
 VERSION = 1
-Tensors = dict[str, NDArray]
 Change = Callable[[NDArray], NDArray]
 # What PyTorch's batch norm keeps besides, and ours, which has no moving averages, does not read.
 MOVING = ("running_mean", "running_var", "num_batches_tracked")
@@ -124,8 +123,7 @@ def export(trained: Trained, path: str | Path, layout: str = "own", half: bool =
             "state": json.dumps(packing),
             "card": json.dumps(dict(trained.card)),
         }
-    contiguous = {n: np.ascontiguousarray(a).reshape(np.shape(a)) for n, a in tensors.items()}
-    write_atomically(path, require("safetensors.numpy", "cli").save(contiguous, metadata))
+    write_tensors(path, tensors, metadata)
 
 
 def import_weights(path: str | Path, model: Model, layout: str = "own") -> NDArray:
@@ -152,7 +150,9 @@ def import_weights(path: str | Path, model: Model, layout: str = "own") -> NDArr
     """
     check_model(model)
     choice(layout, "import_weights: layout", tuple(LAYOUTS))
-    tensors, _ = read_tensors(Path(path))
+    tensors, _ = read_tensors(
+        Path(path), "safetensors file", f"there is no file {path}: check the path"
+    )
     return _collected(Path(path), tensors, model, layout)
 
 
@@ -315,16 +315,3 @@ def _unpacked(array: NDArray, root: bool, scale: float, dtype: np.dtype) -> NDAr
         raise InputError("the optimizer's state holds NaN or infinity: export it again")
     values = np.float64(array) * scale
     return (values**2 if root else values).astype(dtype)
-
-
-def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
-    """The tensors and the metadata of a safetensors file; `InputError` if it is none."""
-    safetensors = require("safetensors", "cli")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}: check the path") from None
-    except (OSError, TypeError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path} is not a readable safetensors file ({error})") from None

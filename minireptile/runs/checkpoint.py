@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, require
-from ..files import write_atomically
+from ..errors import InputError
+from ..files import read_tensors, write_tensors
 from ..loops import Snapshot
 from .settings import Settings, from_json
 
@@ -24,10 +24,7 @@ def save(path: Path, run: Snapshot, settings: Settings) -> None:
         "iteration": str(run.iteration),
         "settings": settings.to_json(),
     }
-    contiguous = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in
-                  tensors.items()}  # fmt: skip
-    content = require("safetensors.numpy", "cli").save(contiguous, metadata)
-    write_atomically(path, content)
+    write_tensors(path, tensors, metadata)
 
 
 def load(path: Path) -> tuple[Snapshot, Settings]:
@@ -39,18 +36,8 @@ def load(path: Path) -> tuple[Snapshot, Settings]:
         If the file is missing, cut short, no checkpoint of minireptile's, of a newer version, or
         holds NaN.
     """
-    safetensors = require("safetensors", "cli")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"there is no checkpoint {path}: is this the folder of a run?") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(
-            f"{path} is not a readable checkpoint ({error}): it may be cut short; "
-            "restore it from a copy or train again"
-        ) from None
+    missing = f"there is no checkpoint {path}: is this the folder of a run?"
+    tensors, metadata = read_tensors(path, "checkpoint", missing)
     if metadata.get("format") != FORMAT:
         raise InputError(f"{path} is a safetensors file, but not a checkpoint of minireptile")
     if not metadata.get("version", "").isdigit() or int(metadata["version"]) > VERSION:

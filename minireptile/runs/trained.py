@@ -8,9 +8,9 @@ from typing import Any
 
 from ..checks import shown
 from ..errors import InputError
-from ..files import write_atomically
+from ..files import read_tensors, write_atomically
 from ..trained import Trained
-from ..weights import FORMAT, LAYOUTS, export, read_tensors, read_trained
+from ..weights import FORMAT, LAYOUTS, export, read_trained
 from . import checkpoint, metrics
 from .experiment import build_model, build_optimizer
 from .folder import CHECKPOINT, METRICS
@@ -48,7 +48,7 @@ def load(path: str | Path, backend: str = "numpy") -> Trained:
     path = Path(path)
     file = path / CHECKPOINT if path.is_dir() else path
     if file.is_file():
-        tensors, metadata = read_tensors(file)
+        tensors, metadata = read_tensors(file, "safetensors file", f"there is no file {file}")
         if metadata.get("format") == FORMAT:
             return read_trained(file, tensors, metadata, backend)
         marks = {known.mark: name for name, known in LAYOUTS.items() if known.mark}

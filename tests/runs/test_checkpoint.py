@@ -61,7 +61,7 @@ def cut(path: Path) -> None:
 
 
 WRONG = {
-    "cut short": (cut, "): it may be cut short; restore it from a copy or train again\n"),
+    "cut short": (cut, "): it may be cut short; restore it from a copy or make it again\n"),
     "empty": (lambda p: p.write_bytes(b""), "not a readable checkpoint"),
     "a pickle": (lambda p: p.write_bytes(pickle.dumps({"theta": 1})), "not a readable checkpoint"),
     "text": (lambda p: p.write_text("hello" * 100), "not a readable checkpoint"),
