@@ -13,7 +13,7 @@ from inspect import signature
 from typing import Any
 
 from ..algorithms import ALGORITHMS
-from ..backend import BACKENDS, BY_SPEED, fastest
+from ..backend import BACKENDS, settled
 from ..errors import InputError
 from ..loops import TAILS
 from ..networks import NETWORKS
@@ -115,9 +115,7 @@ class Settings:
             if choices and value not in choices:
                 raise InputError(f"--{name} must be one of {', '.join(choices)}, not {value!r}")
         if self.backend == "auto":  # decided once: a run keeps the backend that it began with
-            # A GPU gains nothing on a network so small that it waits for launches.
-            candidates = BY_SPEED if SOURCES[self.dataset].gpu else BY_SPEED[:-1]
-            object.__setattr__(self, "backend", fastest(candidates))
+            object.__setattr__(self, "backend", settled("auto", SOURCES[self.dataset].gpu))
         for name in (
             "size", "classes", "drawers", "shot", "eval_batch", "eval_tasks", "checkpoint_every",
         ):  # fmt: skip

@@ -63,6 +63,13 @@ PARTS = {
                 ("run", "checkpoint", "cli", "experiment", "presets", "log", "report", "naming",
                  "compare", "look"))),
     ),
+    "use": Part(
+        ["minireptile/runs/trained.py", "minireptile/runs/predict.py",
+         *(f"minireptile/{name}.py" for name in
+           ("trained", "head", "weights", "estimators", "tasks/rows"))],
+        tests(*(f"use/test_{name}" for name in
+                ("trained", "weights", "pretrained", "predict", "estimators"))),
+    ),
     "reproduce": Part(
         ["minireptile/reproduce/*.py"],
         tests("runs/test_reproduce", "runs/test_verdicts", "runs/test_measured",

@@ -90,7 +90,7 @@ def test_what_auto_chose_and_why_not_faster(
 ) -> None:  # fmt: skip
     """A GPU is a candidate for images alone, and missed where one would expect it."""
     asked = Asked(chosen)
-    monkeypatch.setattr("minireptile.runs.settings.fastest", asked)
+    monkeypatch.setattr("minireptile.backend.fastest", asked)
     monkeypatch.setattr(options, "why_not", lambda backend: f"{backend} will not")
     monkeypatch.setattr(options, "gpu_expected", lambda: True)
     assert settings(dataset).backend == chosen

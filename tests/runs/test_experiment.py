@@ -103,7 +103,7 @@ def test_what_a_network_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.update(way=way, input_shape=input_shape, **model)
 
     monkeypatch.setitem(NETWORKS, "omniglot", network)
-    monkeypatch.setattr("minireptile.runs.settings.fastest", lambda candidates: "cupy")
+    monkeypatch.setattr("minireptile.backend.fastest", lambda candidates: "cupy")
     experiment.build_model(Settings(way=4, tf32=True), (9, 9, 2))
     assert asked == {
         "way": 4, "input_shape": (9, 9, 2), "reduction": "mean", "backend": "cupy",
