@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from minireptile import backend
+from minireptile.cli.info import processor
 from minireptile.errors import InputError, require
 
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -85,7 +86,7 @@ def describe() -> dict[str, Any]:
         if pool["user_api"] == "blas"
     ]
     return {
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": cores(),
         "caches": caches(),
         "os": platform.platform(),
@@ -250,14 +251,6 @@ def _seconds(call: Callable[[], object]) -> float:
     start = perf_counter()
     call()
     return perf_counter() - start
-
-
-def _cpu() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

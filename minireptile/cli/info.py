@@ -30,8 +30,7 @@ def lines() -> Iterator[str]:
     yield f"threads: {_numba_threads(reasons['numba'])}, {blas_threads}"
     for backend, reason in reasons.items():
         yield f"backend {backend}: {reason or describe(backend)}"
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    yield f"numpy {np.__version__}, BLAS {blas['name']} {blas['version']}"
+    yield f"numpy {np.__version__}{_blas()}"
     for package in PACKAGES:
         try:
             yield f"{package} {version(package)}"
@@ -55,6 +54,15 @@ def cores() -> str:
     here = os.cpu_count() or 1
     usable = len(getattr(os, "sched_getaffinity", lambda _: range(here))(0))
     return f"{here} cores" + (f", {usable} of them usable here" if usable < here else "")
+
+
+def _blas() -> str:
+    """NumPy's BLAS; NumPy tells of it from 1.26 on."""
+    try:
+        found = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    except (TypeError, KeyError):
+        return ""
+    return f", BLAS {found['name']} {found['version']}"
 
 
 def _numba_threads(why_not_numba: str) -> str:

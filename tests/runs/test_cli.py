@@ -590,6 +590,9 @@ def test_what_info_says_of_the_machine(
     assert info.processor().strip()
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(8), raising=False)
     assert info.cores() == "8 cores"
+    assert f"numpy {np.__version__}, BLAS " in "\n".join(lines)
+    monkeypatch.setattr(np, "show_config", lambda: None)  # before 1.26, it takes no mode
+    assert f"numpy {np.__version__}" in info.lines()
 
 
 def test_help_has_every_setting_in_its_panel_and_fits_the_screen(
