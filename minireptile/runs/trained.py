@@ -150,8 +150,8 @@ def pretrained(name: str, backend: str = "numpy") -> Trained:
 
 
 def ship(run: str | Path, name: str, folder: Path = SHIPPED, note: str = "") -> Path:
-    """Put a run's weights into a folder, in float16, with a card: NAME.safetensors, NAME.md. The
-    note, such as what rounding costs, stands on the card."""
+    """Put a run's weights into a folder, in float16, with a card: NAME.safetensors and its page.
+    The note, such as what rounding costs, stands on the card."""
     trained = load(run)
     trained = replace(trained, card={**trained.card, "note": note})
     text = card_text(name, trained)

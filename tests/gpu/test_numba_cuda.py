@@ -154,7 +154,7 @@ CASES = {
     "broken": (FakeDriver(result=803), PACKAGES, r"does not start \(error 803\); .*nvidia-smi"),
     "too old": (FakeDriver(capability=(6, 1)), PACKAGES, "too old: .* 6.1, 7.5 is needed; "),
     "too old by a little": (FakeDriver(capability=(7, 0)), PACKAGES, "too old: .* 7.0, 7.5 is"),
-    "old driver": (FakeDriver(12040), PACKAGES, r"CUDA 13, .*only knows CUDA 12.4; .*\[cuda12\]"),
+    "old driver": (FakeDriver(12040), PACKAGES, r"CUDA 13, .*only knows CUDA 12.4; .*\[cu12\]"),
     "driver for CUDA 12": (FakeDriver(12040), CUDA12, ""),
     "very old driver": (FakeDriver(11080), PACKAGES, "only knows CUDA 11.8; update it"),
 }  # fmt: skip
