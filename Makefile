@@ -22,8 +22,8 @@ GPU_TESTS := tests/kernels/test_contract.py tests/gpu/test_gpu.py tests/gpu/test
   gpu-bench dist clean
 
 run: .venv/.cli,numba
-	$(BIN)/minireptile train glyphs --classes 600 --iterations 400 --inner-lr 0.002 \
-	  --eval-every 50 --test-tasks 100 --out runs/demo --overwrite
+	$(BIN)/minireptile train glyphs --classes 500 --iterations 400 --inner-lr 0.002 \
+	  --eval-every 50 --test-tasks 80 --out runs/demo --overwrite
 
 # Two processes: each begins with half of the files, and takes from the other when it is done.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
