@@ -119,6 +119,13 @@ def gpu_expected() -> bool:
     return card or bool(import_module("minireptile.devices.cupy").installed())
 
 
+def prepare(backend: str) -> None:
+    """`InputError` or `MissingPackage` if a backend cannot be used here."""
+    if backend == "numba":
+        numba_setup.prepare()
+    device_of(backend)
+
+
 def announce_compilation(backend: str) -> list[str]:
     """Say so on stderr if a kernel has to be compiled from now on. Returns what has been said, a
     list that grows with it."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import BACKENDS, announce_compilation
+from ..backend import BACKENDS, announce_compilation, prepare
 from ..delegate import begin
 from ..errors import InputError, require
 from ..files import write_atomically
@@ -46,6 +46,7 @@ def train(settings: Settings, folder: Path, overwrite: bool = False) -> None:
         )
     for package in ("safetensors.numpy", "rich", "matplotlib"):
         require(package, "cli")  # now, and not after an hour of training
+    prepare(settings.backend)
     phases = Phases()
     with phases.part("data", _loading(settings), said=False):
         experiment = build(settings)
