@@ -100,7 +100,7 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def learned(name: str, said: str) -> None:
     """What was learned shows in its own words: before, after, and the larger of the two."""
     error = {"sine": r"([\d.]+) ± [\d.]+ after 32 steps", "layer": r"training: ([\d.]+) ±"}
-    right = {"images": r"(?m)^([\d.]+) ± [\d.]+ %$", "kernel": r"(?:before|after): +(\d+) ±"}
+    right = {"images": r"([\d.]+) ± [\d.]+ %", "kernel": r"(?:before|after): +(\d+) ±"}
     before, after, *_ = (float(n) for n in re.findall({**error, **right}[name], said))
     if name in error:
         assert after < 0.75 * before
