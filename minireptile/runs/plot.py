@@ -119,6 +119,7 @@ def _performance(ax: Any, experiment: Experiment, records: list[Record]) -> None
     chance = measure.chance(experiment.settings)
     if chance is not None:
         ax.axhline(chance, color="0.5", lw=1, ls="--", label="chance")
+        ax.set_ylim(top=min(ax.get_ylim()[1], 102))  # a band goes on beyond 100 %, no accuracy does
     ax.set(ylabel=measure.axis.format(**texts), yscale=measure.scale)
     if ax.get_legend_handles_labels()[1]:
         ax.legend(
