@@ -2,7 +2,8 @@
 
 A stage is called again and again on the arrays of a real step, so that these are where they would
 be: in the caches that have room for them. Of a product, the operations really done (products.py)
-are held to the core's limit of multiply-adds (peak.py).
+are held to the core's limit of multiply-adds (peak.py); of Winograd's, those of the convolution as
+it is defined, of which they leave out more than half, so that they may pass the limit.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from .tables import TIME, Columns
 COLUMNS: Columns = {
     **TIME,
     "percent": ("%", "of the step, all stages together"),
-    "gflops": ("GFLOP/s", "1e9 multiplications and additions a second, padding left out"),
-    "share": ("share", "of the core's multiply-adds at best (1: the limit)"),
+    "gflops": ("GFLOP/s", "1e9 operations of the convolution a second, padding left out"),
+    "share": ("share", "of the core's multiply-adds at best; Winograd's may be above 1"),
     "peak_gflops": ("peak", "1e9 operations a second, in a loop of multiply-adds on registers"),
 }
 PRODUCTS = {
@@ -71,6 +72,7 @@ def stages(
     code, fields, one = ready.program.code, ready.fields[0], ctypes.c_float(1)
     # These two were the call's alone; the other arrays must live as long as the stages are called.
     fields[p.NUMBERS], fields[p.LOSS] = numbers.ctypes.data, loss.ctypes.data
+    fields[p.MEMBER], fields[p.MEMBERS] = 0, 1  # what threads would have parted, it does alone
     told, kept = fields.ctypes.data, (x, y, state, numbers, loss, ready, engine)
     cuts = [(s * B // layout.slices, (s + 1) * B // layout.slices) for s in range(layout.slices)]
     kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_float)
