@@ -106,6 +106,15 @@ def test_the_stages_of_a_step_do_its_work(network: str, monkeypatch: pytest.Monk
     assert (numbers(program.PHI, model.size) != before).mean() > 0.9
 
 
+def test_a_step_that_is_not_compiled_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The suites after it go on."""
+    monkeypatch.setattr(step, "why_not", lambda backend: f"{backend} is not here")
+    assert main(["step", "--quick", "--out", str(tmp_path)]) == 0
+    assert "numba is not here" in capsys.readouterr().out
+
+
 def test_traffic_is_every_input_and_output_once() -> None:
     x, w, b, y = np.zeros((2, 3, 4)), np.zeros((2, 4, 5)), np.zeros((2, 5)), np.zeros((2, 3, 5))
     arguments = {"y": y, "x": x, "w": w, "b": b}
