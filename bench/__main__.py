@@ -29,8 +29,9 @@ from .measure import Mismatch
 from .results import save
 from .tables import table
 
-# Each module has run(rounds, quick, threads) -> rows and COLUMNS, and may have summary(rows) and
-# draw(rows, folder, where).
+# Each module has COLUMNS and run(rounds, quick, threads) -> rows: so many turns of each variant, of
+# small things if it is to be quick, on so many threads of compiled loops (`InputError` where they
+# have others) unless it says otherwise. It may have summary(rows) and draw(rows, folder, where).
 SUITES = {
     "kernels": "kernels",
     "inner": "inner_loop",

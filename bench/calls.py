@@ -31,20 +31,12 @@ RANDOM = ("dy", "grad")
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a kernel.
-
-    Attributes
-    ----------
-    operation : str
-    arguments : dict
-        By name, in the kernel's order. Outputs are overwritten by whoever makes the call.
-    times : int
-        How often the inner step makes a call of these shapes.
-    """
+    """One call of a kernel."""
 
     operation: str
+    # By name, in the kernel's order. Outputs are overwritten by whoever makes the call.
     arguments: Arguments
-    times: int = 1
+    times: int = 1  # how often the inner step makes a call of these shapes
 
     @property
     def flops(self) -> int:
@@ -146,13 +138,8 @@ def refresh(call: Call) -> None:
 
 def check(call: Call, variants: dict[str, Kernel], reference: Kernel) -> None:
     """Compare what each variant writes into NaN-filled outputs with what `reference` writes.
-
-    Raises
-    ------
-    Mismatch
-        If a number differs by more than the rounding of the call's longest sums, of itself and of
-        the largest of its array.
-    """
+    `Mismatch` if a number differs by more than the rounding of the call's longest sums, of itself
+    and of the largest of its array."""
     refresh(call)
     wanted = _outputs(call, reference)
     longest = terms(call)

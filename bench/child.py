@@ -18,13 +18,8 @@ from minireptile.errors import InputError
 
 
 def ask(module: str, *arguments: object, **environment: str) -> dict[str, Any]:
-    """Run ``python -m module arguments`` and read the JSON object that it prints last.
-
-    Raises
-    ------
-    InputError
-        If it fails: with the last line of what it said.
-    """
+    """Run ``python -m module arguments`` and read the JSON object that it prints last. `InputError`
+    if it fails: with the last line of what it said."""
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=Path(__file__).parents[1],

@@ -22,28 +22,12 @@ Key = tuple[str, str]
 
 
 def compare(old: Path, new: Path) -> tuple[str, bool]:
-    """Compare the times of two result files, row by row.
+    """Compare the times of two result files of one suite, row by row: a text, in which differences
+    of the machines come first, and whether anything got slower. `InputError` if a file is no result
+    file, or they belong to different suites, or hold nothing to compare.
 
     "slower" and "faster" are said only where the quartile ranges do not overlap and the medians
     differ by more than 5 %.
-
-    Parameters
-    ----------
-    old, new : path
-        Files of one suite.
-
-    Returns
-    -------
-    text : str
-        Differences of the machines first, then a table.
-    slower : bool
-        Whether anything got slower.
-
-    Raises
-    ------
-    InputError
-        If a file is not a result file, or they belong to different suites, or hold nothing to
-        compare.
     """
     before, after = load(old), load(new)
     if before["suite"] != after["suite"]:

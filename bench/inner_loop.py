@@ -89,13 +89,8 @@ def variants(setting: Setting) -> dict[str, Adapt]:
 
 
 def check(setting: Setting, adapts: dict[str, Adapt], dtype: type) -> None:
-    """Compare what the variants make of phi with what the first one does.
-
-    Raises
-    ------
-    Mismatch
-        If a task's phi is further from the reference's than rounding explains.
-    """
+    """Compare what the variants make of phi with what the first one does. `Mismatch` if a task's
+    phi is further from the reference's than rounding explains."""
     theta: NDArray = setting.model().init(0).astype(dtype)
     phis = {}
     for name, adapt in adapts.items():
@@ -130,24 +125,7 @@ def measure(setting: Setting, rounds: int, least: float, alone: bool) -> dict[st
 
 
 def run(rounds: int, quick: bool, number: int | None = None) -> list[Row]:
-    """Measure the inner loop.
-
-    Parameters
-    ----------
-    rounds : int
-        Turns of each variant.
-    quick : bool
-        Small settings.
-    number : int, optional
-        Threads that compiled loops must have; what they have by default. BLAS has one, as in a run.
-
-    Raises
-    ------
-    InputError
-        If compiled loops have other threads, or a process of its own fails.
-    Mismatch
-        If variants disagree.
-    """
+    """Measure the inner loop; BLAS has one thread, as in a run. `Mismatch` if variants disagree."""
     number = compiled_threads(number)
     least = 0.002 if quick else 0.02
     heads = (QUICK, SINE) if quick else (OMNIGLOT, MINIIMAGENET, SINE)

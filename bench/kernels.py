@@ -117,27 +117,10 @@ def _block(at: dict[str, int]) -> mr.Model:
 
 
 def run(rounds: int, quick: bool, number: int | None = None, only: str = "") -> list[Row]:
-    """Check and time all versions.
-
-    Parameters
-    ----------
-    rounds : int
-        Turns of each version.
-    quick : bool
-        Small networks and no sweep.
-    number : int, optional
-        Threads of BLAS; 1 by default, as compiled kernels have, so that kernels are compared and
-        not ways to share work out.
-    only : str
-        An operation ("conv2d_forward") or its module ("conv2d"); all by default.
-
-    Raises
-    ------
-    InputError
-        If there is no such operation.
-    Mismatch
-        If a version gives other numbers.
-    """
+    """Check and time all versions, or those of `only`, an operation ("conv2d_forward") or a module
+    ("conv2d"). BLAS has one thread unless another `number` is given, as compiled kernels have, so
+    that kernels are compared and not ways to share work out. `Mismatch` if one gives other
+    numbers."""
     wanted = chosen(only)
     number = number or 1
     limit = limits("float32", number, quick)

@@ -31,28 +31,18 @@ TURN = 0.01  # seconds of a loop that is timed
 
 @dataclass(frozen=True)
 class Limits:
-    """What the machine can do at best, measured.
+    """What the machine can do at best, measured."""
 
-    Attributes
-    ----------
-    threads : int
-        How many of its cores took part.
-    gflops : float
-        1e9 floating-point operations a second, in a loop of multiply-adds on registers (peak.py);
-        in BLAS where that is faster, or nothing can be compiled.
-    gbs : dict
-        1e9 bytes a second, read and written, by `update` (peak.py) on arrays that fit a cache
-        ("L1", "L2", "L3") and on some that fit none ("memory").
-    room : dict
-        Bytes of each cache, of all the threads together; infinite for "memory".
-    blas : float
-        1e9 floating-point operations a second, in BLAS's product of two large matrices.
-    """
-
-    threads: int
+    threads: int  # how many of its cores took part
+    # 1e9 floating-point operations a second, in a loop of multiply-adds on registers (peak.py);
+    # in BLAS where that is faster, or nothing can be compiled.
     gflops: float
+    # 1e9 bytes a second, read and written, by `update` (peak.py) on arrays that fit a cache
+    # ("L1", "L2", "L3") and on some that fit none ("memory").
     gbs: dict[str, float]
+    # Bytes of each cache, of all the threads together; infinite for "memory".
     room: dict[str, float]
+    # 1e9 floating-point operations a second, in BLAS's product of two large matrices.
     blas: float = 0.0
 
     def level(self, bytes_touched: float) -> str:
@@ -118,13 +108,8 @@ def usable(gpu: bool = False) -> tuple[str, ...]:
 
 
 def compiled_threads(wanted: int | None) -> int:
-    """How many threads the compiled inner loop uses in this process.
-
-    Raises
-    ------
-    InputError
-        If `wanted` is given and is another number: it is settled when Numba starts.
-    """
+    """How many threads the compiled inner loop uses in this process. `InputError` if `wanted` is
+    given and is another number: it is settled when Numba starts."""
     if "numba" not in usable():
         return wanted or cores()
     number = import_module("minireptile.engine.threads").threads()
@@ -138,13 +123,8 @@ def compiled_threads(wanted: int | None) -> int:
 
 @contextmanager
 def blas_threads(number: int) -> Iterator[None]:
-    """Hold every BLAS of this process to a number of threads.
-
-    Raises
-    ------
-    InputError
-        If the number is below 1 or above the number of cores.
-    """
+    """Hold every BLAS of this process to a number of threads. `InputError` if the number is below 1
+    or above the number of cores."""
     if not 1 <= number <= cores():
         raise InputError(f"threads must lie between 1 and {cores()}, not {number}")
     with suppress(ImportError):

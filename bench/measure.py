@@ -26,43 +26,23 @@ class Mismatch(Exception):
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a call: the median of the rounds and their quartiles.
-
-    Attributes
-    ----------
-    median, low, high : float
-        Seconds; `low` and `high` are the quartiles.
-    calls : int
-        Calls in a row in each round.
-    """
+    """Seconds a call: the median of the rounds and their quartiles."""
 
     median: float
     low: float
     high: float
-    calls: int
+    calls: int  # calls in a row in each round
 
 
 def in_turns(
     calls: Mapping[str, Callable[[], object]], rounds: int = 15, least: float = 0.02,
     wait: Callable[[], object] = lambda: None,
 ) -> dict[str, Timing]:  # fmt: skip
-    """Time every call in every round, one after another.
+    """Time every call in every round, one after another; each is called once or more before.
 
-    Parameters
-    ----------
-    calls : dict
-        Functions without arguments, by name. Each is called once or more before it is timed.
-    rounds : int
-        How often each has its turn.
-    least : float
-        Seconds that a turn lasts at least: a shorter call is repeated.
-    wait : callable
-        Returns when all is done that calls have queued on a GPU; called once at the end of a turn.
-
-    Raises
-    ------
-    InputError
-        If `rounds` is below 1 or `least` is negative.
+    A turn lasts `least` seconds: a shorter call is repeated. At its end `wait` is called, which
+    returns when all is done that calls have queued on a GPU. `InputError` if `rounds` is below 1 or
+    `least` is negative.
     """
     if rounds < 1:
         raise InputError(f"rounds must be at least 1, not {rounds}")
@@ -92,25 +72,15 @@ def close_phi(name: str, phi: NDArray, wanted: NDArray, theta: NDArray, steps: i
     """Check phi (..., P) after so many small steps from theta (P,), each by its length.
 
     Every step rounds phi to eps of its size, whatever it adds:
-    ||phi - wanted|| <= rounding(steps) ||theta||.
-
-    Raises
-    ------
-    Mismatch
-        If a phi is further off.
+    ||phi - wanted|| <= rounding(steps) ||theta||. `Mismatch` if a phi is further off.
     """
     off = np.linalg.norm(phi - wanted, axis=-1) / np.linalg.norm(theta)
     close(f"{name}, error of phi", off, 0 * off, 0.0, rounding(theta.dtype, steps))
 
 
 def close(name: str, got: ArrayLike, wanted: ArrayLike, rtol: float, atol: float) -> None:
-    """Check |got - wanted| <= atol + rtol |wanted|, entry by entry.
-
-    Raises
-    ------
-    Mismatch
-        Naming the variant and its worst entry, if one is off, or the shapes, if they differ.
-    """
+    """Check |got - wanted| <= atol + rtol |wanted|, entry by entry. `Mismatch` naming the variant
+    and its worst entry, if one is off, or the shapes, if they differ."""
     got, wanted = np.asarray(got), np.asarray(wanted)
     if got.shape != wanted.shape:
         raise Mismatch(f"{name}: shape {got.shape} where {wanted.shape} was expected")

@@ -27,14 +27,10 @@ SHAPES = ((16, 12), (32, 12), (64, 12), (16, 24))
 
 
 def multiply_adds(dtype: DTypeLike, width: int, sums: int) -> tuple[Callable, int]:
-    """A loop of s = a s + b on so many vectors of `width` bytes.
+    """A loop of s = a s + b on so many vectors of `width` bytes, and the operations of a turn.
 
-    Returns
-    -------
-    loop : callable
-        ``loop(turns, a, b)`` gives the sum of all entries of all s, which start at 1, 2, 3, ...
-    flops : int
-        Operations of a turn: a multiplication and an addition for every entry.
+    ``loop(turns, a, b)`` gives the sum of all entries of all s, which start at 1, 2, 3, ...; a turn
+    is a multiplication and an addition for every entry.
     """
     size = np.dtype(dtype).itemsize
     number = types.float32 if size == 4 else types.float64

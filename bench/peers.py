@@ -158,33 +158,13 @@ def _say(text: str) -> None:
 
 
 def run(rounds: int = 15, quick: bool = False, threads: int | None = None) -> list[Row]:
-    """Measure every case with every framework that is installed.
+    """Measure every case with every framework that is installed, with one thread and with the most.
 
-    Parameters
-    ----------
-    rounds : int
-        Turns that each variant gets, at least 1.
-    quick : bool
-        Two cases, a variant or two of each framework, one number of threads, and compilers find
-        what they kept from earlier runs. Else they start from nothing, so that `first_seconds`
-        holds all they do in the first row of a variant; later rows may use what that one left.
-    threads : int, optional
-        The most threads, all cores if not given; variants are timed with it and with one.
-
-    Returns
-    -------
-    list of dict
-        `case`, `variant`, `framework`, `threads`; `seconds` for a meta-iteration (median) with the
-        quartiles `low` and `high`; `ratio` to minireptile's fastest; `first_seconds` of the first
-        call; `difference` from the reference's theta, in lengths of the update; `note`, why there
-        are no figures, which then are None.
-
-    Raises
-    ------
-    InputError
-        If a number is below 1.
-    Mismatch
-        If a backend of minireptile differs from the reference.
+    `quick`: two cases, a variant or two of each framework, the most threads alone, and compilers
+    find what they kept from earlier runs. Else they start from nothing, so that `first_seconds`
+    holds all they do in the first row of a variant; later rows may use what that one left. A row
+    without figures has None for them, and a `note` that says why. `Mismatch` if a backend of
+    minireptile differs from the reference.
     """
     for name, number in {"rounds": rounds, "threads": threads}.items():
         if number is not None and number < 1:

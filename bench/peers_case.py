@@ -28,28 +28,15 @@ RESIDENT = ", on the device"
 
 @dataclass(frozen=True)
 class Case:
-    """N meta-iterations, one after another: k steps on each of T tasks, then the outer update.
-
-    Attributes
-    ----------
-    model : Model
-    optimizer : SGD or Adam
-        Its state starts from zero in every task, or in the first one.
-    theta : (P,)
-    x : (N, k, T, B, ...)
-    y : (N, k, T, B) labels, or (N, k, T, B, n_out) targets
-    epsilon : float
-        Outer step size; theta + epsilon (mean of phi - theta).
-    carry : bool
-        The tasks follow one another and hand on the optimizer's state, as in the paper's code.
-    """
+    """N meta-iterations, one after another: k steps on each of T tasks, then the outer update."""
 
     model: mr.Model
-    optimizer: Optimizer
-    theta: NDArray
-    x: NDArray
-    y: NDArray
-    epsilon: float = 0.5
+    optimizer: Optimizer  # its state starts from zero in every task, or in the first one
+    theta: NDArray  # (P,)
+    x: NDArray  # (N, k, T, B, ...)
+    y: NDArray  # (N, k, T, B) labels, or (N, k, T, B, n_out) targets
+    epsilon: float = 0.5  # outer step size; theta + epsilon (mean of phi - theta)
+    # The tasks follow one another and hand on the optimizer's state, as in the paper's code.
     carry: bool = False
 
 

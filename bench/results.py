@@ -30,12 +30,7 @@ def timed(case: str, variant: str, timing: Timing, **more: Any) -> Row:
 
 def save(path: str | Path, suite: str, rows: list[Row]) -> None:
     """Write the rows of a suite, atomically, with the machine, the date and the commit.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
-    """
+    `InputError` if the file cannot be written."""
     commit = _commit()
     content = {
         "format": FORMAT,
@@ -50,18 +45,8 @@ def save(path: str | Path, suite: str, rows: list[Row]) -> None:
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """Read a file that `save` wrote.
-
-    Returns
-    -------
-    dict
-        "format", "suite", "machine", "date", perhaps "commit", and "rows".
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or it holds something else.
-    """
+    """Read a file that `save` wrote: "format", "suite", "machine", "date", perhaps "commit", and
+    "rows". `InputError` if there is no such file, or it holds something else."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

@@ -63,24 +63,8 @@ def cases(quick: bool) -> Iterator[tuple[Setting, Tasks, int]]:
 
 
 def run(rounds: int, quick: bool, number: int | None = None) -> list[Row]:
-    """Time outer iterations, and first starts.
-
-    Parameters
-    ----------
-    rounds : int
-        Turns of each backend.
-    quick : bool
-        Small runs, and no first starts: compiling takes a minute.
-    number : int, optional
-        Threads that compiled loops must have; what they have by default. BLAS has one, as in a run.
-
-    Raises
-    ------
-    InputError
-        If compiled loops have other threads, or a process of its own fails.
-    Mismatch
-        If backends disagree.
-    """
+    """Time outer iterations, and first starts, which compile for a minute and so are not quick;
+    BLAS has one thread, as in a run. `Mismatch` if backends disagree."""
     number = compiled_threads(number)
     rows: list[Row] = []
     with blas_threads(1):
@@ -139,12 +123,7 @@ def many(
 
 def check(setting: Setting, tasks: Tasks, loops: mr.Loops) -> None:
     """Compare theta after two outer iterations with SGD (inner_loop.py says why not Adam).
-
-    Raises
-    ------
-    Mismatch
-        If a theta is further off than rounding explains.
-    """
+    `Mismatch` if a theta is further off than rounding explains."""
     iterations = 2
     loops = replace(loops, epsilon=1.0)  # or theta would move little more than its own rounding
     thetas = {}

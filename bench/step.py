@@ -108,17 +108,8 @@ def flops(name: str, row: dict[int, int], B: int, p: Any) -> float:
 
 
 def run(rounds: int, quick: bool, threads: int | None = None) -> list[Row]:
-    """Time the stages, each in every round.
-
-    Parameters
-    ----------
-    rounds : int
-        Turns of each stage.
-    quick : bool
-        Small networks.
-    threads : int, optional
-        Of no account: a stage is called by one.
-    """
+    """Time the stages, each in every round; a stage is called by one thread, whatever `threads`
+    is."""
     if reason := why_not("numba"):  # the other suites go on
         return [{"case": "an inner step", "variant": "numba", "note": reason}]
     peak = limits("float32", 1, quick).gflops

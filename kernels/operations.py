@@ -22,27 +22,15 @@ SCRATCH = ("cols",)  # memory that a version may use or leave
 
 @dataclass(frozen=True)
 class Operation:
-    """What a kernel is for, whichever backend and version it is.
+    """What a kernel is for, whichever backend and version it is."""
 
-    Attributes
-    ----------
-    name : str
-        Of the kernel: a function of this name, or with _v1, _v2, ... behind it.
-    module : str
-        The kernels are in kernels/MODULE_BACKEND.py, their derivation in the page of that name.
-    written : tuple of str
-        Arguments that a call overwrites. Each may be None, where nobody wants it.
-    flops : callable
-        Floating-point operations of a call, from its arguments by name.
-    updated : tuple of str
-        Arguments that a call reads and changes in place.
-    """
-
-    name: str
+    name: str  # of the kernel: a function of this name, or with _v1, _v2, ... behind it
+    # The kernels are in kernels/MODULE_BACKEND.py, their derivation in the page of that name.
     module: str
+    # Arguments that a call overwrites. Each may be None, where nobody wants it.
     written: tuple[str, ...]
-    flops: Count
-    updated: tuple[str, ...] = ()
+    flops: Count  # floating-point operations of a call, from its arguments by name
+    updated: tuple[str, ...] = ()  # arguments that a call reads and changes in place
 
     def traffic(self, arguments: Arguments) -> int:
         """Bytes that a call must move, whatever a version reads again: every input read once,

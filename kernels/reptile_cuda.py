@@ -24,16 +24,8 @@ def _gather(x, images, indices, clock, scale):
 
 
 def gather(x, images, indices, clock, scale):
-    """Write x, the images of the iteration in hand.
-
-    Parameters
-    ----------
-    x : (n, ...), or as many numbers in another shape, written
-    images : (N, ...), uint8
-    indices : (iterations, n), int32
-    clock : (2,), int64
-    scale : what a byte is multiplied with
-    """
+    """Write x (n, ...), the images (N, ...) of uint8 of the iteration in hand, times `scale`;
+    indices (iterations, n) are int32, the clock (2,) int64."""
     images = images.reshape(images.shape[0], images.size // images.shape[0])
     indices = indices.reshape(indices.shape[0], indices.size // indices.shape[0])
     launch_each(_gather, x.size, flat(x), images, indices, clock, np.float32(scale))

@@ -10,16 +10,9 @@ from .launch_cupy import THREADS, blocks, elements, flat, launch
 
 
 def gather(x: Any, images: Any, indices: Any, clock: Any, scale: float) -> None:
-    """Write x, the images of the iteration in hand.
-
-    Parameters
-    ----------
-    x : (n, ...), written
-    images : (N, ...), uint8
-    indices : (iterations, n), int32
-    clock : (2,), int64: the row of `indices`, and the iterations done
-    scale : what a byte is multiplied with
-    """
+    """Write x (n, ...), the images (N, ...) of uint8 of the iteration in hand, times `scale`;
+    indices (iterations, n) are int32. clock (2,), int64: the row of `indices`, and the iterations
+    done."""
     arguments = x, images, indices, clock, np.float32(scale), np.int64(images[0].size)
     flat("reptile", "gather", x, *arguments)
 

@@ -170,21 +170,9 @@ def products(
 
 @lru_cache(64)
 def tables(w: Window, images: int, height: int, rows: int) -> NDArray:
-    """All tables of a convolution, in one vector of int64.
-
-    Parameters
-    ----------
-    w : Window
-    images : int
-        Of one task, or a thread's share of them.
-    height, rows : int
-        Pixels of a tile; rows of dw in one.
-
-    Returns
-    -------
-    ndarray, (n,) int64
-        HEAD, then what it points to; the products of dw have the offsets of their pairs and rows.
-    """
+    """All tables of a convolution of so many images, one task's or a thread's share of them, in one
+    vector (n,) of int64: HEAD, then what it points to; the products of dw have the offsets of their
+    pairs and rows. `height`: pixels of a tile; `rows`: of dw in one."""
     axes = [(w.H, w.kh, w.sr, w.pr, w.H_out), (w.W, w.kw, w.sc, w.pc, w.W_out)]
     reads = [forward_taps(*axis) for axis in axes]
     back = [backward_taps(*axis) for axis in axes]

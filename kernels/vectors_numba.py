@@ -29,13 +29,8 @@ class Processor(NamedTuple):
 
 
 def processor(triple: str, cpu: str, features: str) -> Processor:
-    """Ask the compiler itself, by what it makes of sixteen multiply-adds.
-
-    Parameters
-    ----------
-    triple, cpu, features : str
-        As LLVM calls them.
-    """
+    """Ask the compiler itself, by what it makes of sixteen multiply-adds; all as LLVM calls
+    them."""
     numbers = "<16 x float>"
     ask = binding.parse_assembly(
         f"declare {numbers} @llvm.fma.v16f32({numbers}, {numbers}, {numbers})\n"

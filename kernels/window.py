@@ -44,13 +44,8 @@ def taps(
 ) -> Iterator[tuple[int, int, View, View]]:
     """Every kernel index (i, j) with the part of the output it feeds and the input it reads.
 
-    Yields
-    ------
-    i, j : int
-        The kernel index.
-    outputs, inputs : tuple of slice
-        Index ``(T, B, H, W, ...)`` arrays; both select the same number of rows and columns. What
-        falls on the padding is left out, so no padded copy is ever made.
+    Both parts index ``(T, B, H, W, ...)`` arrays and select the same number of rows and columns;
+    what falls on the padding is left out, so no padded copy is ever made.
     """
     rows, columns = (
         _axis_taps(kernel[a], in_size[a], out_size[a], stride[a], pad[a]) for a in (0, 1)

@@ -25,26 +25,16 @@ def _any(optimizer: Optimizer, loops: Loops) -> None:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """A meta-algorithm.
+    """A meta-algorithm."""
 
-    Attributes
-    ----------
-    run : callable
-        (model, tasks, optimizer, loops, start) -> the run after each outer iteration.
-    check : callable
-        (optimizer, loops) -> None; `InputError` if they are not for this algorithm.
-    tail : bool
-        It judges theta by the last mini-batch, drawn apart: `Loops.sample_tail`.
-    path : int
-        Vectors of length P that each inner step before the last leaves in memory, to go back by.
-    defaults : dict
-        For each kind of tasks, the settings that differ from the preset's.
-    """
-
+    # (model, tasks, optimizer, loops, start) -> the run after each outer iteration.
     run: Callable[..., Iterator[Snapshot]]
+    # (optimizer, loops) -> None; `InputError` if they are not for this algorithm.
     check: Callable[[Optimizer, Loops], Any] = _any
-    tail: bool = False
+    tail: bool = False  # it judges theta by the last mini-batch, drawn apart: `Loops.sample_tail`
+    # Vectors of length P that each inner step before the last leaves in memory, to go back by.
     path: int = 0
+    # For each kind of tasks, the settings that differ from the preset's.
     defaults: Mapping[str, Values] = field(default_factory=dict)
 
     def draw(self, loops: Loops) -> Callable[..., Any]:

@@ -31,13 +31,8 @@ DEVICES = {"cupy": "devices.cupy", "numba-cuda": "devices.numba_cuda"}  # which 
 
 
 def kernels(backend: str = "numpy") -> Kernels:
-    """The kernels of a backend, as attributes: ``kernels("numpy").conv2d_forward``.
-
-    Raises
-    ------
-    InputError, MissingPackage
-        If there is no such backend, or it cannot be used here.
-    """
+    """The kernels of a backend, as attributes: ``kernels("numpy").conv2d_forward``. `InputError` or
+    `MissingPackage` if there is no such backend, or it cannot be used here."""
     check_backend(backend)
     return _kernels(backend, device_of(backend))  # type: ignore[arg-type]
 
@@ -91,13 +86,8 @@ def fastest(candidates: tuple[str, ...] = BY_SPEED) -> str:
 
 
 def device_of(backend: str) -> Device | None:
-    """The GPU that a backend computes on; None for one that computes on the host.
-
-    Raises
-    ------
-    InputError, MissingPackage
-        If it cannot be used here.
-    """
+    """The GPU that a backend computes on; None for one that computes on the host. `InputError` or
+    `MissingPackage` if it cannot be used here."""
     if backend not in DEVICES:
         return None
     reason = why_not(backend)

@@ -191,18 +191,11 @@ def adapt_unseen(
     model: Model, theta: NDArray, state: State, tasks: Tasks, optimizer: Optimizer,
     protocol: Protocol,
 ) -> Iterator[tuple[int, NDArray, Batch]]:  # fmt: skip
-    """Adapt to unseen tasks, many at a time, pausing at each mark.
+    """Adapt to unseen tasks, many at a time, pausing at each mark: the inner steps done, phi (T,
+    P), which is changed in place afterwards, and the tasks.
 
     Every task starts from theta and from the optimizer state that training left, as in the paper's
     code, which restores both after each task (supervised_reptile/reptile.py:112-134).
-
-    Yields
-    ------
-    mark : int
-        Inner steps done.
-    phi : (T, P)
-        The adapted parameters; changed in place afterwards.
-    batch : Batch
     """
     steps = protocol.marks[-1]
     floats = max(steps, 1) * protocol.batch * prod(tasks.input_shape)

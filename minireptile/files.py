@@ -17,13 +17,8 @@ Tensors = dict[str, NDArray]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path`, flush to the disk, then rename over it.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written or the disk is full; `path` is then as it was.
-    """
+    """Write beside `path`, flush to the disk, then rename over it. `InputError` if the folder
+    cannot be written or the disk is full; `path` is then as it was."""
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

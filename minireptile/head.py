@@ -26,26 +26,9 @@ from .optim import State
 def with_outputs(
     model: Model, theta: NDArray, state: State, n: int
 ) -> tuple[Model, NDArray, State]:
-    """A model, its parameters and its optimizer's state, with at least n outputs.
-
-    Parameters
-    ----------
-    model : Model
-        Its last layer is dense.
-    theta : (P,)
-    state : dict of arrays (P,) or scalars
-    n : int
-
-    Returns
-    -------
-    model, theta, state
-        Themselves where the network has so many.
-
-    Raises
-    ------
-    InputError
-        If more outputs are asked for, and the last layer is of another kind.
-    """
+    """A model, its parameters theta (P,) and its optimizer's state, with at least n outputs: the
+    same ones where it has so many. `InputError` if it has not, and does not end in a dense
+    layer."""
     if n <= model.n_out:
         return model, theta, state
     last = model.layers[-1]

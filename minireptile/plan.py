@@ -71,13 +71,8 @@ class Plan:
 
 
 def make_plan(layers: Sequence[Layer], input_shape: Shape, loss: str, reduction: str) -> Plan:
-    """Name the layers, infer the shapes, and lay the parameters out in one vector.
-
-    Raises
-    ------
-    InputError
-        If a layer does not fit its input: names the layer, what it expected and what it got.
-    """
+    """Name the layers, infer the shapes, and lay the parameters out in one vector. `InputError` if
+    a layer does not fit its input: names the layer, what it expected and what it got."""
     steps: list[Step] = []
     counts: dict[str, int] = {}
     shape, start = tuple(input_shape), 0

@@ -32,22 +32,8 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, iteration: int = 0, task: int = 0) -> np.random.Generator:
-    """The generator of one (seed, stream, iteration, task).
-
-    Parameters
-    ----------
-    seed : int
-        0 <= seed < 2**64.
-    stream : Stream
-        What the numbers are for.
-    iteration, task : int
-        Position within the stream.
-
-    Raises
-    ------
-    InputError
-        If one of them is no whole number, is negative or does not fit 64 bits.
-    """
+    """The generator of one (seed, stream, iteration, task): what the numbers are for, and where in
+    their stream. `InputError` if one is no whole number, is negative or does not fit 64 bits."""
     seed = whole(seed, "the seed", 0, SEEDS)
     stream = whole(stream, "the stream", 0, max(Stream))  # type: ignore[assignment]
     iteration, task = (

@@ -168,12 +168,7 @@ def ladder(operation: str, name: str, device: Any) -> dict[str, tuple[Kernel, bo
 
 def agree(variant: str, call: Call, kernel: Kernel, rounded: bool) -> None:
     """Compare with NumPy's version in use; with operands rounded to TF32, by length alone.
-
-    Raises
-    ------
-    Mismatch
-        If a number, or the length of the difference, is too far off.
-    """
+    `Mismatch` if a number, or the length of the difference, is too far off."""
     reference = getattr(backend.kernels("numpy"), call.operation)
     if not rounded:
         check(call, {variant: kernel}, reference)

@@ -23,24 +23,12 @@ from ..results import Row
 
 @dataclass(frozen=True)
 class Context:
-    """What a part is told.
+    """What a part is told."""
 
-    Attributes
-    ----------
-    quick : bool
-        Small sizes.
-    rounds : int
-        Turns of each variant.
-    seconds : float
-        How long the part may take, from `begin` on.
-    out : str
-        Where the files go.
-    """
-
-    quick: bool
-    rounds: int
-    seconds: float
-    out: str
+    quick: bool  # small sizes
+    rounds: int  # turns of each variant
+    seconds: float  # how long the part may take, from `begin` on
+    out: str  # where the files go
     begin: float = field(default_factory=time.monotonic)
 
     def left(self) -> float:

@@ -103,13 +103,7 @@ class Plan(NamedTuple):
 
 
 def planned(args: Namespace) -> Plan:
-    """The command line's wishes.
-
-    Raises
-    ------
-    InputError
-        If one of them makes no sense, or there is no GPU.
-    """
+    """The command line's wishes. `InputError` if one of them makes no sense, or there is no GPU."""
     wanted = _wanted(args.parts)
     minutes = (5.0 if args.quick else 25.0) if args.minutes is None else args.minutes
     if not 0 < minutes < 1e6:

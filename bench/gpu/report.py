@@ -23,16 +23,8 @@ FAILED: Columns = {"failed": ("failed", "what the note says is wrong")}
 
 
 class Report:
-    """The rows of all parts, and their files in a folder.
-
-    Parameters
-    ----------
-    folder : path
-    parts : dict
-        Name of each part, in order: what it is about, and its columns.
-    again : iterable of str
-        Parts that are about to be measured: their earlier rows go.
-    """
+    """The rows of all parts, and their files in a folder. `parts` has, by name and in order, what a
+    part is about, and its columns; the earlier rows of those that are measured `again` go."""
 
     def __init__(
         self, folder: Path, parts: dict[str, tuple[str, Columns]], again: Iterable[str],

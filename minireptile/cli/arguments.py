@@ -47,12 +47,7 @@ from .words import OneOf, listed, sentence
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace | None:
     """The command and its options; None where help or the version was asked for, and is printed.
-
-    Raises
-    ------
-    InputError
-        If there is no such command or option, or a value is none for it.
-    """
+    `InputError` if there is no such command or option, or a value is none for it."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     commands = program()
     if instruction := os.environ.get(VARIABLE):  # from the script of `completion`

@@ -51,23 +51,9 @@ def command(
     name: str, summary: str, *parameters: click.Parameter, about: str = "", panel: str = "Commands",
     examples: Iterable[str] = (), **look: Any,
 ) -> RichCommand:  # fmt: skip
-    """A command that gives its name and the values of its parameters.
-
-    Parameters
-    ----------
-    name, summary : str
-        As the list of commands has them.
-    *parameters : Option or Argument
-        A `Setting` that is not given is left out of the values.
-    about : str
-        What its own help says; else the summary.
-    panel : str
-        Where it stands in the list of commands.
-    examples : list of str
-        Lines below its help.
-    **look : anything
-        Of rich-click's configuration.
-    """
+    """A command that gives its name and the values of its parameters, but for a `Setting` that is
+    not given. `summary` and `panel`: what stands in the list of commands, and where; `about` and
+    `examples`: its own help, else the summary; `look`: of rich-click's configuration."""
     optional = {p.name for p in parameters if isinstance(p, Setting)}
 
     @click.pass_context

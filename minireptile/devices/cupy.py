@@ -109,12 +109,8 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """CuPy's errors as sentences: a kernel that does not compile, memory, the card itself.
-
-    Raises
-    ------
-    InputError
-    """
+    """CuPy's errors as sentences, each an `InputError`: a kernel that does not compile, memory, the
+    card itself."""
     cupy: Any = import_module("cupy")
     try:
         yield
@@ -237,12 +233,7 @@ class CupyDevice:
     @cache  # noqa: B019  (there is one device)
     def kernels(self, tf32: bool = False) -> SimpleNamespace:
         """The kernels by name, for arrays on the device; with `tf32`, convolutions in TF32.
-
-        Raises
-        ------
-        InputError
-            If the card has no tensor cores for TF32.
-        """
+        `InputError` if the card has no tensor cores for TF32."""
         functions = kernels_of("cupy")
         if tf32:
             capability = int(self.cupy.cuda.Device().compute_capability)

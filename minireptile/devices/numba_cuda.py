@@ -148,12 +148,7 @@ def _repair() -> str:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Errors of Numba and of the driver as sentences.
-
-    Raises
-    ------
-    InputError
-    """
+    """Errors of Numba and of the driver as sentences, each an `InputError`."""
     try:
         yield
     except Exception as error:

@@ -104,13 +104,8 @@ def _features() -> str:
 
 
 def prepare() -> None:
-    """Make `import_module` of a Numba kernel possible; once is enough.
-
-    Raises
-    ------
-    MissingPackage, InputError
-        If the backend cannot be used here: the sentence of `why_not`.
-    """
+    """Make `import_module` of a Numba kernel possible; once is enough. `MissingPackage` or
+    `InputError` if the backend cannot be used here: the sentence of `why_not`."""
     reason = why_not()
     if reason:
         error = MissingPackage if "pip install" in reason else InputError

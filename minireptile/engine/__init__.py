@@ -17,13 +17,8 @@ __all__ = ["Engine", "Walked", "engine_for", "walked"]
 
 def engine_for(plan: Plan, backend: str, tf32: bool = False) -> Engine:
     """The fastest engine of a backend that knows every layer of the plan; or else the walk, which
-    is said once, with the layers that are the reason.
-
-    Raises
-    ------
-    InputError, MissingPackage
-        If the backend cannot be used here.
-    """
+    is said once, with the layers that are the reason. `InputError` or `MissingPackage` if the
+    backend cannot be used here."""
     device, fused = device_of(backend), fuse(plan)
     if backend == "numpy":
         return walked(plan, backend)

@@ -64,13 +64,8 @@ class Curve(NamedTuple):
 
 
 def race(model: Model, sizes: Sizes) -> dict[str, Any]:
-    """Choose each algorithm's epsilon for each level, run it anew, and see when it gets there.
-
-    Returns
-    -------
-    dict
-        What JSON can hold: all curves, the levels, and `reached`, by level and algorithm.
-    """
+    """Choose each algorithm's epsilon for each level, run it anew, and see when it gets there: what
+    JSON can hold of all curves, the levels, and `reached`, by level and algorithm."""
     at = marks(sizes.iterations)
     worst = {
         name: {

@@ -22,28 +22,16 @@ STUDENT = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 @dataclass(frozen=True)
 class Finding:
-    """A figure, its 95 % interval, and the bound that the claim has it above or below.
+    """A figure, its interval, and the bound that the claim has it above or below."""
 
-    Attributes
-    ----------
-    what : str
-        The figure, in words that "is" can follow.
-    estimate, low, high : float
-        It, and the ends of its interval; all three the same where there is no chance in it.
-    bound : float
-    above : bool
-        The claim has the figure above the bound; else below.
-    needed : bool
-        The claim says nothing of it, but nothing can be told unless it is so.
-    """
-
-    what: str
+    what: str  # the figure, in words that "is" can follow
+    # It, and the ends of its 95 % interval; all three the same where there is no chance in it.
     estimate: float
     low: float
     high: float
     bound: float = 0.0
-    above: bool = True
-    needed: bool = False
+    above: bool = True  # the claim has the figure above the bound; else below
+    needed: bool = False  # the claim says nothing of it, but nothing can be told unless it is so
 
     @property
     def verdict(self) -> str:
@@ -106,30 +94,14 @@ def decide(findings: Iterable[Finding]) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one experiment.
+    """The result of one experiment."""
 
-    Attributes
-    ----------
-    claim : str
-        What is said, and who says it.
-    findings : list of Finding
-        What decides: all of them must be as claimed.
-    details : str
-        The other figures, in sentences.
-    data : dict
-        All figures; what JSON can hold.
-    draw : callable
-        Draws them on the axes that it is given, one for each panel.
-    panels : int
-        Axes side by side.
-    """
-
-    claim: str
-    findings: list[Finding]
-    details: str
-    data: dict[str, Any]
-    draw: Callable[..., None]
-    panels: int = 1
+    claim: str  # what is said, and who says it
+    findings: list[Finding]  # what decides: all of them must be as claimed
+    details: str  # the other figures, in sentences
+    data: dict[str, Any]  # all figures; what JSON can hold
+    draw: Callable[..., None]  # draws them on the axes that it is given, one for each panel
+    panels: int = 1  # axes side by side
 
     @property
     def verdict(self) -> str:
@@ -150,12 +122,7 @@ class Outcome:
 
 def prepare(folder: Path) -> None:
     """Make the folder and see that figures and pictures can be kept, before the work begins.
-
-    Raises
-    ------
-    InputError, MissingPackage
-        If they cannot.
-    """
+    `InputError` or `MissingPackage` if they cannot."""
     require("matplotlib.figure", "cli")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,13 +135,8 @@ def prepare(folder: Path) -> None:
 
 
 def keep(name: str, outcome: Outcome, folder: Path, quick: bool) -> list[Path]:
-    """Write NAME.json and NAME.png; returns their paths.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written.
-    """
+    """Write NAME.json and NAME.png; returns their paths. `InputError` if the folder cannot be
+    written."""
     record = {
         "experiment": name, "quick": quick, "claim": outcome.claim, "verdict": outcome.verdict,
         "figures": outcome.figures(),

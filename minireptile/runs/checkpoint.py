@@ -28,14 +28,8 @@ def save(path: Path, run: Snapshot, settings: Settings) -> None:
 
 
 def load(path: Path) -> tuple[Snapshot, Settings]:
-    """Read a checkpoint.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, cut short, no checkpoint of minireptile's, of a newer version, or
-        holds NaN.
-    """
+    """Read a checkpoint. `InputError` if it is missing, cut short, none of minireptile's, of a
+    newer version, or holds NaN."""
     missing = f"there is no checkpoint {path}: is this the folder of a run?"
     tensors, metadata = read_tensors(path, "checkpoint", missing)
     if metadata.get("format") != FORMAT:

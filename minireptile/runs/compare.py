@@ -18,24 +18,13 @@ from .sources import SOURCES
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its folder tells it.
-
-    Attributes
-    ----------
-    folder : Path
-    settings : Settings
-    iteration : int
-        How many are done.
-    saved : datetime
-        When its checkpoint was written.
-    test : mapping or None
-        The figures of the last evaluation in its metrics, if there was one.
-    """
+    """A run as its folder tells it."""
 
     folder: Path
     settings: Settings
-    iteration: int
-    saved: datetime
+    iteration: int  # how many are done
+    saved: datetime  # when its checkpoint was written
+    # The figures of the last evaluation in its metrics, if there was one.
     test: Mapping[str, Any] | None
 
     @property

@@ -46,17 +46,9 @@ def say(text: str, style: str = "", stderr: bool = False) -> None:
 def table(
     rows: Sequence[Sequence[str]], title: str = "", note: str = "", whole: bool = False
 ) -> None:
-    """Print a small table on stdout.
-
-    Parameters
-    ----------
-    rows : list of list of str
-        The first is the head. A column of figures is set to the right.
-    title, note : str
-        A line above and one below.
-    whole : bool
-        Where it is piped, a row stays one line, however long.
-    """
+    """Print a small table on stdout, with a line above (title) and one below (note). The first row
+    is the head; a column of figures is set to the right. `whole`: where it is piped, a row stays
+    one line, however long."""
     console = out()
     head, *body = rows
     grid = require("rich.table", "cli").Table(
@@ -157,22 +149,8 @@ class Bar:
 def progress(
     total: int, name: str, unit: str = "", done: int = 0, quiet: bool = False
 ) -> Iterator[Bar]:
-    """A bar on stderr while something goes on, gone with its end.
-
-    Parameters
-    ----------
-    total, done : int
-        How many there are, and how many of them before this begins.
-    name, unit : str
-        What is done, and of what.
-    quiet : bool
-        Show nothing.
-
-    Yields
-    ------
-    Bar
-        Tell it by `update`.
-    """
+    """A bar on stderr while something goes on, gone with its end: tell it by `update`. `done` of
+    the `total` were before this begins; `unit` is what they are."""
     bar = Bar(total, name, unit, done)
     if quiet:
         bar.every = float("inf")

@@ -13,21 +13,11 @@ SHOWN = 40  # classes in the table
 
 @dataclass(frozen=True)
 class Look:
-    """What was found.
+    """What was found."""
 
-    Attributes
-    ----------
-    rows : list of list of str
-        A table of the classes; the first is the head.
-    lines : list of str
-        What there is in all, what is needed, and what is possible.
-    wrong : str
-        Why training could not start; "" where it can.
-    """
-
-    rows: list[list[str]]
-    lines: list[str]
-    wrong: str
+    rows: list[list[str]]  # a table of the classes; the first is the head
+    lines: list[str]  # what there is in all, what is needed, and what is possible
+    wrong: str  # why training could not start; "" where it can
 
 
 def look(s: Settings) -> Look:

@@ -17,38 +17,25 @@ MARKS = (0, 1, 5, 10, 32)  # inner steps after which a function is looked at
 
 @dataclass(frozen=True)
 class Measure:
-    """How tasks of one kind are measured. The texts are filled in from the settings.
+    """How tasks of one kind are measured. The texts are filled in from the settings."""
 
-    Attributes
-    ----------
-    evaluate : callable
-        As `minireptile.evaluate`.
-    marks : callable
-        The inner steps to measure after, of all that are taken.
-    values : callable
-        The figures to show of a result, as `asdict` and JSON give it: the one to watch comes last.
-        KeyError, TypeError or ValueError where it is none.
-    title, axis, heading, folder, headline : str
-        Of the table, of the picture's axis and of the picture, how the folder of a run begins for
-        which none was named, and the name and the form of the last value in the progress bar.
-    figure : tuple
-        Which of the values stands for a result in a list of runs, its form, and its unit.
-    scale : str
-        Of the picture's axis.
-    chance : callable
-        What guessing would reach, if there is such a level.
-    """
-
-    evaluate: Callable[..., Result]
+    evaluate: Callable[..., Result]  # as `minireptile.evaluate`
+    # The inner steps to measure after, of all that are taken.
     marks: Callable[[int], tuple[int, ...]]
+    # The figures to show of a result, as `asdict` and JSON give it: the one to watch comes last.
+    # KeyError, TypeError or ValueError where it is none.
     values: Callable[[Mapping[str, Any]], Values]
+    # Of the table, of the picture's axis and of the picture, how the folder of a run begins for
+    # which none was named, and the name and the form of the last value in the progress bar.
     title: str
     axis: str
     heading: str
     folder: str
     headline: tuple[str, str]
+    # Which of the values stands for a result in a list of runs, its form, and its unit.
     figure: tuple[int, str, str]
-    scale: str = "linear"
+    scale: str = "linear"  # of the picture's axis
+    # What guessing would reach, if there is such a level.
     chance: Callable[[Settings], float | None] = lambda s: None
 
     def short(self, values: Values) -> str:

@@ -27,19 +27,9 @@ def append(path: Path, record: Record) -> None:
 
 
 def read(path: Path, values: Callable[[Record], Any]) -> list[Record]:
-    """All records, none without a file; a last line cut short by a crash is left out.
-
-    Parameters
-    ----------
-    path : Path
-    values : callable
-        Reads the figures of an evaluation: `Measure.values` of the run's tasks.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or a line is not a record of such a run.
-    """
+    """All records, none without a file; a last line cut short by a crash is left out. `values`
+    reads the figures of an evaluation: `Measure.values` of the run's tasks. `InputError` if the
+    file cannot be read, or a line is not a record of such a run."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:

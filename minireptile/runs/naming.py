@@ -22,20 +22,9 @@ LONGEST = 100  # characters of a name; a file system takes 255 bytes
 
 
 def folder_of(settings: Settings, options: Mapping[str, Any]) -> Path:
-    """The folder of a run.
-
-    Parameters
-    ----------
-    settings : Settings
-        Of the run.
-    options : mapping
-        What they were made of: the preset, if there was one, and whether a backend was given.
-
-    Returns
-    -------
-    Path
-        Such as runs/glyphs-5way-1shot-reptile-inner_lr0.002-seed0.
-    """
+    """The folder of a run, such as runs/glyphs-5way-1shot-reptile-inner_lr0.002-seed0. The options
+    are what the settings were made of: the preset, if there was one, and whether a backend was
+    given."""
     begins = MEASURES[SOURCES[settings.dataset].kind].folder
     name = begins.format(**asdict(settings))
     said = {field for _, field, *_ in Formatter().parse(begins)} | {"seed"}

@@ -30,16 +30,8 @@ class Phases:
 
     @contextmanager
     def part(self, name: str, waiting: str = "", said: bool = True) -> Iterator[Part]:
-        """Time what is inside, and say it in a line, unless it fails.
-
-        Parameters
-        ----------
-        name : str
-        waiting : str
-            What a terminal shows in the meantime, for a part without a bar.
-        said : bool
-            Whether there is a line; otherwise it is in the sum alone.
-        """
+        """Time what is inside and, unless it fails or is not `said`, say it in a line. A terminal
+        shows `waiting` in the meantime, for a part without a bar."""
         part, began = Part(name), time.perf_counter()
         with console.waiting(waiting) if waiting else nullcontext():
             yield part

@@ -42,32 +42,17 @@ STRETCH = 1.25  # of proportions, that is worth a note
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """What a model says of images, once it has adapted to others.
-
-    Attributes
-    ----------
-    classes : tuple of str
-    files : tuple of str
-        Names of the query images, m of them.
-    probabilities : array (m, n_classes)
-    truth : tuple of str
-        The classes of the queries if they lie in folders named after them; empty if not.
-    loss : tuple of float
-        Before each step, of its mini-batch.
-    support : int
-        Examples adapted to.
-    transductive : bool
-    notes : tuple of str
-        What a person should know of these images: left out, inverted, of other proportions.
-    """
+    """What a model says of images, once it has adapted to others."""
 
     classes: tuple[str, ...]
-    files: tuple[str, ...]
-    probabilities: NDArray
+    files: tuple[str, ...]  # names of the query images, m of them
+    probabilities: NDArray  # (m, n_classes)
+    # The classes of the queries if they lie in folders named after them; empty if not.
     truth: tuple[str, ...]
-    loss: tuple[float, ...]
-    support: int
+    loss: tuple[float, ...]  # before each step, of its mini-batch
+    support: int  # examples adapted to
     transductive: bool
+    # What a person should know of these images: left out, inverted, of other proportions.
     notes: tuple[str, ...]
 
     @property
@@ -99,28 +84,14 @@ def predict(
 ) -> Predicted:  # fmt: skip
     """Adapt to a folder of examples, and classify images.
 
-    Parameters
-    ----------
-    trained : Trained
-    support : path
-        A folder, or a zip of it, with a folder of images for each class; one image will do.
-    query : path
-        A folder, or a zip of it, with images, or with folders of images named after classes; or
-        one image.
-    transductive : bool
-        Classify all queries as one batch, and not each on its own beside the support set.
-    skip_unreadable : bool
-        Leave out images that cannot be read, and say so.
+    `support` is a folder, or a zip of it, with a folder of images for each class; one image will
+    do. `query` is one with images, or with folders of images named after classes; or one image.
+    Queries are classified each on its own beside the support set or, `transductive`, as one batch.
+    Images that cannot be read are left out only if `skip_unreadable`, and told.
 
-    Returns
-    -------
-    Predicted
-
-    Raises
-    ------
-    InputError
-        If the model tells no classes of images apart; if a folder holds no images, one class alone
-        or an image that cannot be read; or if a folder of QUERY is named after no class.
+    `InputError` if the model tells no classes of images apart; if a folder holds no images, one
+    class alone or an image that cannot be read; or if a folder of queries is named after no
+    class.
     """
     shape = trained.model.input_shape
     if not trained.classifies or len(shape) != 3 or shape[-1] not in (1, 3):

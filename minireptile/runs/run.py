@@ -31,13 +31,9 @@ COMPILED = BACKENDS[1:]  # NumPy's kernels are ready
 def train(settings: Settings, folder: Path, overwrite: bool = False) -> None:
     """Start a run in `folder` and take it to its end.
 
-    Raises
-    ------
-    InputError
-        If something the settings name does not fit, or the folder holds a run already, or the run
-        diverges: it is then saved up to its last checkpoint.
-    Stopped
-        On SIGINT or SIGTERM, after the iteration in hand, with the run saved.
+    `InputError` if something the settings name does not fit, or the folder holds a run already, or
+    the run diverges: it is then saved up to its last checkpoint. `Stopped` on SIGINT or SIGTERM,
+    after the iteration in hand, with the run saved.
     """
     if (folder / CHECKPOINT).exists() and not overwrite:
         raise InputError(
@@ -64,20 +60,10 @@ def train(settings: Settings, folder: Path, overwrite: bool = False) -> None:
 
 
 def resume(folder: Path, **changes: Any) -> None:
-    """Continue a run from its last checkpoint, bit for bit; or otherwise, where settings change.
-
-    Parameters
-    ----------
-    folder : Path
-    **changes
-        Settings to change from here on, which the run keeps: `iterations` extends it, and epsilon
-        is then annealed to the new end. Its tests are taken anew at the end.
-
-    Raises
-    ------
-    InputError, Stopped
-        As `train` does; and if fewer iterations are asked for than are done.
-    """
+    """Continue a run from its last checkpoint, bit for bit; or with settings changed from here on,
+    which the run keeps: `iterations` extends it, and epsilon is then annealed to the new end. Its
+    tests are taken anew at the end. `InputError` and `Stopped` as from `train`; and if fewer
+    iterations are asked for than are done."""
     path, phases = folder / CHECKPOINT, Phases()
     _, before = checkpoint.load(path)
     with phases.part("data", _loading(before), said=False):

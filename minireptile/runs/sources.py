@@ -14,42 +14,24 @@ from ..tasks.sine import Sine
 
 @dataclass(frozen=True)
 class Source:
-    """A source of tasks.
+    """A source of tasks."""
 
-    Attributes
-    ----------
-    kind : {"classification", "regression"}
-        What its tasks are, and so how they are measured (`measures.MEASURES`).
-    load : callable
-        The tasks, or the image classes to make them of. It is called with the settings that its
-        parameters are named after.
-    networks : tuple of str
-        Those that its examples fit.
-    shape : callable
-        Shape of one example, called as `load` is: it needs no data.
-    like : str
-        The data set of the paper whose presets hold here too.
-    defaults : dict
-        The settings that differ from the preset's.
-    download : callable or None
-        Fetches the data, where that can be done.
-    gpu : bool
-        Whether its networks are so large that a GPU gains by them.
-    curves : bool
-        Whether its tasks are functions of one number, which can be drawn.
-    ink : bool
-        Whether its images are characters: 0 where there is ink, 1 where there is paper.
-    """
-
+    # "classification" or "regression": what its tasks are, and so how they are measured
+    # (`measures.MEASURES`).
     kind: str
+    # The tasks, or the image classes to make them of. It is called with the settings that its
+    # parameters are named after.
     load: Callable[..., Splits | Tasks]
-    networks: tuple[str, ...]
+    networks: tuple[str, ...]  # those that its examples fit
+    # Shape of one example, called as `load` is: it needs no data.
     shape: Callable[..., tuple[int, ...]]
-    like: str
+    like: str  # the data set of the paper whose presets hold here too
+    # The settings that differ from the preset's.
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    download: Callable[[], object] | None = None
-    gpu: bool = True
-    curves: bool = False
+    download: Callable[[], object] | None = None  # fetches the data, where that can be done
+    gpu: bool = True  # whether its networks are so large that a GPU gains by them
+    curves: bool = False  # whether its tasks are functions of one number, which can be drawn
+    # Whether its images are characters: 0 where there is ink, 1 where there is paper.
     ink: bool = False
 
 

@@ -57,16 +57,12 @@ class Tasks(Protocol):
 def minibatches(
     rng: np.random.Generator, n: int, steps: int, batch: int, replacement: bool
 ) -> NDArray[np.int64]:
-    """Indices of the `steps` mini-batches of an inner loop over `n` examples.
+    """Indices (steps, batch) of the mini-batches of an inner loop over `n` examples.
 
-    Cycling shuffles the examples, deals them out in mini-batches, and shuffles again when they
-    are used up, so that a mini-batch may straddle two passes. With replacement, each mini-batch
-    is drawn anew from all examples, without repeats inside it. Both as in the paper's code
+    Cycling shuffles the examples, deals them out in mini-batches, and shuffles again when they are
+    used up, so that a mini-batch may straddle two passes. With replacement, each mini-batch is
+    drawn anew from all examples, without repeats inside it. Both as in the paper's code
     (supervised_reptile/reptile.py, ``_mini_batches``).
-
-    Returns
-    -------
-    array (steps, batch), int64
     """
     if replacement:
         if batch > n:
@@ -93,14 +89,10 @@ def sample(
     replacement: bool = False,
     stream: Stream = Stream.TRAIN,
 ) -> tuple[NDArray, NDArray]:
-    """The mini-batches of one meta-iteration.
+    """The mini-batches of one meta-iteration: x (steps, meta_batch, batch, ...) of float32, and y
+    (steps, meta_batch, batch) of labels, or (..., n_out) of targets.
 
     Task t depends on (seed, stream, iteration, t) alone.
-
-    Returns
-    -------
-    x : array (steps, meta_batch, batch, ...), float32
-    y : array (steps, meta_batch, batch) of labels, or (..., n_out) of targets
     """
     xs, ys = [], []
     for t in range(meta_batch):

@@ -327,13 +327,8 @@ def sample_indices(
     tasks: FewShot, seed: int, iteration: int, *,
     meta_batch: int, steps: int, batch: int, shot: int, replacement: bool,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:  # fmt: skip
-    """What `base.sample` draws, as numbers of images, for those who have the images already.
-
-    Returns
-    -------
-    indices : array (steps, meta_batch, batch), int32
-    labels : array (steps, meta_batch, batch), int64
-    """
+    """What `base.sample` draws, as numbers of images (steps, meta_batch, batch), for those who have
+    the images already; and the labels."""
     indices = np.empty((steps, meta_batch, batch), np.int32)
     labels = np.empty((steps, meta_batch, batch), np.int64)
     for t in range(meta_batch):

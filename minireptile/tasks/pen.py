@@ -24,41 +24,28 @@ PLACE_NOISE = 6  # and for the whole character
 
 @dataclass(frozen=True)
 class Stroke:
-    """One movement of the pen; a length of 1 is about a pixel of the page.
+    """One movement of the pen; a length of 1 is about a pixel of the page."""
 
-    Attributes
-    ----------
-    heading : float
-        Direction at the start, in radians; 0 is right, pi/2 is down.
-    lengths, bends, corners : array (pieces,)
-        Length of each piece, its turn spread evenly along it, and its turn at once before it.
-    parent, at, offset : int, float, array (2,)
-        The stroke begins at `offset` from the point `at` (0 to 1) of stroke `parent`; -1 is the
-        page's middle.
-    meets, meets_at : int, float
-        The stroke (itself included) and the point of it where this one ends; -1 is nowhere.
-    """
-
-    heading: float
+    heading: float  # direction at the start, in radians; 0 is right, pi/2 is down
+    # (pieces,): length of each piece, its turn spread evenly along it, and its turn at once
+    # before it.
     lengths: NDArray
     bends: NDArray
     corners: NDArray
+    # The stroke begins at `offset` from the point `at` (0 to 1) of stroke `parent`; -1 is the
+    # page's middle.
     parent: int = -1
     at: float = 0.0
     offset: NDArray | float = 0.0
+    # The stroke (itself included) and the point of it where this one ends; -1 is nowhere.
     meets: int = -1
     meets_at: float = 0.0
 
 
 def draw(stroke: Stroke, drawn: list[NDArray], noise: NDArray) -> NDArray:
     """Points (drawers, points, 2) of a stroke, about 1.3 pixels apart: nearer than the pen is wide.
-
-    Parameters
-    ----------
-    drawn : list of array (drawers, points, 2)
-        The strokes before it.
-    noise : array (drawers, STROKE_NOISE)
-    """
+    The strokes before it are `drawn`, likewise; noise (drawers, STROKE_NOISE) is the drawers'
+    own."""
     n = len(stroke.lengths)
     piece, rest = noise[:, : 3 * n].reshape(-1, 3, n), noise[:, 3 * PIECES :]
     points = np.maximum(np.ceil(stroke.lengths * 0.8), 1).astype(int)

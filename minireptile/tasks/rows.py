@@ -12,15 +12,7 @@ from .base import Task
 
 
 class ClassRows:
-    """Tasks of `way` of the classes in y, numbered anew; as `FewShot`, of any features.
-
-    Parameters
-    ----------
-    x : array (n, ...)
-    y : array (n,)
-        Labels.
-    way : int
-    """
+    """Tasks of `way` of the classes in y (n,), numbered anew, on x (n, ...); as `FewShot`."""
 
     def __init__(self, x: NDArray, y: NDArray, way: int) -> None:
         self.x, self.n_out, self.input_shape = x, whole(way, "way", 2), x.shape[1:]
@@ -48,15 +40,8 @@ class ClassRows:
 
 
 class GroupRows:
-    """Tasks of regression: each is a group of rows, those of one function.
-
-    Parameters
-    ----------
-    x : array (n, ...)
-    y : array (n, n_out)
-    groups : array (n,)
-        The function that a row belongs to.
-    """
+    """Tasks of regression, x (n, ...) to y (n, n_out): each is a group of rows, those of one
+    function, which groups (n,) names."""
 
     def __init__(self, x: NDArray, y: NDArray, groups: NDArray) -> None:
         self.x, self.y, self.n_out, self.input_shape = x, y, y.shape[1], x.shape[1:]

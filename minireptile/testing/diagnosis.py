@@ -17,18 +17,9 @@ CLOSE = 1e-6  # relative; far above the check's own error, far below any mistake
 def diagnose(
     name: str, got: NDArray, want: NDArray, arrays: Arrays, y_shape: tuple[int, ...]
 ) -> list[str]:
-    """Sentences on how `got` differs from `want`, the most telling first.
-
-    Parameters
-    ----------
-    name : str
-        The input whose gradient it is.
-    got, want : arrays of equal shape
-    arrays : dict
-        All inputs, among which a missing factor may be.
-    y_shape : tuple of int
-        Shape of the forward pass's output.
-    """
+    """Sentences on how `got`, the gradient of the input `name`, differs from `want`, the most
+    telling first. Among all inputs, `arrays`, may be a missing factor; the output's shape is
+    `y_shape`."""
     scale = float(np.abs(want).max())
     error = got - want
     if not np.any(got):

@@ -20,22 +20,12 @@ from .numeric import Arrays
 
 @dataclass(frozen=True)
 class Subject:
-    """Something with a forward and a backward pass.
-
-    Attributes
-    ----------
-    name : str
-    arrays : dict
-        Inputs and parameters by name.
-    forward : callable
-        Takes such a dict, returns the output.
-    backward : callable
-        Takes the upstream gradient and such a dict, returns the gradients by name.
-    """
+    """Something with a forward and a backward pass."""
 
     name: str
-    arrays: Arrays
-    forward: Callable[[Arrays], NDArray]
+    arrays: Arrays  # inputs and parameters by name
+    forward: Callable[[Arrays], NDArray]  # takes such a dict, returns the output
+    # Takes the upstream gradient and such a dict, returns the gradients by name.
     backward: Callable[[NDArray, Arrays], dict[str, Any]]
 
 

@@ -37,21 +37,11 @@ BROKEN_ZIP = (
 
 @dataclass(frozen=True)
 class Member:
-    """One file.
+    """One file."""
 
-    Attributes
-    ----------
-    name : str
-        Relative to the folder or zip, with forward slashes.
-    where : str
-        The full name for messages.
-    read : callable
-        Returns the content, or raises `InputError`.
-    """
-
-    name: str
-    where: str
-    read: Callable[[], bytes]
+    name: str  # relative to the folder or zip, with forward slashes
+    where: str  # the full name for messages
+    read: Callable[[], bytes]  # returns the content, or raises `InputError`
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -70,13 +60,8 @@ class Files:
 
 @contextmanager
 def open_files(path: Path) -> Iterator[Files]:
-    """Open a folder or a zip for reading.
-
-    Raises
-    ------
-    InputError
-        If the path is missing or unreadable, or the zip is damaged or unsafe.
-    """
+    """Open a folder or a zip for reading. `InputError` if the path is missing or unreadable, or the
+    zip is damaged or unsafe."""
     if path.is_dir():
         yield _folder(path)
     elif path.is_file():

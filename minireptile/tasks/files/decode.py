@@ -44,14 +44,9 @@ def is_image(member: Member) -> bool:
 
 
 def decode(member: Member) -> Image:
-    """Open an image file and decode its pixels.
-
-    Raises
-    ------
-    InputError
-        If the file is not an image of a known format, is damaged, or unpacks to far more pixels
-        than a data set's image should have (Pillow's limit, about 90 million).
-    """
+    """Open an image file and decode its pixels. `InputError` if the file is not an image of a known
+    format, is damaged, or unpacks to far more pixels than a data set's image should have (Pillow's
+    limit, about 90 million)."""
     pil = require("PIL.Image", "cli")
     content = member.read()
     try:
@@ -75,17 +70,8 @@ def read_classes(
     shape: tuple[int, int, int],
     scale: float,
 ) -> ImageClasses:
-    """Read image files, grouped by class name, in the given order.
-
-    Parameters
-    ----------
-    groups : mapping from class name to files
-    pixels : callable
-        Reads one file into an array (H, W, C), uint8.
-    shape : (H, W, C)
-    scale : float
-        See `ImageClasses`.
-    """
+    """Read image files, grouped by class name, in the given order; `pixels` reads one of them into
+    an array (H, W, C) of `shape`, uint8."""
     counts = [len(members) for members in groups.values()]
     images = np.empty((sum(counts), *shape), np.uint8)
     files = (member for members in groups.values() for member in members)

@@ -100,53 +100,22 @@ def _drawn(n: int, test_fraction: float, seed: int) -> tuple[NDArray[np.int64], 
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder has of a class.
+    """What a folder has of a class."""
 
-    Attributes
-    ----------
-    part : {"train", "val", "test"}
-    name : str
-    images : int
-        Those that can be read.
-    sizes : tuple of (int, int)
-        Width and height of each.
-    colours : frozenset of {"grey", "colour"}
-    damaged : tuple of str
-        A sentence for each file that cannot be read.
-    """
-
-    part: str
+    part: str  # "train", "val" or "test"
     name: str
-    images: int
-    sizes: tuple[tuple[int, int], ...]
+    images: int  # those that can be read
+    sizes: tuple[tuple[int, int], ...]  # width and height of each
     colours: frozenset[str]
-    damaged: tuple[str, ...]
+    damaged: tuple[str, ...]  # a sentence for each file that cannot be read
 
 
 def survey(
     path: str | os.PathLike[str], *, test_fraction: float = 0.25, seed: int = 0
 ) -> tuple[list[Found], list[str], bool]:
-    """Look at every image of a folder, or a zip of it, as `load_folder` would split it.
-
-    Parameters
-    ----------
-    path, test_fraction, seed
-        As for `load_folder`.
-
-    Returns
-    -------
-    found : list of Found
-        The classes.
-    notes : list of str
-        As in `Splits.note`.
-    drawn : bool
-        Whether the classes for test were drawn, there being no folders to say which.
-
-    Raises
-    ------
-    InputError
-        If there are too few classes.
-    """
+    """Look at every image of a folder, or a zip of it, as `load_folder` would split it: the
+    classes, notes as in `Splits.note`, and whether those for test were drawn, there being no
+    folders to say which. `InputError` if there are too few classes."""
     with open_files(Path(path)) as files:
         parts, notes = _classes(files)
         named = {part: list(classes) for part, classes in parts.items()}

@@ -42,24 +42,10 @@ class Character:
 
 
 def read_characters(path: Path) -> ImageClasses:
-    """All characters of both sets, in the order of their official numbers.
-
-    Parameters
-    ----------
-    path : Path
-        A folder with, for each of the two sets, ``images_SET.npz``, ``images_SET.zip`` or a
-        folder ``images_SET``; the first of these that is there is read.
-
-    Returns
-    -------
-    ImageClasses
-        Drawings (N, 28, 28, 1) of {0, 1}, paper = 1; scale 1.
-
-    Raises
-    ------
-    InputError
-        If a set is missing, damaged, or not Omniglot.
-    """
+    """All characters of both sets, in the order of their official numbers: (N, 28, 28, 1) of {0,
+    1}, paper = 1, scale 1. Of each set, the first that is there of ``images_SET.npz``,
+    ``images_SET.zip`` and the folder ``images_SET`` is read. `InputError` if a set is missing,
+    damaged, or not Omniglot."""
     if not path.is_dir():
         raise InputError(f"{path} is not a folder: give the folder that holds Omniglot")
     characters: list[Character] = []

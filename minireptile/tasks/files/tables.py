@@ -11,13 +11,8 @@ from .archive import Member, read_text
 
 
 def read_table(member: Member, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV file, with at least the given columns filled in.
-
-    Raises
-    ------
-    InputError
-        If the file is not CSV, a column is missing, or a row is too short.
-    """
+    """The rows of a CSV file, with at least the given columns filled in. `InputError` if the file
+    is not CSV, a column is missing, or a row is too short."""
     try:
         reader = csv.DictReader(io.StringIO(read_text(member), newline=""), strict=True)
         found = reader.fieldnames or []
