@@ -8,8 +8,6 @@
 Exit codes: 0 done, 1 a variant gave wrong numbers or something got slower, 2 wrong input.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -4,8 +4,6 @@ A `Recorder` stands where the model expects its kernels, so the arguments are th
 passes: shapes, strides and values.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace

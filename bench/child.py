@@ -1,7 +1,5 @@
 """Measurements that need a process of their own: they run a module and answer in JSON."""
 
-from __future__ import annotations
-
 import json
 import os
 import queue

@@ -1,7 +1,5 @@
 """Two result files of one suite: what got slower, and what got faster."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -15,8 +15,6 @@ multiply and add (machine.py): the work really done, without taps on a convoluti
 `nominal` counts these as well.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial

@@ -9,8 +9,6 @@ for the bytes, at the rate of the smallest cache that may hold them (machine.py)
 `nominal` is the same with all taps counted, and may exceed 1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path

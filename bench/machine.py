@@ -1,7 +1,5 @@
 """The machine: what it is, and how fast it multiplies, reads and writes at best."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections.abc import Callable, Iterator

@@ -4,8 +4,6 @@ A shared machine is now faster, now slower. Variants that take turns meet the sa
 the ratio of their medians stays when the times themselves do not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil, sqrt

@@ -9,8 +9,6 @@ the second memory that was asked for and never touched. The mini-batches and phi
 and do not count.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import sys

@@ -7,8 +7,6 @@ is cut in pieces, and more sums than it has registers go through memory: no loop
 the core, and the fastest of them is the limit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

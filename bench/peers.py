@@ -9,8 +9,6 @@ a process sleeps.
 A peer that is not installed, fails, hangs or gives another theta gets a row that says so.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 import tempfile

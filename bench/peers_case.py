@@ -4,8 +4,6 @@
 than `tolerance` allows.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace

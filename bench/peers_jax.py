@@ -11,8 +11,6 @@ what JAX does on a GPU unless told otherwise; the others compute in single preci
 
 # mypy: disable-error-code="import-not-found"
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any

@@ -7,8 +7,6 @@ its documentation tells users to make layers, by a forward function that returns
 
 # mypy: disable-error-code="import-not-found"
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

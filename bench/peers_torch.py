@@ -11,8 +11,6 @@ two processes         eager, the tasks split over two processes that stay alive
 
 # mypy: disable-error-code="import-not-found"
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from multiprocessing.connection import Connection

@@ -7,8 +7,6 @@ The nominal work of a convolution counts every tap of every output. On the paddi
 by zero, and who leaves these out does less: the work really done.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import prod
 from typing import Any

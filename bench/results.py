@@ -1,7 +1,5 @@
 """Result files: JSON with rows of numbers and the machine that they come from."""
 
-from __future__ import annotations
-
 import json
 import math
 import subprocess

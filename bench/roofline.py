@@ -1,7 +1,5 @@
 """Pictures of the kernels: rooflines, ladders and the sweep."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

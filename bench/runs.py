@@ -4,8 +4,6 @@ The images are random, with the shapes and the types of the paper's data sets: w
 not change how long they take.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace

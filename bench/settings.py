@@ -1,7 +1,5 @@
 """The meta-iterations that are measured: a network, its data, and the numbers of the two loops."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

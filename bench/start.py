@@ -5,8 +5,6 @@
 Prints JSON: seconds of the imports, of the first meta-iteration and of the second.
 """
 
-from __future__ import annotations
-
 import sys
 from time import perf_counter
 

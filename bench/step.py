@@ -6,8 +6,6 @@ are held to the core's limit of multiply-adds (peak.py); of Winograd's, those of
 it is defined, of which they leave out more than half, so that they may pass the limit.
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Callable, Iterator
 from math import prod

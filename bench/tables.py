@@ -5,8 +5,6 @@ column in common are tables of their own, columns that do not fit go into anothe
 stands below its row.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap

@@ -4,8 +4,6 @@ The step count t lives on the device. Were it increased by the kernel that also 
 blocks would see it before and some after; so a kernel of its own, launched later, counts the step.
 """
 
-from __future__ import annotations
-
 import math
 
 from .jit_cuda import BLOCK, blocks, cuda, launch, launch_each

@@ -1,7 +1,5 @@
 """Adam on a GPU: launchers for adam.cu. Formulas: adam.md."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Adam, Numba. Formulas: adam.md."""
 
-from __future__ import annotations
-
 import math
 
 from .jit_numba import inner, jit

@@ -4,8 +4,6 @@ Source: Kingma & Ba, 2015, in the efficient form at the end of their section 2, 
 uses: epsilon is added to the square root of the uncorrected v.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

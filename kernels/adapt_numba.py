@@ -8,8 +8,6 @@ What a step does, the program says (program.py): an inner loop, a gradient, a He
 or a forward pass are programs, and this is what follows them.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from . import program as p

@@ -6,8 +6,6 @@ wants it written or not. With the ReLU behind it in the same
 kernel, y is written and read once less.
 """
 
-from __future__ import annotations
-
 import math
 
 from .jit_cuda import BLOCK, block_sum, cuda, launch, outputs

@@ -4,8 +4,6 @@ Arguments as in batchnorm_numpy.py, with arrays on the device. The batchnorm_rel
 ReLU behind it in the same kernel: y is then the ReLU's output, and dy that output's gradient.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from .launch_cupy import blocks, launch, stride

@@ -8,8 +8,6 @@ The functions on one image are also what the compiled inner loop (adapt_numba.py
 threads share the images of a task, and the sums do not depend on who computed what.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

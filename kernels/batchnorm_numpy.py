@@ -6,8 +6,6 @@ Over the M = B H W values of one task and channel:
     xhat = (x - mean) rstd,   y = gamma xhat + beta
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -11,8 +11,6 @@ t is the task, (b, r, q, c) example, row, column and channel of an input, (b, o,
 output, (i, j) the tap, with r = o stride + i - pad.
 """
 
-from __future__ import annotations
-
 from .jit_cuda import BLOCK, TILE, block_sum, blocks, cuda, launch, launch_each
 
 # The rows of a tile that is read by columns are one number longer, so that the numbers of a column

@@ -4,8 +4,6 @@ Arguments as in conv2d_numpy.py, with arrays on the device. `cols` holds parts o
 there is room for, or is None.
 """
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from typing import Any
 

@@ -8,8 +8,6 @@ v4  Winograd's products, 2.25 times fewer, for 3 x 3 kernels with stride 1 (wino
 v5  the faster of the last two
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .jit_numba import copy, gemm, inner, jit, packed, put, wanted

@@ -7,8 +7,6 @@ v2  im2col: the taps side by side in one matrix, then one large product, for a f
 v3  Winograd's products, 2.25 times fewer, for 3 x 3 kernels with stride 1 (winograd.md); else v2
 """  # noqa: E501
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -6,8 +6,6 @@ v2  forward, a block for each output: its threads share the sum. Outputs are few
 Backward, a thread for each entry of dw and of dx: entries are many, sums are short.
 """
 
-from __future__ import annotations
-
 from .jit_cuda import BLOCK, block_sum, blocks, cuda, launch, launch_each, outputs
 
 

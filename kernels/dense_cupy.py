@@ -3,8 +3,6 @@
 Arguments as in dense_numpy.py, with arrays on the device.
 """
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from typing import Any
 

@@ -6,8 +6,6 @@ v2  BLAS, or a loop where the inner dimension is 1
 In the compiled calls it is a convolution of one pixel (registers.md).
 """
 
-from __future__ import annotations
-
 from .conv2d_numba import sum_rows
 from .jit_numba import gemm, inner, jit, packed, wanted
 

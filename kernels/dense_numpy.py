@@ -3,8 +3,6 @@
 y = x w + b
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -7,8 +7,6 @@ whether half a word is left over, and that half. NEP 19 lets NumPy change what i
 words; the engine compares before it trusts (engine/compiled_outer.py).
 """
 
-from __future__ import annotations
-
 import numpy as np
 from llvmlite import ir
 from numba import types

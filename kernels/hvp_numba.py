@@ -7,8 +7,6 @@ first with parameters, before which nothing has a tangent. A task's tangents lie
 laid out as WS is, and a slice's part of the product lies where its gradient would.
 """
 
-from __future__ import annotations
-
 from . import program as p
 from .batchnorm_numba import (
     image_moments_r,

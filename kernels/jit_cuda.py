@@ -13,8 +13,6 @@ With NUMBA_ENABLE_CUDASIM=1, Numba runs the same kernels without a GPU, each thr
 Python; there the blocks are small, so that small arrays still take several.
 """
 
-from __future__ import annotations
-
 import warnings
 from functools import cache
 from importlib import import_module

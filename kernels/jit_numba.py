@@ -14,8 +14,6 @@ into one rounding, which a compiler does in one place and not in another. So a r
 depend on how a loop was vectorised, inlined or cut into pieces, and NaN stays NaN.
 """
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from functools import partial

@@ -5,8 +5,6 @@ engine that compiles and launches is CuPy's; a test puts one in its place that r
 on the CPU.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache

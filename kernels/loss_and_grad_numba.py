@@ -9,8 +9,6 @@ A stage is compiled by itself, when a network has it, and called by its address:
 a row of the program, the thread's fields, and the number 1 of the arrays' type.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from . import program as p

@@ -4,8 +4,6 @@ Forward, a thread for each output looks for its largest input. Backward, a threa
 asks the windows that cover it whether it won there: nobody writes where another thread writes.
 """
 
-from __future__ import annotations
-
 from .jit_cuda import cuda, launch_each, outputs
 
 

@@ -3,8 +3,6 @@
 Arguments as in maxpool_numpy.py, with arrays on the device.
 """
 
-from __future__ import annotations
-
 from math import prod
 from typing import Any
 

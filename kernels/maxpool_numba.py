@@ -4,8 +4,6 @@ v1  channel by channel, as the definition says
 v2  all channels at once, window by window
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .jit_numba import inner, jit

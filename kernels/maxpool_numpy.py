@@ -6,8 +6,6 @@ The padding never wins. Among equal values the first one wins, in the order of (
 whole gradient.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -4,8 +4,6 @@ A function that takes an array is compiled for its type, with everything that it
 each caller; an address is a number, and a function behind one is compiled once.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from llvmlite import ir

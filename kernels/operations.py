@@ -5,8 +5,6 @@ two, and so are not fused; exp, log, sqrt, tanh, a division and a comparison are
 convolution and a dense layer only the matrix products count.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod

@@ -5,8 +5,6 @@ the task's parameters (W, BIAS) or of its workspace (X, Y, DX, DY, SAVED, and WT
 dx), -1 where there is nothing; X = -1 is the data itself.
 """
 
-from __future__ import annotations
-
 # A row's columns. SYNC: the threads of a task meet before it. ONCE: each thread is called once and
 # takes its share, where it is otherwise called for every slice that it has. EPS: where a batch
 # normalisation's stands among the constants. CUTS: from there on, for each slice, where a

@@ -4,8 +4,6 @@ tiles.py says which pixels a tile has and where its numbers lie. A sum goes over
 channels in one order, whatever the tile, the vector and the number of threads.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from numba.core import cgutils

@@ -1,7 +1,5 @@
 """The rectified linear unit, Numba CUDA: a thread for each number. Derivation: relu.md."""
 
-from __future__ import annotations
-
 from .jit_cuda import cuda, flat, launch_each
 
 

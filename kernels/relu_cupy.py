@@ -1,7 +1,5 @@
 """The rectified linear unit on a GPU: launchers for relu.cu. Derivation: relu.md."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from .launch_cupy import flat

@@ -1,7 +1,5 @@
 """The rectified linear unit, Numba. Derivation: relu.md."""
 
-from __future__ import annotations
-
 from .jit_numba import jit
 
 

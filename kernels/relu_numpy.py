@@ -3,8 +3,6 @@
 y = x where x > 0, else 0. The derivative at 0 is taken as 0.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

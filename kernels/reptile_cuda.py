@@ -5,8 +5,6 @@ clock on the device, (2,) int64: the iterations since the data came, and since t
 host can queue many iterations and need not wait for any.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A meta-iteration around its inner loop on a GPU: launchers for reptile.cu."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

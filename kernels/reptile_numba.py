@@ -5,8 +5,6 @@ called by all members of a task's team, but `merge`, which every thread is in. D
 "The outer loop in the call"; the update, reptile.md, eq. 1.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

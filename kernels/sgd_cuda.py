@@ -1,7 +1,5 @@
 """Stochastic gradient descent, Numba CUDA: a thread for each parameter. Formulas: sgd.md."""
 
-from __future__ import annotations
-
 from .jit_cuda import BLOCK, blocks, cuda, launch
 
 

@@ -1,7 +1,5 @@
 """Stochastic gradient descent on a GPU: the launcher for sgd.cu. Formulas: sgd.md."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from .launch_cupy import flat

@@ -1,7 +1,5 @@
 """Stochastic gradient descent, with and without momentum, Numba. Formulas: sgd.md."""
 
-from __future__ import annotations
-
 from .jit_numba import inner, jit
 
 

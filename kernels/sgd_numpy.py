@@ -1,7 +1,5 @@
 """Stochastic gradient descent, with and without momentum, NumPy. Formulas: sgd.md."""
 
-from __future__ import annotations
-
 from numpy.typing import NDArray
 
 

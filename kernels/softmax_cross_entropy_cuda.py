@@ -3,8 +3,6 @@
 A block for each task, and in it a thread for each example. Derivation: softmax_cross_entropy.md.
 """
 
-from __future__ import annotations
-
 import math
 
 from .jit_cuda import BLOCK, block_sum, cuda, flat, launch, launch_each, outputs

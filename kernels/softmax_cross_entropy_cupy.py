@@ -3,8 +3,6 @@
 Derivation: softmax_cross_entropy.md.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from .launch_cupy import elements, launch

@@ -3,8 +3,6 @@
 Derivation: softmax_cross_entropy.md.
 """
 
-from __future__ import annotations
-
 import math
 
 from .jit_numba import inner, jit, part

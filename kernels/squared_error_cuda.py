@@ -1,7 +1,5 @@
 """Squared error with its gradient, Numba CUDA: a block for each task. Derivation: squared_error.md."""  # noqa: E501
 
-from __future__ import annotations
-
 from .jit_cuda import BLOCK, block_sum, cuda, flat, launch, launch_each, outputs
 
 

@@ -1,7 +1,5 @@
 """Squared error on a GPU: launchers for squared_error.cu. Derivation: squared_error.md."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from .launch_cupy import flat, launch

@@ -1,7 +1,5 @@
 """Squared error with its gradient, Numba. Derivation: squared_error.md."""
 
-from __future__ import annotations
-
 from .jit_numba import inner, jit, part
 
 

@@ -1,7 +1,5 @@
 """Squared error with its gradient, NumPy. Derivation: squared_error.md."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """The sum of two products, Numba CUDA: a thread for each number (conv2d.md, eq. 11 to 13)."""
 
-from __future__ import annotations
-
 from .jit_cuda import BLOCK, blocks, cuda, launch
 
 

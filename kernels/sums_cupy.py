@@ -1,7 +1,5 @@
 """Sums on a GPU: launchers for sums.cu."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

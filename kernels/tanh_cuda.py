@@ -1,7 +1,5 @@
 """The hyperbolic tangent, Numba CUDA: a thread for each number. Derivation: tanh.md."""
 
-from __future__ import annotations
-
 import math
 
 from .jit_cuda import cuda, flat, launch_each

@@ -1,7 +1,5 @@
 """The hyperbolic tangent on a GPU: launchers for tanh.cu. Derivation: tanh.md."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from .launch_cupy import flat

@@ -4,8 +4,6 @@ v1  the C library's tanh, number by number
 v2  arithmetic alone, so that the compiler computes 8 or 16 numbers at once (tanh.md, eq. 3 to 5)
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The hyperbolic tangent, NumPy. Derivation: tanh.md."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

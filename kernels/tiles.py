@@ -5,8 +5,6 @@ A tap that lies on the padding multiplies by zero, so it is left out. Pixels of 
 the same taps inside the image are of one class: they take the same numbers, from other places.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple

@@ -4,8 +4,6 @@ A loop that a compiler vectorises keeps its sums where it likes. The kernels of 
 themselves what lies in which register, in LLVM's words; `emitted` makes them callable from a `jit`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

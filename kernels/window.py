@@ -3,8 +3,6 @@
 Shared by convolution and pooling; the derivation is in conv2d.md, section 1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import product
 

@@ -4,8 +4,6 @@ A table is a tuple of rows, each a tuple of arrays: the entries of a small matri
 tasks and channels at once. Tiles of 2 x 2 outputs cover y; those at the end may hang over.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any

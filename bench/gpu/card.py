@@ -5,8 +5,6 @@ rates are those of its maker's library, in single precision and with operands ro
 Nothing about the card is changed.
 """
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator

@@ -5,8 +5,6 @@ for that: inside the pool's large blocks, an access beyond an array is one to me
 program's own.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

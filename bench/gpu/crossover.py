@@ -3,8 +3,6 @@
 Both get their arrays from the host and give them back, as a user of the library has them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial

@@ -10,8 +10,6 @@ It can exceed 1 where a set is so small that all of them fit the cache. `ratio` 
 way found in PyTorch.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from importlib import import_module

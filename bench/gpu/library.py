@@ -9,8 +9,6 @@ grouped        all tasks as the groups of one convolution
 
 # mypy: disable-error-code="import-not-found"
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

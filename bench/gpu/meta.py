@@ -6,8 +6,6 @@ NumPy reference before it is timed, in double precision too where that can be ha
 are timed in turns.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from tempfile import TemporaryDirectory

@@ -6,8 +6,6 @@ OPTIONS is a JSON object. Each row of the part is a line of JSON on what was std
 is printed goes to stderr.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

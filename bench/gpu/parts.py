@@ -7,8 +7,6 @@ its process's GPU work with it. What has been measured is saved at once (report.
 that fails, hangs or does not fit into the time is written down, and the next one goes on.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import queue

@@ -4,8 +4,6 @@ Both are written anew as rows come in, so that a run that is ended from outside 
 measured. Parts that an earlier run left in the same folder stay, unless they are measured again.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress

@@ -3,8 +3,6 @@
 Where Mini-ImageNet is not there, random images of its size show the speed, and no accuracy.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 

@@ -3,8 +3,6 @@
 Each file runs in a process of its own; a row says how many passed and names what did not.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -13,8 +13,6 @@ the processor and nothing is captured: that is how the tests see their numbers.
 
 # mypy: disable-error-code="import-not-found"
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

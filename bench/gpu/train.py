@@ -6,8 +6,6 @@ is evaluated for both. A run that would not fit into the time gets fewer iterati
 outer step size falls all the same, and its row says how many.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator
