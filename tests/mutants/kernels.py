@@ -6,8 +6,8 @@
 mistakes.py says what is changed in the files of kernels/ (FILE: their names; all of the backend's
 if none). Each mutant is run in a copy of the sources, in a process with a time limit:
 
-numba       a layer's kernels read by Python, without compiling (interpreted.py); compiled what is
-            emitted in LLVM's words, and what the compiled calls are made of
+numba       read by Python, without compiling (interpreted/), but for what is emitted in LLVM's
+            words
 cuda        *.cu, *.cuh and their launchers, compiled for the CPU under the address sanitizer
 numba-cuda  in Numba's simulator
 
@@ -31,7 +31,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, TypeVar
 
-from .mistakes import mistakes
+from .mistakes import Mistake, mistakes
 from .survivors import Mutant, known
 
 T = TypeVar("T")
@@ -47,11 +47,14 @@ WORDS = {  # in the names of the tests whose calls use all of a file between the
     "sums": "dense_backward or conv2d_backward or add",
     "reptile": "gather or take_row or spread or merge or tick or decay",
 }
-READ = (  # by Python; the rest is compiled
-    "adam", "dense", "maxpool", "relu", "sgd", "softmax_cross_entropy", "squared_error", "tanh",
+COMPILED = (  # and not read by Python: what is emitted in LLVM's words, and its tables
+    "jit_numba.py", "memory_numba.py", "registers_numba.py", "tiles.py", "vectors_numba.py",
+    "winograd_numba.py",
 )  # fmt: skip
+INTERPRETED = Path(__file__).with_name("interpreted")
 NETWORKS = ("adapt", "loss_and_grad", "hvp", "memory")  # whole networks in one call
-NETWORK_TESTS = "adapt_is or single_precision or loss_gradient or take_turns or nan or same_bits"
+PARTS = ("batchnorm", "conv2d")  # of which a network calls what nobody else does
+NETWORK_TESTS = "adapt_is or single_precision or loss_gradient or take_turns or nan"
 
 
 class Backend(NamedTuple):
@@ -103,19 +106,20 @@ def selections(backend: str, file: str) -> list[list[str]]:
     if name == "jit":  # with it, all kernels would be compiled anew for each mutant
         return [["tests/kernels/test_jit.py"]]
     contract, network = "tests/kernels/test_contract.py", "tests/engine/test_compiled.py"
+    networks = [[network, "-k", NETWORK_TESTS], [network, "-k", "same_bits or hessian"]]
     if name in ("registers", "vectors", "tiles"):
-        return [["tests/kernels/test_registers.py"], [network, "-k", NETWORK_TESTS]]
+        return [["tests/kernels/test_registers.py"], *networks]
     if name in ("draw", "reptile"):
-        outer = ["tests/engine/test_compiled_outer.py"]
-        return [["tests/kernels/test_draw.py"], outer] if name == "draw" else [outer]
+        outer = "tests/engine/test_compiled_outer.py"
+        found = [[outer, "-k", "not threads"], [outer, "-k", "threads"]]
+        return [["tests/kernels/test_draw.py"], *found] if name == "draw" else found
     if name == "winograd":
         words = "conv2d and numba and not cuda"
         return [["tests/kernels/test_winograd.py"], [contract, "-k", words]]
     contracts = [[contract, "-k", f"({words}) and numba and not cuda"]]
-    if name in READ:
-        return [*contracts, ["tests/mutants/test_kernels_found.py", "-k", "numba and not cuda"]]
-    networks = [[network, "-k", NETWORK_TESTS], [network, "-k", "hessian"]]
-    return networks if name in NETWORKS else [*contracts, *networks]
+    if name in (*NETWORKS, *PARTS):
+        return networks if name in NETWORKS else [*contracts, *networks]
+    return [*contracts, ["tests/mutants/test_kernels_found.py", "-k", "numba and not cuda"]]
 
 
 # ------------------------------------------------------------------------------- one mutant
@@ -140,17 +144,16 @@ class Place:
         self, file: str, text: str, tests: list[list[str]], compiled: bool, limit: float
     ) -> int:
         """Run tests with this text in a file, in a process of its own; its number."""
-        path = self.folder / "kernels" / file
-        jit = self.folder / "kernels" / "jit_numba.py"
-        before, plain = path.read_text(encoding="utf-8"), jit.read_text(encoding="utf-8")
-        path.write_text(text, encoding="utf-8")
+        kernels = self.folder / "kernels"
+        written = {file: text}
+        if self.backend == "numba" and not compiled:
+            for path in INTERPRETED.glob("*_numba.py"):
+                written[path.name] = path.read_text(encoding="utf-8")
+        self.restore = {kernels / f: (kernels / f).read_text(encoding="utf-8") for f in written}
+        for name, content in written.items():
+            (kernels / name).write_text(content, encoding="utf-8")
         # A mutant may have the size and the age of the last one.
-        shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
-        interpreted = self.backend == "numba" and not compiled
-        if interpreted:
-            stand_in = Path(__file__).with_name("interpreted.py")
-            jit.write_text(stand_in.read_text(encoding="utf-8"), encoding="utf-8")
-        self.restore = {path: before, jit: plain} if interpreted else {path: before}
+        shutil.rmtree(kernels / "__pycache__", ignore_errors=True)
         child = os.fork()
         if not child:
             try:
@@ -257,11 +260,12 @@ def main() -> int:
     with TemporaryDirectory(prefix="mutants-") as folder:
         places = [Place(Path(folder), str(i), given.backend) for i in range(given.jobs)]
         print(f"{len(sample)} mutants of {sum(map(len, per_file.values()))}", flush=True)
-        clean: dict[str, Task] = {}
-        for file, _ in sample:
+        clean: dict[tuple[str, bool], Task] = {}
+        for file, mistake in sample:
             for tests in selections(given.backend, file):
-                clean[str(tests)] = file, texts[file], [tests], compiled(file, given), LONGEST
-        seconds: dict[str, float] = {}
+                how = given.compiled or is_compiled(file, mistake)
+                clean[str(tests), how] = file, texts[file], [tests], how, LONGEST
+        seconds: dict[tuple[str, bool], float] = {}
         for number, outcome, place, used in outcomes(places, list(clean.values())):
             if outcome != SURVIVED:
                 sys.exit(f"{place.log.read_text()[-3000:]}\nit fails as it is")
@@ -269,8 +273,9 @@ def main() -> int:
         todo: list[Task] = []
         for file, mistake in sample:
             selected = selections(given.backend, file)
-            limit = 10 + SLOWER * sum(seconds[str(tests)] for tests in selected)
-            todo.append((file, mistake.made(texts[file]), selected, compiled(file, given), limit))
+            how = given.compiled or is_compiled(file, mistake)
+            limit = 10 + SLOWER * sum(seconds[str(tests), how] for tests in selected)
+            todo.append((file, mistake.made(texts[file]), selected, how, limit))
         for number, outcome, _, _ in outcomes(places, todo):
             file, mistake = sample[number]
             mutant = mistake.seen(texts[file])
@@ -281,8 +286,9 @@ def main() -> int:
     return report(found, seen, set(texts))
 
 
-def compiled(file: str, given: argparse.Namespace) -> bool:
-    return given.compiled or file.removesuffix("_numba.py") not in READ
+def is_compiled(file: str, mistake: Mistake) -> bool:
+    """Whether a mutant of Numba's cannot be read by Python."""
+    return file in COMPILED or mistake.where.endswith(":codegen")
 
 
 def report(found: Iterable[tuple[str, Mutant, str]], possible: set[Mutant], files: set[str]) -> int:
