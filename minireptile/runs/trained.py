@@ -94,16 +94,15 @@ def command(s: Settings) -> str:
     bases |= {name: values for name, values in PRESETS.items() if values["dataset"] == s.dataset}
     usual = {"way": s.way, "shot": s.shot, "algorithm": s.algorithm}
     own = {n: v for n, v in asdict(s).items() if n not in UNSAID}
-    best: list[str] = []
+    found: list[list[str]] = []
     for name, values in bases.items():
-        base = asdict(Settings(**{**({} if name else usual), **values, "backend": "numpy"}))
+        base = asdict(Settings(**{**values, "backend": "numpy"}))
         words = ["minireptile train", s.dataset, *([f"--preset {name}"] if name else [])]
         words += ["--data DIR"] if s.data else []
         said = {} if name else {n: v for n, v in usual.items() if v != getattr(Settings, n)}
         changed = said | {n: v for n, v in own.items() if v != base[n]}
-        words += [_option(n, v) for n, v in changed.items()]
-        best = words if not best or len(words) < len(best) else best
-    return " ".join(best)
+        found.append(words + [_option(n, v) for n, v in changed.items()])
+    return " ".join(min(found, key=len))
 
 
 def _option(name: str, value: Any) -> str:

@@ -95,6 +95,16 @@ def test_images_come_flat_or_as_they_are(shape: tuple[int, ...]) -> None:
     assert estimator.n_features_in_ == 36
 
 
+def test_a_start_may_be_a_name_or_a_network_of_ones_own() -> None:
+    known, estimator = mr.pretrained("glyphs"), mr.FewShotClassifier("glyphs", steps=0)
+    estimator.fit(np.random.default_rng(0).random((4, 28, 28)), [0, 0, 1, 1])
+    np.testing.assert_array_equal(estimator.adapted_.trained.theta, known.theta)
+    model = mr.Model([mr.Dense(3)], (36,))
+    own = mr.FewShotClassifier(None, model=model, seed=5).fit(*images()).adapted_.trained
+    assert own.model is model
+    np.testing.assert_array_equal(own.theta, model.init(5))
+
+
 def test_rate_and_steps_replace_those_of_the_start() -> None:
     x, y = images()
     estimator = mr.FewShotClassifier(small_trained(), steps=2, lr=0.5).fit(x, y)
@@ -176,6 +186,14 @@ def test_a_regressor_learns_functions_and_a_function() -> None:
     residual = ((y[:12] - estimator.predict(x[:12])) ** 2).sum()
     r2 = 1 - residual / ((y[:12] - y[:12].mean()) ** 2).sum()
     assert estimator.score(x[:12], y[:12]) == pytest.approx(r2)
+    weights = np.arange(12.0)
+    centre = np.average(y[:12], weights=weights)
+    r2 = (
+        1
+        - (weights * (y[:12] - estimator.predict(x[:12])) ** 2).sum()
+        / (weights * (y[:12] - centre) ** 2).sum()
+    )
+    assert estimator.score(x[:12], y[:12], weights) == pytest.approx(r2)
     both = np.stack([y, -y], 1)
     two = mr.FewShotRegressor().fit(x[:12], both[:12])
     assert two.predict(x[:4]).shape == (4, 2)
@@ -186,6 +204,8 @@ def test_a_regressor_learns_functions_and_a_function() -> None:
 
 def test_rows_make_tasks() -> None:
     x, y = np.arange(12.0)[:, None], np.repeat([3, 1, 2], 4)
+    assert ClassRows(np.zeros((12, 5, 4, 1)), y, 2).input_shape == (5, 4, 1)
+    assert GroupRows(np.zeros((12, 5, 4, 1)), x, y).input_shape == (5, 4, 1)
     task = ClassRows(x, y, 2).draw(np.random.default_rng(0), 2, 1)
     assert task.support_x.shape == (4, 1)
     np.testing.assert_array_equal(task.support_y, [0, 0, 1, 1])
@@ -209,6 +229,13 @@ def test_rows_make_tasks() -> None:
             tasks.draw(np.random.default_rng(0), 3, 2)
     with pytest.raises(mr.InputError, match="4-way tasks need 4 classes, and y has 3"):
         ClassRows(x, y, 4)
+    with pytest.raises(mr.InputError, match=r"^way must be at least 2, not 1$"):
+        ClassRows(x, y, 1)
+    wrong: Any = 3
+    with pytest.raises(mr.InputError, match=r"^ClassRows\.draw: rng must be"):
+        ClassRows(x, y, 2).draw(wrong, 1, 1)
+    with pytest.raises(mr.InputError, match=r"^GroupRows\.draw: rng must be"):
+        GroupRows(x, x, y).draw(wrong, 1, 1)
 
 
 def fitted() -> Any:
@@ -238,6 +265,14 @@ WRONG: dict[str, tuple[Any, str]] = {
     "y": (lambda: mr.FewShotRegressor().fit(X, [np.nan] * 12), "y contains NaN"),
     "steps": (lambda: Classifier(T, steps=0.5).fit(X, Y), "steps must be a whole number"),
     "way": (lambda: Classifier(T).meta_fit(X, Y, way=4), "4 classes, and y has 3"),
+    "complex": (
+        lambda: Classifier(T).fit(X * 1j, Y),
+        "^Complex data not supported: X must hold real numbers$",
+    ),
+    "fractions": (
+        lambda: Classifier(T).fit(X, np.arange(12) / 2),
+        "^Unknown label type: continuous. y must hold labels, no fractions$",
+    ),
     "sparse": (lambda: fitted().predict(Sparse()), "sparse X is not supported"),
 }
 

@@ -106,6 +106,8 @@ def test_what_is_no_run_gets_one_sentence(tmp_path: Path) -> None:
         mr.load(tmp_path)
     with pytest.raises(mr.InputError, match=r"no trained model 'cats' ships .* choose one of "):
         mr.pretrained("cats")
+    with pytest.raises(mr.InputError, match="backend"):
+        mr.pretrained("glyphs", "abacus")
 
 
 @pytest.mark.parametrize(
@@ -133,6 +135,14 @@ def test_the_command_names_a_preset() -> None:
     s = Settings(**{**PRESETS["omniglot-5way-1shot"], "data": "x", "seed": 1, "backend": "numpy"})
     wanted = "minireptile train omniglot --preset omniglot-5way-1shot --data DIR --seed 1"
     assert stored.command(s) == wanted
+
+
+def test_a_test_belongs_to_a_run_from_its_first_iteration_on(tmp_path: Path) -> None:
+    run, s = run_folder(tmp_path, settings()), settings()
+    for iteration in (1, 0):
+        checkpoint.save(tmp_path / CHECKPOINT, replace(run, iteration=iteration), s)
+        (tmp_path / METRICS).write_text(json.dumps({"iteration": iteration, "test": TEST}) + "\n")
+        assert ("test" in mr.load(tmp_path).card) == (iteration > 0)
 
 
 def test_a_run_is_shipped_with_its_card(tmp_path: Path) -> None:

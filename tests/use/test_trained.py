@@ -100,6 +100,18 @@ def test_classes_come_back_as_they_were_named(labels: list[Any]) -> None:
     np.testing.assert_array_equal(as_objects.predict(x), labels)
 
 
+def test_a_resized_network_differs_in_its_last_layer_alone() -> None:
+    options: dict[str, Any] = {"loss": "squared_error", "reduction": "sum"}
+    model = mr.Model([mr.Dense(2), mr.Tanh(), mr.Dense(3, bias=False)], (4,), **options)
+    theta = model.init(0)
+    resized, more, _ = with_outputs(model, theta, {}, 5)
+    assert more.dtype == resized.dtype == np.float32
+    wanted = mr.Model([*model.layers[:-1], mr.Dense(5, bias=False)], (4,), **options)
+    assert resized.plan == wanted.plan
+    double = mr.Model(model.layers, (4,), dtype="float64")
+    assert with_outputs(double, double.init(0), {}, 5)[0].dtype == np.float64
+
+
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_more_classes_get_a_last_layer_of_their_own_and_fewer_the_first_outputs(n: int) -> None:
     trained = small_trained()
@@ -107,6 +119,7 @@ def test_more_classes_get_a_last_layer_of_their_own_and_fewer_the_first_outputs(
     assert model.n_out == max(n, 3)
     assert (model is trained.model) == (n <= 3)
     for had, has in ((trained.theta, theta), (trained.state["v"], state["v"])):
+        assert has.dtype == had.dtype
         before, after = trained.model.unflatten(had), model.unflatten(has)
         for name, array in after.items():
             if n > 3 and name.startswith("dense"):
@@ -142,8 +155,15 @@ def test_classes_without_examples_have_outputs_too() -> None:
 
 
 def test_fewer_examples_than_a_batch_drawn_anew_are_taken_whole() -> None:
-    trained = replace(small_trained(), replacement=True, batch=9)
-    assert len(trained.adapt(NOISE, [0, 1]).loss) == 6
+    """Where they are dealt out, a batch has some of them twice."""
+    for replacement, batch in ((True, 2), (False, 9)):
+        trained = replace(small_trained(), replacement=replacement, batch=9)
+        order = minibatches(np.random.default_rng(0), 2, 6, batch, replacement)
+        phi, state = trained.theta.copy(), {n: a.copy() for n, a in trained.state.items()}
+        x = NOISE.reshape(2, 6, 6, 1)
+        loss = mr.adapt(trained.model, phi, x[order], order, trained.optimizer, state)
+        adapted = trained.adapt(NOISE, [0, 1], np.random.default_rng(0))
+        np.testing.assert_array_equal(adapted.loss, loss)
 
 
 def test_a_regression_predicts_numbers() -> None:
@@ -155,6 +175,11 @@ def test_a_regression_predicts_numbers() -> None:
     assert adapted.classes is None
     assert adapted.loss[-1] < 0.1 * adapted.loss[0]
     np.testing.assert_allclose(adapted.predict(x), y, atol=0.3)
+    assert repr(adapted).startswith("Adapted to 8 examples in 300 steps, loss ")
+    other = trained.adapt(x, y, np.random.default_rng(5))
+    assert (other.loss != adapted.loss).any(), "another order"
+    same = trained.adapt(x, y, np.random.default_rng(5))
+    np.testing.assert_array_equal(same.loss, other.loss)
     with pytest.raises(mr.InputError, match="no classes"):
         adapted.probabilities(x)
 
@@ -205,6 +230,7 @@ WRONG = {
     "state": (lambda t: replace(t, state={"v": t.state["v"]}), "state lacks 't'"),
     "no state": (lambda t: replace(t, state=None), "must be a dictionary"),
     "steps": (lambda t: replace(t, steps=-1), "Trained: steps must be at least 0"),
+    "batch": (lambda t: replace(t, batch=0), "Trained: batch must be at least 1"),
     "model": (lambda t: replace(t, model=mr.Model), "model must be a Model"),
     "optimizer": (lambda t: replace(t, optimizer=mr.SGD), "optimizer must be SGD"),
 }
@@ -232,8 +258,22 @@ def test_a_network_that_ends_otherwise_keeps_its_outputs() -> None:
     model = mr.Model([mr.Dense(3), mr.BatchNorm()], (4,), dtype="float64")
     trained = mr.Trained(model, model.init(0), {}, mr.SGD(0.1))
     assert trained.adapt(np.eye(4)[:3], [0, 1, 2]).trained.model is model
-    with pytest.raises(mr.InputError, match="3 outputs, and there are 4 classes: only a network"):
+    sentence = (
+        "the network has 3 outputs, and there are 4 classes: only a network that ends in Dense "
+        "can be given more"
+    )
+    with pytest.raises(mr.InputError, match=f"^{sentence}$"):
         trained.adapt(np.eye(4), range(4))
+
+
+def test_a_state_may_be_of_arrays_that_cannot_be_written() -> None:
+    trained = small_trained()
+    state = {n: a.copy() for n, a in trained.state.items()}
+    for array in state.values():
+        array.setflags(write=False)
+    x = np.random.default_rng(0).random((3, 36))
+    found = replace(trained, state=state).adapt(x, [0, 1, 2])
+    np.testing.assert_array_equal(found.phi, trained.adapt(x, [0, 1, 2]).phi)
 
 
 def test_an_outer_optimizers_state_is_left_behind() -> None:

@@ -227,6 +227,26 @@ BROKEN: dict[str, dict[str, str | None]] = {
 }  # fmt: skip
 
 
+def spoiled(path: Path, **tensors: NDArray) -> Path:
+    """Our own file with other numbers in it."""
+    mr.export(small_trained(), path)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    safetensors.save_file(safetensors.load_file(path) | tensors, path, metadata)
+    return path
+
+
+def test_what_is_spoiled_in_a_file_of_our_own_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    size = small_trained().model.size
+    with pytest.raises(mr.InputError) as caught:
+        mr.load(spoiled(path, **{"state.v": np.full(size, np.inf)}))
+    assert str(caught.value) == ("the optimizer's state holds NaN or infinity: export it again")
+    with pytest.raises(mr.InputError) as caught:
+        mr.load(spoiled(path, **{"dense1.bias": np.full(3, np.nan)}))
+    assert str(caught.value) == (f"{path}: 'dense1.bias' holds NaN, infinity or no numbers at all")
+
+
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_damaged_file_of_our_own_gets_one_sentence(case: str, tmp_path: Path) -> None:
     path = rewritten(tmp_path / "a.safetensors", **BROKEN[case])
