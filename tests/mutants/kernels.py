@@ -117,9 +117,10 @@ def selections(backend: str, file: str) -> list[list[str]]:
         words = "conv2d and numba and not cuda"
         return [["tests/kernels/test_winograd.py"], [contract, "-k", words]]
     contracts = [[contract, "-k", f"({words}) and numba and not cuda"]]
-    if name in (*NETWORKS, *PARTS):
-        return networks if name in NETWORKS else [*contracts, *networks]
-    return [*contracts, ["tests/mutants/test_kernels_found.py", "-k", "numba and not cuda"]]
+    if name in NETWORKS:
+        return networks
+    contracts += [["tests/mutants/test_kernels_found.py", "-k", "numba and not cuda"]]
+    return [*contracts, *networks] if name in PARTS else contracts
 
 
 # ------------------------------------------------------------------------------- one mutant

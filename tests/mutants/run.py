@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,10 +35,15 @@ ONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_DISABLE_JIT")
 
 def copy_sources(folder: Path, part: Part) -> None:
     """Sources and tests, with the link to kernels/ followed: mutmut does not follow it; and the
-    part's modules and tests beside what pyproject.toml says to mutmut."""
+    part's modules and tests beside what pyproject.toml says to mutmut. No source has `strict=`:
+    mistakes.py says why."""
     leave_out = shutil.ignore_patterns("__pycache__", "results")
     for name in ("minireptile", "tests", "bench"):
         shutil.copytree(ROOT / name, folder / name, ignore=leave_out, dirs_exist_ok=True)
+    for name in ("minireptile", "bench"):
+        for path in (folder / name).rglob("*.py"):
+            source = path.read_text(encoding="utf-8")
+            path.write_text(re.sub(r",\s*strict=(True|False)", "", source), encoding="utf-8")
     text, section = (ROOT / "pyproject.toml").read_text(encoding="utf-8"), "[tool.mutmut]"
     before, found, behind = text.partition(section)
     assert found

@@ -10,7 +10,19 @@ import pytest
 from numpy.typing import NDArray
 
 from minireptile.backend import kernels
-from tests.kernels.test_contract import USABLE
+from minireptile.devices.numba_setup import caching
+from tests.kernels.test_contract import (
+    EVERY,
+    REFERENCES,
+    USABLE,
+    Call,
+    Gradient,
+    Parameter,
+    Scratch,
+    Written,
+    close,
+    make,
+)
 
 every_backend = pytest.mark.parametrize("backend", USABLE)
 
@@ -24,6 +36,59 @@ def test_relu_gives_no_negative_zero_and_no_gradient_at_zero(backend: str) -> No
     np.testing.assert_array_equal(y, [[0, 0, 0, 3]])
     assert not np.signbit(y).any()
     np.testing.assert_array_equal(dx, [[0, 0, 0, 8]])
+
+
+@pytest.mark.parametrize(
+    ("operation", "kernel"), [p for p in EVERY if p.values[0].startswith("conv2d")]
+)
+@pytest.mark.parametrize("pad", [(1, 0), (0, 1)])
+def test_rows_and_columns_are_padded_each_by_its_own(
+    operation: str, kernel: Any, pad: tuple[int, int]
+) -> None:
+    """Where a model's convolution of 3 x 3 taps pads both alike."""
+    rng = np.random.default_rng(0)
+    out = 3 + 2 * pad[0], 2 + 2 * pad[1]
+    x, w, b = (
+        rng.uniform(-1, 1, (2, 2, 5, 4, 3)),
+        rng.uniform(-1, 1, (2, 3, 3, 3, 2)),
+        np.ones((2, 2)),
+    )
+    y, cols = (2, 2, *out, 2), Scratch((2, 2, *out, 3, 3, 3))
+    if operation == "conv2d_forward":
+        arguments: Any = Written(y), cols, x, Parameter(w), Parameter(b), (1, 1), pad
+    else:
+        dy = rng.uniform(-1, 1, y)
+        written = Written(x.shape), Gradient(w.shape), Gradient((2, 2))
+        arguments = *written, cols, dy, x, Parameter(w), (1, 1), pad
+    call = Call(arguments, 80, 80.0)
+    expected = make(REFERENCES[operation], call, np.float64)
+    close(make(kernel, call, np.float64), expected, call, np.float64)
+
+
+@pytest.mark.skipif("numba" not in USABLE, reason="numba is not usable here")
+@pytest.mark.parametrize(
+    ("taps", "stride", "pixels", "channels", "pays"),
+    [
+        ((3, 3), (1, 1), (8, 8), (24, 24), True),
+        ((3, 3), (1, 1), (16, 4), (24, 24), True),
+        ((3, 3), (1, 1), (7, 9), (24, 24), False),  # 63 outputs
+        ((3, 3), (1, 1), (8, 8), (23, 24), False),
+        ((3, 3), (1, 1), (8, 8), (24, 23), False),
+        ((3, 3), (1, 2), (8, 8), (24, 24), False),
+        ((3, 1), (1, 1), (8, 8), (24, 24), False),
+        ((1, 3), (1, 1), (8, 8), (24, 24), False),
+    ],
+)
+def test_numba_takes_winograds_products_where_they_pay(
+    taps: tuple[int, int], stride: tuple[int, int], pixels: tuple[int, int],
+    channels: tuple[int, int], pays: bool,
+) -> None:  # fmt: skip
+    """From 12 (C + N) products of channels and 64 outputs on (winograd.md)."""
+    with caching():
+        conv2d: Any = import_module("minireptile.kernels.conv2d_numba")
+    shapes = (1, 2, 50, 60, channels[0]), (1, *taps, *channels), (1, 2, *pixels, channels[1])
+    x, w, y = map(np.empty, shapes)
+    assert conv2d.winograd_pays(x, w, y, stride) == pays
 
 
 @pytest.mark.skipif("numba" not in USABLE, reason="numba is not usable here")

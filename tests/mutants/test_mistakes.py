@@ -28,6 +28,7 @@ def changed(name: str, source: str) -> set[str]:
         ("n += m", {"pass", "n -= m", "n = m"}),
         ("y[i] = a", {"pass", "y[i + 1] = a"}),
         ("flat = a.reshape(-1)", {"flat = a.reshape(1)"}),
+        ("z = zip(x, strict=True)", set()),
         ("add = True  # β - 1", {"add = False  # β - 1"}),
     ],
 )  # fmt: skip
@@ -70,6 +71,8 @@ def test_a_sample_is_the_same_twice_and_takes_from_every_file() -> None:
 def test_mutmuts_mutants_are_drawn_before_they_run(tmp_path: Path) -> None:
     pytest.importorskip("mutmut", reason="make mutants brings it: .[mutants]")
     copy_sources(tmp_path, Part(["minireptile/tasks/s*.py", "minireptile/rng.py"], []))
+    sources = [*(tmp_path / "minireptile").rglob("*.py"), *(tmp_path / "bench").rglob("*.py")]
+    assert not any("strict=" in path.read_text(encoding="utf-8") for path in sources)
     names = sample(tmp_path, 4, seed=1)
     modules = [function_of(name).split(".")[1] for name in names]
     assert (len(set(names)), modules) == (4, ["rng", "tasks"] * 2)
