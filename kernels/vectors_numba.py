@@ -14,7 +14,7 @@ from numba.core.registry import cpu_target
 
 from .jit_numba import intrinsic
 
-INT, LONG, BIT = ir.IntType(32), ir.IntType(64), ir.IntType(1)
+INT, LONG = ir.IntType(32), ir.IntType(64)
 
 
 class Processor(NamedTuple):

@@ -108,7 +108,7 @@ def selections(backend: str, file: str) -> list[list[str]]:
     contract, network = "tests/kernels/test_contract.py", "tests/engine/test_compiled.py"
     networks = [[network, "-k", NETWORK_TESTS], [network, "-k", "same_bits or hessian"]]
     if name in ("registers", "vectors", "tiles"):
-        return [["tests/kernels/test_registers.py"], *networks]
+        return [[f"tests/kernels/test_{test}.py"] for test in ("assembly", "registers")]
     if name in ("draw", "reptile"):
         outer = "tests/engine/test_compiled_outer.py"
         found = [[outer, "-k", "not threads"], [outer, "-k", "threads"]]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from .kernels import ROOT, drawn
+from . import kernels as runner
+from .kernels import ROOT, backend_of, drawn
 from .mistakes import mistakes
 from .parts import Part
 from .run import copy_sources, function_of, sample
@@ -26,6 +27,7 @@ def changed(name: str, source: str) -> set[str]:
                                         "n = max(a, b) or c is not None"}),
         ("cuda.syncthreads()", {"pass"}),
         ("n += m", {"pass", "n -= m", "n = m"}),
+        ("n |= m >> k", {"pass", "n &= m >> k", "n = m >> k", "n |= m << k"}),
         ("y[i] = a", {"pass", "y[i + 1] = a"}),
         ("flat = a.reshape(-1)", {"flat = a.reshape(1)"}),
         ("z = zip(x, strict=True)", set()),
@@ -58,6 +60,14 @@ def test_what_is_compiled_for_a_gpu_alone_is_left_alone() -> None:
     source = "#if !defined(CUDA_ON_CPU)\n#if A\na = b - c;\n#endif\n    a = b - c;\n#endif\n"
     assert not changed("a.cu", source)
     assert changed("a.cu", source + "    a = b - c;")
+
+
+@pytest.mark.parametrize("backend", ["numba", "cuda", "numba-cuda"])
+def test_every_kernel_can_be_spoilt(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "sanitizer", dict)
+    files = {p for name in backend_of(backend).files for p in (ROOT / "kernels").glob(name)}
+    assert len(files) > 10
+    assert all(mistakes(path.name, path.read_text(encoding="utf-8")) for path in files)
 
 
 def test_a_sample_is_the_same_twice_and_takes_from_every_file() -> None:
