@@ -63,4 +63,4 @@ def inside(kernel: Sizes, image: Sizes, out: Sizes, stride: Pair, pad: Pair) -> 
     """The share of a convolution's taps that lie inside the image."""
     outputs = (places for _, _, places, _ in taps(kernel, image, out, stride, pad))
     met = sum(prod(part.stop - part.start for part in places[2:]) for places in outputs)
-    return met / (prod(kernel[:2]) * prod(out[:2]))
+    return met / (prod(kernel) * prod(out))

@@ -10,7 +10,7 @@ from . import kernels as runner
 from .kernels import ROOT, backend_of, drawn
 from .mistakes import mistakes
 from .parts import Part
-from .run import copy_sources, function_of, sample
+from .run import copy_sources, function_of, sample, without_guards
 
 
 def changed(name: str, source: str) -> set[str]:
@@ -83,9 +83,25 @@ def test_mutmuts_mutants_are_drawn_before_they_run(tmp_path: Path) -> None:
     copy_sources(tmp_path, Part(["minireptile/tasks/s*.py", "minireptile/rng.py"], []))
     sources = [*(tmp_path / "minireptile").rglob("*.py"), *(tmp_path / "bench").rglob("*.py")]
     assert not any("strict=" in path.read_text(encoding="utf-8") for path in sources)
+    assert any("zip(" in path.read_text(encoding="utf-8") for path in sources)
     names = sample(tmp_path, 4, seed=1)
     modules = [function_of(name).split(".")[1] for name in names]
     assert (len(set(names)), modules) == (4, ["rng", "tasks"] * 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "left"),
+    [
+        ("zip(a, b, strict=True)", "zip(a, b)"),
+        ("zip(\n    a, b,\n    strict=False\n)", "zip(\n    a, b\n)"),
+        ('p.write_text(s, encoding="utf-8")', "p.write_text(s)"),
+        ('p.read_text(encoding="utf-8")', "p.read_text()"),
+        ('p.open("w", encoding="utf-8", newline="")', 'p.open("w", newline="")'),
+        ('p.read_text(encoding="utf-8", errors="replace")', 'p.read_text(errors="replace")'),
+    ],
+)
+def test_guards_are_left_out(source: str, left: str) -> None:
+    assert without_guards(source) == left
 
 
 @pytest.mark.parametrize(
