@@ -1,7 +1,7 @@
 """The 2-D convolution on a GPU: launchers for conv2d.cu. Derivation: conv2d.md.
 
 Arguments as in conv2d_numpy.py, with arrays on the device. `cols` holds parts of dw, as many as
-there is room for, or is None.
+there is room for, or is None. A dense layer is a convolution too (dense_cupy.py).
 """
 
 from contextlib import nullcontext

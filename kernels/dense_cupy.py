@@ -1,64 +1,43 @@
-"""The dense layer on a GPU: launchers for dense.cu. Derivation: dense.md.
+"""The dense layer on a GPU: the convolution of one pixel by one tap (conv2d.cu). Derivation: dense.md.
 
-Arguments as in dense_numpy.py, with arrays on the device.
+Arguments as in dense_numpy.py, with arrays on the device. Versions are those of the convolution.
 """
 
-from contextlib import nullcontext
 from typing import Any
 
-from . import launch_cupy
-from .launch_cupy import SIDE, THREADS, TILE, elements, launch, stride, tiles
-from .sums_cupy import sum_rows
+from . import conv2d_cupy
+
+ONE, NOTHING = (1, 1), (0, 0)  # a step, and no padding
 
 
-def dense_forward_v1(y: Any, x: Any, w: Any, b: Any) -> None:
-    """A thread for each output (dense.md, eq. 1)."""
-    _, n_in, n_out = w.shape
-    arguments = y, x, w, stride(w), b, stride(b), x.shape[1], n_in, n_out
-    elements("dense", "dense_forward_v1", y, y[0].size, *arguments)
+def _pixels(a: Any) -> Any:
+    """(T, B, n) as (T, B, 1, 1, n): images of one pixel; None of none."""
+    return None if a is None else a[:, :, None, None]
 
 
-def dense_backward_v1(dx: Any, dw: Any, db: Any, dy: Any, x: Any, w: Any) -> None:
-    """A thread for each entry of dw and of dx (dense.md, eq. 2 to 4)."""
-    sizes = x.shape[1], *w.shape[1:]
-    if dw is not None:
-        elements("dense", "dense_dw_v1", dy, w[0].size, dw, stride(dw), dy, x, *sizes)
-    if dx is not None:
-        elements("dense", "dense_dx_v1", dy, x[0].size, dx, dy, w, stride(w), *sizes)
-    if db is not None:
-        sum_rows(db, dy)
+def _tap(w: Any) -> Any:
+    """(T, n_in, n_out) as (T, 1, 1, n_in, n_out): the weights of one tap; None of none."""
+    return None if w is None else w[:, None, None]
 
 
-def _products(version: str, side: int, block: tuple[int, int, int]) -> tuple[Any, Any]:
-    """The forward and the backward launcher of a version that computes matrix products."""
+def _of_one_pixel(version: str) -> tuple[Any, Any]:
+    """The forward and the backward launcher of a version."""
+    conv_forward = getattr(conv2d_cupy, f"conv2d_forward_{version}")
+    conv_backward = getattr(conv2d_cupy, f"conv2d_backward_{version}")
 
     def forward(y: Any, x: Any, w: Any, b: Any) -> None:
-        T, B, n_in = x.shape
-        n_out = w.shape[2]
-        arguments = y, x, w, stride(w), b, stride(b), B, n_in, n_out
-        grid = tiles(B, n_out, T, side)
-        launch("dense", f"dense_forward_{version}", y.dtype, grid, block, *arguments)
+        conv_forward(_pixels(y), None, _pixels(x), _tap(w), b, ONE, NOTHING)
 
     def backward(dx: Any, dw: Any, db: Any, dy: Any, x: Any, w: Any) -> None:
-        T, B, n_in = x.shape
-        n_out = w.shape[2]
-        sizes = B, n_in, n_out
-        wanted = dw is not None or db is not None
-        with launch_cupy.beside() if wanted else nullcontext():
-            if dw is not None:
-                grid, arguments = tiles(n_in, n_out, T, side), (dw, stride(dw), dy, x, *sizes)
-                launch("dense", f"dense_dw_{version}", dy.dtype, grid, block, *arguments)
-            if db is not None:
-                sum_rows(db, dy)
-        if dx is not None:
-            grid, arguments = tiles(B, n_in, T, side), (dx, dy, w, stride(w), *sizes)
-            launch("dense", f"dense_dx_{version}", dy.dtype, grid, block, *arguments)
+        written = _pixels(dx), _tap(dw), db
+        conv_backward(*written, None, _pixels(dy), _pixels(x), _tap(w), ONE, NOTHING)
 
     return forward, backward
 
 
-dense_forward_v2, dense_backward_v2 = _products("v2", TILE, (TILE, TILE, 1))
-dense_forward_v3, dense_backward_v3 = _products("v3", SIDE, (THREADS, 1, 1))
+dense_forward_v1, dense_backward_v1 = _of_one_pixel("v1")
+dense_forward_v2, dense_backward_v2 = _of_one_pixel("v2")
+dense_forward_v3, dense_backward_v3 = _of_one_pixel("v3")
 
 dense_forward = dense_forward_v3
 dense_backward = dense_backward_v3

@@ -1,5 +1,5 @@
 // Matrix products of two operands that are read through functions: y(m, n) = sum_k a(m, k) b(k, n).
-// A convolution, its two gradients and a dense layer differ in these functions alone.
+// A convolution and its two gradients differ in these functions alone.
 //
 // An operand A has    Row row(m), Column column(k) and real at(Row, Column), 0 outside the matrix;
 // an operand B has    int row(k), OUTSIDE it or where it begins, and real at(row(k), n), 0 outside,
@@ -7,48 +7,15 @@
 // y is called as      y(m, n, sum).
 // The arrays of one task have less than 2^31 numbers.
 
-// Operands A and B that lie in memory as they are, row by row, or the other way round.
-
-struct Left {  // a(m, k) = values[m, k]
-    const real *values;
-    int rows, columns;
-    typedef int Row;
-    typedef int Column;
-    __device__ int row(int m) const { return m; }
-    __device__ int column(int k) const { return k; }
-    __device__ real at(int m, int k) const {
-        return m < rows && k < columns ? values[m * columns + k] : 0;
-    }
-};
-
-struct LeftTransposed {  // a(m, k) = values[k, m]
-    Left matrix;
-    typedef int Row;
-    typedef int Column;
-    __device__ int row(int m) const { return m; }
-    __device__ int column(int k) const { return k; }
-    __device__ real at(int m, int k) const { return matrix.at(k, m); }
-};
-
 const int OUTSIDE = -1;
 
-struct Right {  // b(k, n) = values[k, n]
+struct Right {  // an operand B that lies in memory row by row: b(k, n) = values[k, n]
     const real *values;
     int rows, columns;
     static const bool K_IS_CONTIGUOUS = false;
     __device__ int row(int k) const { return k < rows ? k * columns : OUTSIDE; }
     __device__ real at(int row, int n) const {
         return row != OUTSIDE && n < columns ? values[row + n] : 0;
-    }
-};
-
-struct RightTransposed {  // b(k, n) = values[n, k]
-    const real *values;
-    int rows, columns;
-    static const bool K_IS_CONTIGUOUS = true;
-    __device__ int row(int k) const { return k < columns ? k : OUTSIDE; }
-    __device__ real at(int row, int n) const {
-        return row != OUTSIDE && n < rows ? values[n * columns + row] : 0;
     }
 };
 
