@@ -1,6 +1,7 @@
-"""The dense layer on a GPU: the convolution of one pixel by one tap (conv2d.cu). Derivation: dense.md.
+"""The dense layer on a GPU: a convolution of one pixel by one tap (conv2d.cu).
 
-Arguments as in dense_numpy.py, with arrays on the device. Versions are those of the convolution.
+Derivation: dense.md. Arguments as in dense_numpy.py, with arrays on the device.
+Versions are those of the convolution.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""What every layer is, and what several share: parameters and windows."""
+"""What every layer is, and what several share: products, parameters and windows."""
 
 from __future__ import annotations
 
@@ -236,17 +236,55 @@ def has_r(layer: Layer) -> bool:
     return second <= min(depth("forward"), depth("backward"))
 
 
+class Product(Layer):
+    """A layer y = x w + b: linear in x and in w, so that a tangent is the sum of two of the same
+    products, of each factor with the other's tangent (kernels/conv2d.md, eq. 11 to 14)."""
+
+    def _product(self, k: Kernels, a: Stage, y: Any, x: Any, w: Any, b: Any) -> None:
+        """Write y = x w + b; a is the layer's stage, whose scratch may be used."""
+        raise NotImplementedError
+
+    def _gradients(
+        self, k: Kernels, a: Stage, dx: Any, dw: Any, db: Any, dy: Any, x: Any, w: Any
+    ) -> None:
+        """Write those of dx, dw and db that are not None."""
+        raise NotImplementedError
+
+    def forward(self, k: Kernels, a: Stage) -> None:
+        self._product(k, a, a.y, a.x, a.p["weight"], a.p.get("bias"))
+
+    def backward(self, k: Kernels, a: Stage) -> None:
+        dp = a.dp
+        self._gradients(k, a, a.dx, dp["weight"], dp.get("bias"), a.dy, a.x, a.p["weight"])
+
+    reads_r = ()
+
+    def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
+        # Room for the second of the two products that ry, rdx and rdw are the sum of.
+        arrays = {"y": (B, *self.out_shape(shape)), "x": (B, *shape)}
+        arrays["weight"] = self.params(shape)["weight"].shape
+        return {name: np.empty((T, *array), dtype) for name, array in arrays.items()}
+
+    def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        self._product(k, a, r.y, a.x, r.p["weight"], r.p.get("bias"))
+        if r.x is not None:
+            self._product(k, a, r.saved["y"], r.x, a.p["weight"], None)
+            k.add(r.y, r.saved["y"])
+
+    def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
+        rdw = r.dp["weight"]
+        self._gradients(k, a, r.dx, rdw, r.dp.get("bias"), r.dy, a.x, a.p["weight"])
+        if r.x is not None:
+            dx, dw = r.saved["x"] if r.dx is not None else None, r.saved["weight"]
+            self._gradients(k, a, dx, dw, None, a.dy, r.x, r.p["weight"])
+            k.add_gradient(rdw, dw)
+            if r.dx is not None:
+                k.add(r.dx, dx)
+
+
 def bias_of(wanted: bool, n: int, init: str, fan_in: int, fan_out: int) -> dict[str, Param]:
+    """The parameter of an offset for each of n outputs, if it is wanted."""
     return {"bias": Param((n,), init, fan_in, fan_out)} if wanted else {}
-
-
-def second_products(
-    layer: Layer, T: int, B: int, shape: Shape, dtype: DTypeLike
-) -> dict[str, NDArray]:
-    """Room for the second of the two products that ry, rdx and rdw of x w are the sum of."""
-    arrays = {"y": (B, *layer.out_shape(shape)), "x": (B, *shape)}
-    arrays["weight"] = layer.params(shape)["weight"].shape
-    return {name: np.empty((T, *array), dtype) for name, array in arrays.items()}
 
 
 def pair(value: Any) -> tuple[int, int]:

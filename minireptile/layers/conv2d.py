@@ -4,29 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..backend import Kernels
 from ..checks import choice, count_or_pair, flag, settle, whole
-from .base import (
-    Layer,
-    Param,
-    Shape,
-    Stage,
-    bias_of,
-    pair,
-    second_products,
-    window_of,
-)
+from .base import Param, Product, Shape, Stage, bias_of, pair, window_of
 from .initialisers import INITIALISERS
 
 COLS_BYTES = 2**21  # a convolution's scratch: what stays in a core's cache
 
 
 @dataclass(frozen=True)
-class Conv2D(Layer):
+class Conv2D(Product):
     """2-D convolution, channels last (kernels/conv2d.md).
 
     From (T, B, H, W, C) to (T, B, H', W', filters), by weight (T, kh, kw, C, filters) and bias
@@ -98,32 +90,10 @@ class Conv2D(Layer):
         _, _, pad = window_of(x.shape[2:], self.kernel_size, self.stride, self.padding)
         return pair(self.stride), pad
 
-    def forward(self, k: Kernels, a: Stage) -> None:
-        w, b = a.p["weight"], a.p.get("bias")
-        k.conv2d_forward(a.y, a.saved["cols"], a.x, w, b, *self._geometry(a.x))
+    def _product(self, k: Kernels, a: Stage, y: Any, x: Any, w: Any, b: Any) -> None:
+        k.conv2d_forward(y, a.saved["cols"], x, w, b, *self._geometry(x))
 
-    def backward(self, k: Kernels, a: Stage) -> None:
-        dw, db, cols = a.dp["weight"], a.dp.get("bias"), a.saved["cols"]
-        k.conv2d_backward(a.dx, dw, db, cols, a.dy, a.x, a.p["weight"], *self._geometry(a.x))
-
-    reads_r = ()
-
-    def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
-        return second_products(self, T, B, shape, dtype)
-
-    def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
-        at, cols = self._geometry(a.x), a.saved["cols"]
-        k.conv2d_forward(r.y, cols, a.x, r.p["weight"], r.p.get("bias"), *at)
-        if r.x is not None:
-            k.conv2d_forward(r.saved["y"], cols, r.x, a.p["weight"], None, *at)
-            k.add(r.y, r.saved["y"])
-
-    def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
-        at, cols, rdw = self._geometry(a.x), a.saved["cols"], r.dp["weight"]
-        k.conv2d_backward(r.dx, rdw, r.dp.get("bias"), cols, r.dy, a.x, a.p["weight"], *at)
-        if r.x is not None:
-            dx, dw = r.saved["x"] if r.dx is not None else None, r.saved["weight"]
-            k.conv2d_backward(dx, dw, None, cols, a.dy, r.x, r.p["weight"], *at)
-            k.add_gradient(rdw, dw)
-            if r.dx is not None:
-                k.add(r.dx, dx)
+    def _gradients(
+        self, k: Kernels, a: Stage, dx: Any, dw: Any, db: Any, dy: Any, x: Any, w: Any
+    ) -> None:
+        k.conv2d_backward(dx, dw, db, a.saved["cols"], dy, x, w, *self._geometry(x))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from numpy.typing import DTypeLike, NDArray
+from typing import Any
 
 from ..backend import Kernels
 from ..checks import choice, flag, settle, whole
 from ..errors import InputError
-from .base import Layer, Param, Shape, Stage, bias_of, second_products
+from .base import Param, Product, Shape, Stage, bias_of
 from .initialisers import INITIALISERS
 
 
 @dataclass(frozen=True)
-class Dense(Layer):
+class Dense(Product):
     """Fully connected layer (kernels/dense.md).
 
     From (T, B, n) to (T, B, units), by weight (T, n, units) and bias (T, units).
@@ -58,29 +57,10 @@ class Dense(Layer):
         weight = Param((shape[0], self.units), self.init, *fans)
         return {"weight": weight, **bias_of(self.bias, self.units, self.bias_init, *fans)}
 
-    def forward(self, k: Kernels, a: Stage) -> None:
-        k.dense_forward(a.y, a.x, a.p["weight"], a.p.get("bias"))
+    def _product(self, k: Kernels, a: Stage, y: Any, x: Any, w: Any, b: Any) -> None:
+        k.dense_forward(y, x, w, b)
 
-    def backward(self, k: Kernels, a: Stage) -> None:
-        k.dense_backward(a.dx, a.dp["weight"], a.dp.get("bias"), a.dy, a.x, a.p["weight"])
-
-    reads_r = ()
-
-    def saved_r(self, T: int, B: int, shape: Shape, dtype: DTypeLike) -> dict[str, NDArray]:
-        return second_products(self, T, B, shape, dtype)
-
-    def forward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
-        k.dense_forward(r.y, a.x, r.p["weight"], r.p.get("bias"))
-        if r.x is not None:
-            k.dense_forward(r.saved["y"], r.x, a.p["weight"], None)
-            k.add(r.y, r.saved["y"])
-
-    def backward_r(self, k: Kernels, a: Stage, r: Stage) -> None:
-        rdw = r.dp["weight"]
-        k.dense_backward(r.dx, rdw, r.dp.get("bias"), r.dy, a.x, a.p["weight"])
-        if r.x is not None:
-            dx, dw = r.saved["x"] if r.dx is not None else None, r.saved["weight"]
-            k.dense_backward(dx, dw, None, a.dy, r.x, r.p["weight"])
-            k.add_gradient(rdw, dw)
-            if r.dx is not None:
-                k.add(r.dx, dx)
+    def _gradients(
+        self, k: Kernels, a: Stage, dx: Any, dw: Any, db: Any, dy: Any, x: Any, w: Any
+    ) -> None:
+        k.dense_backward(dx, dw, db, dy, x, w)
