@@ -225,7 +225,9 @@ def test_rows_make_tasks() -> None:
     assert len(set(rows)) == 4
     assert len({row // 4 for row in rows}) == 1
     for tasks in (ClassRows(x, y, 2), GroupRows(x, x, y)):
-        with pytest.raises(mr.InputError, match=r"has 4 examples, and a task takes 5.*lower"):
+        with pytest.raises(
+            mr.InputError, match=r"has 4 examples, and a task takes 5.*: lower train_shots$"
+        ):
             tasks.draw(np.random.default_rng(0), 3, 2)
     with pytest.raises(mr.InputError, match="4-way tasks need 4 classes, and y has 3"):
         ClassRows(x, y, 4)
@@ -246,23 +248,33 @@ T = small_trained()
 X, Y = images()
 Classifier: Any = mr.FewShotClassifier  # of which the type checker asks nothing
 WRONG: dict[str, tuple[Any, str]] = {
-    "nan": (lambda: Classifier(T).fit(X * np.nan, Y), "X holds NaN"),
+    "nan": (
+        lambda: Classifier(T).fit(X * np.nan, Y),
+        "^X holds NaN or infinity: clean the data first$",
+    ),
     "one class": (lambda: Classifier(T).fit(X, Y == "one"), "one class alone, False"),
     "features": (lambda: fitted().predict(X[:, :5]), "X has 5 features, but FewShotClassifier is"),
     "network": (lambda: Classifier(T).fit(X[:, :5], Y), "5 features, and the network ta"),
     "partial": (lambda: fitted().partial_fit(X[:, :5], Y), "X has 5 features"),
     "unseen": (lambda: fitted().partial_fit(X[:1], ["dalet"]), "no class 'dalet'"),
     "lengths": (lambda: Classifier(T).fit(X, Y[:3]), r"12 examples, and y has shape"),
-    "one row": (lambda: fitted().predict(X[0]), r"Reshape your data"),
+    "one row": (lambda: fitted().predict(X[0]), r": X\.reshape\(1, -1\) if it is one example$"),
     "no y": (lambda: Classifier(T).fit(X, None), "requires y"),
-    "start": (lambda: Classifier(3).fit(X, Y), "start must be a Trained, .*, not 3"),
+    "start": (
+        lambda: Classifier(3).fit(X, Y),
+        "^start must be a Trained, the name of one that ships with the package, the folder "
+        "of a run or None, not 3$",
+    ),
     "name": (lambda: Classifier("none").fit(X, Y), "there is no checkpoint none"),
     "loss": (
         lambda: mr.FewShotRegressor(T).fit(X, np.arange(12)),
         "needs a model with the loss sq",
     ),
     "parameter": (lambda: fitted().set_params(alpha=1), "no parameter 'alpha': choose of start"),
-    "y": (lambda: mr.FewShotRegressor().fit(X, [np.nan] * 12), "y contains NaN"),
+    "y": (
+        lambda: mr.FewShotRegressor().fit(X, [np.nan] * 12),
+        "^Input y contains NaN or infinity: clean the data first$",
+    ),
     "steps": (lambda: Classifier(T, steps=0.5).fit(X, Y), "steps must be a whole number"),
     "way": (lambda: Classifier(T).meta_fit(X, Y, way=4), "4 classes, and y has 3"),
     "complex": (
@@ -273,7 +285,10 @@ WRONG: dict[str, tuple[Any, str]] = {
         lambda: Classifier(T).fit(X, np.arange(12) / 2),
         "^Unknown label type: continuous. y must hold labels, no fractions$",
     ),
-    "sparse": (lambda: fitted().predict(Sparse()), "sparse X is not supported"),
+    "sparse": (
+        lambda: fitted().predict(Sparse()),
+        r"^sparse X is not supported: pass X\.toarray\(\)$",
+    ),
 }
 
 

@@ -245,7 +245,8 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "one class": (lambda own: only(own, "dot"), "one class alone, 'dot': make a folder"),
     "no folders": (
         lambda own: [emptied(own / "support"), write(own / "support" / "a.png", BAR)],
-        "no folder of images for each class",
+        "no folder of images for each class: "
+        "put the examples of each class into a folder with its name$",
     ),
     "another class": (
         lambda own: [emptied(own / "query"), write(own / "query" / "star" / "a.png", BAR)],
@@ -253,7 +254,8 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "half in folders": (
         lambda own: write(own / "query" / "dot" / "a.png", DOT),
-        "both folders of classes and images outside of them, such as q0.png",
+        "both folders of classes and images outside of them, such as q0.png: "
+        "put all into folders, or none$",
     ),
 }
 
@@ -270,7 +272,10 @@ def test_folders_that_do_not_fit_get_one_sentence(case: str, own: Path) -> None:
 def test_a_model_of_another_kind_is_refused(own: Path) -> None:
     sine = mr.sine_mlp()
     trained = mr.Trained(sine, sine.init(0), {}, mr.SGD(0.1), card={"dataset": "sine"})
-    with pytest.raises(mr.InputError, match="this model was trained on sine: use a run on"):
+    with pytest.raises(
+        mr.InputError,
+        match=r"on sine: use a run on glyphs, omniglot, miniimagenet or a folder of images$",
+    ):
         predict(trained, own / "support", own / "query")
     flat = mr.Model([mr.Dense(3)], (36,))
     with pytest.raises(mr.InputError, match=r"this model was trained for \(36,\)"):

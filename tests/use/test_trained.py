@@ -180,7 +180,9 @@ def test_a_regression_predicts_numbers() -> None:
     assert (other.loss != adapted.loss).any(), "another order"
     same = trained.adapt(x, y, np.random.default_rng(5))
     np.testing.assert_array_equal(same.loss, other.loss)
-    with pytest.raises(mr.InputError, match="no classes"):
+    with pytest.raises(
+        mr.InputError, match=r"^a regression has no classes to tell probabilities of$"
+    ):
         adapted.probabilities(x)
 
 
@@ -204,6 +206,7 @@ def test_records_say_what_they_are() -> None:
 
 
 X = np.zeros((2, 6, 6, 1))
+LINE = mr.Model([mr.Dense(1)], (1,), "squared_error")
 DEEP = mr.Model([mr.Dense(4), mr.Dense(4), mr.Dense(2)], (36,), dtype="float64")
 NOISE = np.random.default_rng(0).random((2, 36))
 WRONG = {
@@ -214,16 +217,29 @@ WRONG = {
     "below": (lambda t: t.adapt(X - 0.5, [0, 1]), "goes from -0.5 to -0.5"),
     "length": (lambda t: t.adapt(X, [0, 1, 1]), "x has 2 examples and y has 3"),
     "one class": (lambda t: t.adapt(X, ["a", "a"]), "one class alone, 'a'"),
-    "empty": (lambda t: t.adapt(X[:0], []), "holds|empty"),
+    "empty": (
+        lambda t: t.adapt(X[:0], []),
+        "^the support set is empty: give an example of each class$",
+    ),
+    "targets": (
+        lambda t: mr.Trained(LINE, LINE.init(0), {}, mr.SGD(0.1)).adapt([[1.0]], [np.nan]),
+        "^y holds NaN or infinity: clean the data first$",
+    ),
     "unseen": (lambda t: t.adapt(X, [0, 1]).adapt(X, [1, 2]), "no class 2"),
-    "fractions": (lambda t: t.adapt(X, [0.5, 1]), "labels, and it holds fractions"),
+    "fractions": (
+        lambda t: t.adapt(X, [0.5, 1]),
+        "^y must hold labels, and it holds fractions, NaN or infinity$",
+    ),
     "mixed": (lambda t: t.adapt(X, np.array([0, "a"], object)), "must be a list of labels"),
-    "no more": (lambda t: t.adapt(X, [0, 1]).adapt(X[:0], np.array([], int)), "empty"),
+    "no more": (
+        lambda t: t.adapt(X, [0, 1]).adapt(X[:0], np.array([], int)),
+        "^the support set is empty: give some examples$",
+    ),
     "query": (lambda t: t.adapt(X, [0, 1]).predict(X[0]), "x must be"),
     "flag": (lambda t: t.adapt(X, [0, 1]).predict(X, 1), "transductive must be True or False"),
     "diverged": (
         lambda t: mr.Trained(DEEP, DEEP.init(0), {}, mr.SGD(1e200)).adapt(NOISE, [0, 1]),
-        "diverged.*lower the learning rate",
+        "^the steps diverged, to NaN or infinity: lower the learning rate$",
     ),
     "theta": (lambda t: replace(t, theta=t.theta[:-1]), "Trained: theta must be"),
     "two thetas": (lambda t: replace(t, theta=t.theta[None]), "Trained: theta must be"),
