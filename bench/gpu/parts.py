@@ -47,7 +47,6 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "tests": Part("tests", "the test suite's GPU part", 60, 0.15),
     "card": Part("card", "what the GPU can do at best", 20, 0.05),
     "meta": Part("meta", "a meta-iteration, beside other frameworks on the same GPU", 60, 0.25),
     "train": Part("train", "the paper's 100,000 iterations on 5-way Omniglot", 60, 0.25),

@@ -1,4 +1,4 @@
-"""The tests and checks that a GPU decides, without one: their reports, and how they are run."""
+"""The checks that a GPU decides, without one: their reports, and how they are run."""
 
 from __future__ import annotations
 
@@ -10,58 +10,8 @@ import numpy as np
 import pytest
 
 from bench.gpu import checks as gpu_checks
-from bench.gpu import tests as gpu_tests
 
 from .bench_gpu_helpers import TINY
-
-# ---------------------------------------------------------------------------------------- the tests
-
-JUNIT = """<testsuites><testsuite>
-<testcase name="a"/><testcase name="b"><failure message="x"/></testcase>
-<testcase name="c"><error message="x"/></testcase>
-<testcase name="d"><skipped message="s"/></testcase>
-</testsuite></testsuites>"""
-
-
-def test_a_report_of_tests_is_counted() -> None:
-    row = gpu_tests.counted(JUNIT)
-    assert (row["passed"], row["failures"], row["skipped"]) == (1, 2, 1)
-    assert row["note"] == "failed: b, c"
-    skipped = '<testsuite><testcase name="d"><skipped message="no GPU"/></testcase></testsuite>'
-    assert gpu_tests.counted(skipped)["note"] == "no GPU"
-
-
-def test_pytest_runs_in_a_process_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take seconds to import
-    file = tmp_path / "test_a_few.py"
-    file.write_text(
-        "import pytest\n"
-        "def test_good(): pass\n"
-        "def test_also_good(): pass\n"
-        "def test_bad(): assert False\n"
-        "@pytest.mark.skip\n"
-        "def test_left_out(): pass\n"
-    )
-    row = gpu_tests.tested(f"{file} again", "", 600)
-    assert (row["passed"], row["failures"], row["skipped"], row["failed"]) == (2, 1, 1, True)
-    assert row["note"] == "failed: test_bad"
-    assert 0 < row["low"] == row["seconds"] == row["high"]
-    good = gpu_tests.tested(str(file), "good", 600)
-    assert (good["passed"], good["failures"], good["failed"]) == (2, 0, False)
-    assert gpu_tests.tested(str(file), "no_such_test", 600)["note"] == "no such tests"
-    late = gpu_tests.tested(str(file), "", 0.01)
-    assert late["failed"]
-    assert "ended after" in late["note"]
-
-
-def test_every_file_of_tests_is_there() -> None:
-    for name in gpu_tests.SELECTION:
-        assert (gpu_tests.ROOT / name.split()[0]).exists()
-
-
-# --------------------------------------------------------------------------------------- the checks
 
 MEMCHECK = """========= COMPUTE-SANITIZER
 ========= Invalid __global__ read of size 4 bytes
