@@ -41,8 +41,8 @@ FRESH_LR = 0.01
 class _FewShot:
     """What both estimators share. `loss_` is the loss before each step of `fit`."""
 
-    kind = ""
-    loss = ""
+    kind, loss = "", ""
+    classes_: Any
 
     def __init__(
         self, start: Any = None, *, model: Model | None = None, steps: int | None = None,
@@ -114,7 +114,81 @@ class _FewShot:
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "adapted_")
 
+    # ------------------------------------------------------------------------- what both are asked
+
+    def fit(self: Self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Adapt to a few examples.
+
+        Parameters
+        ----------
+        X : array (n, features), or images (n, H, W, C) or (n, H, W)
+            As the network was trained: characters are 0 where there is ink and 1 where there is
+            paper.
+        y : array (n,), or (n, n_out) of a regression's values
+            Of a classifier, labels: numbers or strings.
+
+        Returns
+        -------
+        estimator
+            Itself.
+
+        Raises
+        ------
+        InputError
+            A ValueError: if X or y holds NaN, there is one class, or as many features as do not
+            fit.
+        """
+        x, y = self._read(X, y)
+        return self._keep(self._trained(self._outputs(y)).adapt(x, y))
+
+    def predict(self, X: ArrayLike) -> NDArray:
+        """The most probable class of each query, or a regression's values there.
+
+        Parameters
+        ----------
+        X : array (m, features), or images (m, H, W, C) or (m, H, W)
+            Queries.
+
+        Returns
+        -------
+        array (m,), or (m, n_out)
+            Of ``classes_``; values as y was in `fit`.
+        """
+        raise NotImplementedError
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The fraction that is right, or R squared, 0 of which is no better than the mean.
+
+        Parameters
+        ----------
+        X : array (m, features), or images (m, H, W, C) or (m, H, W)
+            Queries.
+        y : array (m,), or (m, n_out)
+            What they are.
+        sample_weight : array (m,), optional
+            How much each counts.
+
+        Returns
+        -------
+        float
+            At most 1.
+        """
+        y = np.asarray(y)
+        weights = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
+        return self._score(y, self.predict(X), weights)
+
     # ---------------------------------------------------------------------------------- fitting
+
+    def _read(self, X: ArrayLike, y: Any) -> tuple[NDArray, NDArray]:
+        """X (n, features), and labels (n,) or values (n, n_out)."""
+        raise NotImplementedError
+
+    def _outputs(self, y: NDArray) -> int:
+        """The outputs that a network for such labels or values needs."""
+        raise NotImplementedError
+
+    def _score(self, y: NDArray, predicted: NDArray, weights: NDArray) -> float:
+        raise NotImplementedError
 
     def _begin(self, X: ArrayLike, y: Any) -> tuple[NDArray, NDArray]:
         """X (n, features), and y; from now on, X must have so many features."""
@@ -169,6 +243,8 @@ class _FewShot:
 
     def _keep(self: Self, adapted: Adapted) -> Self:
         self.adapted_, self.loss_ = adapted, adapted.loss
+        if adapted.classes is not None:
+            self.classes_ = adapted.classes
         return self
 
     def _train(self: Self, trained: Trained, tasks: Tasks, loops: Any, shots: int,
@@ -237,7 +313,6 @@ class FewShotClassifier(_FewShot):
     """
 
     kind, loss = "classifier", "softmax_cross_entropy"
-    classes_: Any
 
     def __init__(
         self, start: Any = "glyphs", *, model: Model | None = None, steps: int | None = None,
@@ -248,33 +323,6 @@ class FewShotClassifier(_FewShot):
             start, model=model, steps=steps, batch=batch, lr=lr, transductive=transductive,
             seed=seed, backend=backend,
         )  # fmt: skip
-
-    def fit(self, X: ArrayLike, y: ArrayLike) -> FewShotClassifier:
-        """Adapt to a support set.
-
-        Parameters
-        ----------
-        X : array (n, features), or images (n, H, W, C) or (n, H, W)
-            As the network was trained: characters are 0 where there is ink and 1 where there is
-            paper.
-        y : array (n,)
-            Labels: numbers or strings.
-
-        Returns
-        -------
-        FewShotClassifier
-            Itself.
-
-        Raises
-        ------
-        InputError
-            A ValueError: if X holds NaN, has one class or as many features as do not fit.
-        """
-        x, labels = self._labelled(X, y)
-        trained = self._trained(len(np.unique(labels)))
-        adapted = trained.adapt(x, labels)
-        self.classes_ = adapted.classes
-        return self._keep(adapted)
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None
@@ -297,13 +345,10 @@ class FewShotClassifier(_FewShot):
         """
         if hasattr(self, "adapted_"):
             self._queries(X)
-            return self._keep(self.adapted_.adapt(*self._labelled(X, y)))
-        x, labels = self._labelled(X, y)
+            return self._keep(self.adapted_.adapt(*self._read(X, y)))
+        x, labels = self._read(X, y)
         every = labels if classes is None else labels_of(classes)
-        trained = self._trained(len(np.unique(every)))
-        adapted = trained.adapt(x, labels, classes=every)
-        self.classes_ = adapted.classes
-        return self._keep(adapted)
+        return self._keep(self._trained(self._outputs(every)).adapt(x, labels, classes=every))
 
     def meta_fit(
         self, X: ArrayLike, y: ArrayLike, way: int = 5, loops: Loops | None = None,
@@ -329,7 +374,7 @@ class FewShotClassifier(_FewShot):
         FewShotClassifier
             Itself: `fit` starts from ``meta_`` from now on.
         """
-        x, labels = self._labelled(X, y)
+        x, labels = self._read(X, y)
         trained = self._trained(way)
         tasks = ClassRows(trained.examples(x), labels, way)
         model, theta, state = with_outputs(trained.model, trained.theta, trained.state, way)
@@ -337,18 +382,6 @@ class FewShotClassifier(_FewShot):
         return self._train(trained, tasks, loops, min(10, tasks.smallest), report)
 
     def predict(self, X: ArrayLike) -> NDArray:
-        """The most probable class of each query.
-
-        Parameters
-        ----------
-        X : array (m, features), or images (m, H, W, C) or (m, H, W)
-            Queries.
-
-        Returns
-        -------
-        array (m,)
-            Of ``classes_``.
-        """
         best = self.predict_proba(X).argmax(1)
         return self.classes_[best]
 
@@ -368,27 +401,7 @@ class FewShotClassifier(_FewShot):
         x = self._queries(X)
         return self.adapted_.probabilities(x, self.transductive)
 
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """The fraction that is right.
-
-        Parameters
-        ----------
-        X : array (m, features), or images (m, H, W, C) or (m, H, W)
-            Queries.
-        y : array (m,)
-            What they are.
-        sample_weight : array (m,), optional
-            How much each counts.
-
-        Returns
-        -------
-        float
-            In [0, 1].
-        """
-        weights = None if sample_weight is None else np.asarray(sample_weight)
-        return float(np.average(self.predict(X) == np.asarray(y), weights=weights))
-
-    def _labelled(self, X: ArrayLike, y: Any) -> tuple[NDArray, NDArray]:
+    def _read(self, X: ArrayLike, y: Any) -> tuple[NDArray, NDArray]:
         x, y = self._begin(X, y)
         y = _column(y)
         if y.dtype.kind == "f":
@@ -396,6 +409,12 @@ class FewShotClassifier(_FewShot):
             if (y % 1 != 0).any():
                 raise InputError("Unknown label type: continuous. y must hold labels, no fractions")
         return x, labels_of(y)
+
+    def _outputs(self, y: NDArray) -> int:
+        return len(np.unique(y))
+
+    def _score(self, y: NDArray, predicted: NDArray, weights: NDArray) -> float:
+        return float(np.average(predicted == y, weights=weights))
 
 
 class FewShotRegressor(_FewShot):
@@ -431,24 +450,6 @@ class FewShotRegressor(_FewShot):
 
     kind, loss = "regressor", "squared_error"
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> FewShotRegressor:
-        """Adapt to a few points of a function.
-
-        Parameters
-        ----------
-        X : array (n, features)
-            Where.
-        y : array (n,) or (n, n_out)
-            Its values there.
-
-        Returns
-        -------
-        FewShotRegressor
-            Itself.
-        """
-        x, y = self._targets(X, y)
-        return self._keep(self._trained(y.shape[1]).adapt(x, y))
-
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> FewShotRegressor:
         """Go on from where `fit` or the last call left, on other points.
 
@@ -467,7 +468,7 @@ class FewShotRegressor(_FewShot):
         if not hasattr(self, "adapted_"):
             return self.fit(X, y)
         self._queries(X)
-        x, y = self._targets(X, y)
+        x, y = self._read(X, y)
         return self._keep(self.adapted_.adapt(x, y))
 
     def meta_fit(
@@ -494,57 +495,31 @@ class FewShotRegressor(_FewShot):
         FewShotRegressor
             Itself: `fit` starts from ``meta_`` from now on.
         """
-        x, y = self._targets(X, y)
+        x, y = self._read(X, y)
         trained = self._trained(y.shape[1])
         tasks = GroupRows(trained.examples(x), y.astype(np.float32), np.asarray(groups))
         return self._train(trained, tasks, loops, min(10, tasks.smallest), report)
 
     def predict(self, X: ArrayLike) -> NDArray:
-        """The function's values at other points.
-
-        Parameters
-        ----------
-        X : array (m, features)
-            Where.
-
-        Returns
-        -------
-        array (m,) or (m, n_out)
-            As y was in `fit`.
-        """
         x = self._queries(X)
         out = np.float64(self.adapted_.predict(x, self.transductive))
         return out[:, 0] if self._single else out
 
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """R squared: 1 is perfect, 0 is no better than the mean.
-
-        Parameters
-        ----------
-        X : array (m, features)
-            Where.
-        y : array (m,) or (m, n_out)
-            The true values there.
-        sample_weight : array (m,), optional
-            How much each counts.
-
-        Returns
-        -------
-        float
-            At most 1.
-        """
-        y = np.asarray(y, np.float64)
-        weights = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
-        residual = np.average((y - self.predict(X)) ** 2, axis=0, weights=weights)
-        spread = np.average((y - np.average(y, 0, weights)) ** 2, axis=0, weights=weights)
-        return float(np.mean(1 - residual / np.where(spread > 0, spread, 1)))
-
-    def _targets(self, X: ArrayLike, y: Any) -> tuple[NDArray, NDArray]:
+    def _read(self, X: ArrayLike, y: Any) -> tuple[NDArray, NDArray]:
         x, y = self._begin(X, y)
         y = np.asarray(y, np.float64)
         _finite(y)
         self._single = y.ndim == 1
         return x, y.reshape(len(y), -1)
+
+    def _outputs(self, y: NDArray) -> int:
+        return y.shape[1]
+
+    def _score(self, y: NDArray, predicted: NDArray, weights: NDArray) -> float:
+        y = np.float64(y)
+        residual = np.average((y - predicted) ** 2, axis=0, weights=weights)
+        spread = np.average((y - np.average(y, 0, weights)) ** 2, axis=0, weights=weights)
+        return float(np.mean(1 - residual / np.where(spread > 0, spread, 1)))
 
 
 def _table(X: Any) -> NDArray:
