@@ -3,8 +3,6 @@
 Exit codes: 0 done, 2 wrong input (one sentence says what), 130 or 143 stopped by a signal.
 """
 
-from __future__ import annotations
-
 import signal
 import sys
 from collections.abc import Iterator, Sequence

@@ -4,8 +4,6 @@ By rich-click: options are made from the record of settings, which click does wi
 and typer with signatures of functions; panels, suggestions and completion come with it.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from argparse import Namespace

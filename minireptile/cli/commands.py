@@ -1,7 +1,5 @@
 """What each command does, once its options are known."""
 
-from __future__ import annotations
-
 import json
 import sys
 from argparse import Namespace

@@ -1,7 +1,5 @@
 """Completion in the shell, by click: the script, and the words that it asks for."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import rich_click as click

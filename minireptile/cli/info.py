@@ -1,7 +1,5 @@
 """What ``minireptile info`` says of this machine."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections.abc import Iterator

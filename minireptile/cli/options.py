@@ -1,7 +1,5 @@
 """From the options given to the settings of a run."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace

@@ -1,7 +1,5 @@
 """What the command line is made of: commands, and options in panels, by rich-click."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from dataclasses import Field

@@ -1,7 +1,5 @@
 """What the words of a command line may be, and the sentence where one is not: what was meant?"""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Any

@@ -4,8 +4,6 @@ A `Device` has arrays of its own. `through` makes a kernel that works on these o
 arrays, by copying: for checks, for tests, and for layers that the device does not know.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache

@@ -3,8 +3,6 @@
 kernels/launch_cupy.py launches; kernels/*.cu are what is launched.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext

@@ -5,8 +5,6 @@
 since LLVM ends a process whose processor it cannot make sense of. It prints nothing if all is well.
 """
 
-from __future__ import annotations
-
 import sys
 
 from llvmlite import binding

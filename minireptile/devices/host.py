@@ -1,7 +1,5 @@
 """The host as a device: NumPy's arrays, and calls that are made at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from math import prod

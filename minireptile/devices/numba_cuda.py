@@ -4,8 +4,6 @@ Whether it can be used is asked of the driver itself (libcuda, through ctypes), 
 ordinary obstacle has its sentence; then a kernel of one line is compiled and run.
 """
 
-from __future__ import annotations
-
 import ctypes
 import importlib
 import os

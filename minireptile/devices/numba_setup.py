@@ -4,8 +4,6 @@ Compiled code is kept in a folder named after everything it was made from, since
 looks at the file that a function stands in and not at the files it calls into.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import re

@@ -3,8 +3,6 @@
 `engine_for` chooses; nothing else decides who computes.
 """
 
-from __future__ import annotations
-
 import warnings
 
 from ..backend import device_of, kernels

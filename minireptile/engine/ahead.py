@@ -5,8 +5,6 @@ draws the chunks w, w + n, ... and writes them to its standard output; it is ahe
 holds. Tasks depend on (seed, iteration, task) alone, so it does not matter who draws them.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """What an engine is: it computes a plan. Arguments arrive checked, with a task axis."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

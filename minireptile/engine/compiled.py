@@ -4,8 +4,6 @@
 (program.py in this folder); kernels/adapt_numba.py follows them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ generator (kernels/draw_numba.py). Whether these are NumPy's tasks is looked at 
 if not, or for other tasks, the loop is taken as it is written.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from math import prod

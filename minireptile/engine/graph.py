@@ -4,8 +4,6 @@ All arrays of a call stay on the device. What the walk launches is recorded when
 met, and replayed from then on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 

@@ -1,8 +1,6 @@
 """What a GPU's graphs are made of besides the walk: the optimizer's steps, and the inner loop; and
 what they need of its memory."""
 
-from __future__ import annotations
-
 from math import prod
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Memory of the compiled calls, and what a call is told of it (kernels/program.py)."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import NamedTuple
 

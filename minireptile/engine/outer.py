@@ -4,8 +4,6 @@ theta, the optimizer's shared state and the losses lie side by side in one vecto
 which each `Snapshot` is a copy, brought to the host when somebody looks at it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from itertools import pairwise

@@ -5,8 +5,6 @@ of kernels/loss_and_grad_numba.py, hvp_numba.py and adapt_numba.py that a call n
 compiled when a program first has it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache

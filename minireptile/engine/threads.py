@@ -1,7 +1,5 @@
 """Threads for the compiled calls."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from functools import cache

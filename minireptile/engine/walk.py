@@ -4,8 +4,6 @@ There is this one only. An engine of the host makes it, call by call; a GPU's re
 of it as a graph. The chain rule that it follows is derived in kernels/loss_and_grad.md.
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 from math import prod
 

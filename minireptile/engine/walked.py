@@ -1,7 +1,5 @@
 """A plan computed layer by layer on the host: with NumPy's kernels, the reference."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """The characters that the experiments on images are made on."""
 
-from __future__ import annotations
-
 from ..tasks.files.omniglot import load_omniglot
 from ..tasks.glyphs import glyph_splits
 from ..tasks.images import FewShot

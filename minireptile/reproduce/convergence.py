@@ -7,8 +7,6 @@ there first. It is chosen on other training runs and unseen tasks than those tha
 which the median counts: with a constant epsilon near the largest, a run now and then explodes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple

@@ -6,8 +6,6 @@ is exact here and keeps the parameters at the beginning of each step; frameworks
 activations of all steps, need far more.
 """
 
-from __future__ import annotations
-
 import tracemalloc
 from collections.abc import Callable, Iterator
 from statistics import median

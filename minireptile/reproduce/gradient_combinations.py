@@ -6,8 +6,6 @@ overlap, one task an iteration, outer step 0.25 falling to 0; averaged sums get 
 are a quarter of its 40,000 iterations.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Any
 

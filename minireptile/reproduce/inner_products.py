@@ -6,8 +6,6 @@ Measured along training, at theta, on tasks that are drawn for this alone: the c
 gradients of two mini-batches of the same task, for Reptile and for joint training.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

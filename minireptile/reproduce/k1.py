@@ -5,8 +5,6 @@ joint training with the rate epsilon alpha take the same steps, to rounding, on 
 mini-batches (kernels/reptile.md, eq. 9). Source: Nichol, Achiam & Schulman, 2018, section 5.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

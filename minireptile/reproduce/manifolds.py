@@ -9,8 +9,6 @@ gradient descent goes from theta until it has solved a task, from Reptile's thet
 training's, and from a random one.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

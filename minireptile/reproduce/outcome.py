@@ -1,7 +1,5 @@
 """What an experiment finds, and how it is kept: figures, a picture, and a sentence."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass

@@ -6,8 +6,6 @@ Measured on 5-way 5-shot, with fewer filters and iterations than the paper's: th
 accuracy against the number of inner steps, the size of mini-batches, and the outer step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache

@@ -6,8 +6,6 @@ Adam, as in the papers of the last two, and iMAML the inner loop of its preset. 
 steps on 10 points.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any

@@ -10,8 +10,6 @@ AvgGrad and alpha AvgGradInner. Each task's mini-batches take every place in the
 (cyclic shifts), so that no place has luckier ones (taylor.md, eq. 11).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -9,8 +9,6 @@ the last step, MAML's and FOMAML's, sees ten. And how soon each gets where all g
 best step size (convergence.py).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

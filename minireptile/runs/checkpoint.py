@@ -1,7 +1,5 @@
 """A run in one file: parameters, optimizer state, iteration and settings, as safetensors."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Runs side by side: what a folder of them holds, and in which settings some of them differ."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime

@@ -4,8 +4,6 @@ By rich where a terminal reads it. Where it goes to a file or a pipe: plain line
 character, and a line on the progress now and then.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized

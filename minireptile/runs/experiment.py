@@ -1,7 +1,5 @@
 """From settings to the things they name: tasks, model, optimizer, loops, algorithm."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from inspect import Parameter, signature

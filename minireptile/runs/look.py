@@ -1,7 +1,5 @@
 """A folder of one's own images, looked over before training."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ..tasks.files.folder import Found, survey

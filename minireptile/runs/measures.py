@@ -1,7 +1,5 @@
 """How performance on unseen tasks is measured, and how a person reads it: a record each kind."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any

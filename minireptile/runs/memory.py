@@ -1,7 +1,5 @@
 """Whether a meta-batch fits into this machine's memory, and what to lower where it does not."""
 
-from __future__ import annotations
-
 import os
 from math import prod
 

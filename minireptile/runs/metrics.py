@@ -1,7 +1,5 @@
 """The metrics of a run: one JSON object a line, appended as the run goes on."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from operator import index

@@ -3,8 +3,6 @@
 Two commands with other settings have other folders, and one command has the same one each time.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping

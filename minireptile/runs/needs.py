@@ -1,7 +1,5 @@
 """What N-way, K-shot training needs of the classes, and what it lacks where it cannot start."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from .settings import Settings

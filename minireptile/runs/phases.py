@@ -1,7 +1,5 @@
 """The parts of a command, each said with the time that it took, and all of them at the end."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext

@@ -1,7 +1,5 @@
 """The pictures of a run and, where its tasks are functions, the baseline to set beside it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Pictures of a run: the learning curve and, of functions, the way they take in adaptation."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """A picture of one unseen task: what there is to learn from, and how its queries are classified."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from string import ascii_uppercase
 from typing import Any, NamedTuple

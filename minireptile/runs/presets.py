@@ -7,8 +7,6 @@ The presets replicate the paper's code: the loss is a sum over the mini-batch, a
 state is carried from task to task, which makes the tasks of a meta-batch run one after another.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

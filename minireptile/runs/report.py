@@ -1,7 +1,5 @@
 """What a run is worth: evaluation on unseen tasks, as a table."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 

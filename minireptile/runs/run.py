@@ -1,7 +1,5 @@
 """A run: train, stop on request, save, resume. What its folder holds is in folder.py."""
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """An end that was asked for: the iteration in hand is finished, and the run saved."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager

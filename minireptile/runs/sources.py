@@ -1,7 +1,5 @@
 """Where tasks come from, a record each. Another source is one more, and the file that loads it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any

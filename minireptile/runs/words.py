@@ -1,7 +1,5 @@
 """What a run says of itself: before it begins, where it is changed, and what can be done next."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote

@@ -4,8 +4,6 @@ A zip from outside is refused if a name in it climbs out of the archive, if a na
 or if a file asked for is larger than any image should be.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import stat

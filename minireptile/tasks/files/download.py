@@ -1,7 +1,5 @@
 """Fetch Omniglot from its official place, on request and verified."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Source: Vinyals et al., 2016; the split of Ravi and Larochelle, 2017 (64 / 16 / 20 classes).
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise

@@ -5,8 +5,6 @@ program induction", Science 2015. Preparation as in supervised_reptile/omniglot.
 x 28 by NEAREST, not inverted (paper = 1), rotations as new classes for training only.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

@@ -4,8 +4,6 @@ Every character has an official number, 1 to 1623 over both sets, which begins t
 files. All three forms are put in the order of these numbers, and so give the same data.
 """
 
-from __future__ import annotations
-
 import re
 import tokenize
 import zipfile

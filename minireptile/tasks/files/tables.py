@@ -1,7 +1,5 @@
 """Small CSV tables that come with a data set."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Sequence
