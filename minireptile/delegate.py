@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .doors import check_model, check_optimizer, check_state, in_place
+from .doors import check_model, check_optimizer, check_state, in_place, k_batches
 from .loops import Loops, Snapshot, check_run
 from .model import Model
 from .optim import OUTER, Optimizer, State
@@ -64,7 +64,7 @@ def inner_loop(loop: Callable[..., Any]) -> InnerLoop:
         in_place(phi, "phi", model.exotic, model.place)
         if _none(x) and _none(y):
             return np.empty((0, *phi.shape[:-1]), phi.dtype)
-        single, phi_t, x, y = model.checked_steps(phi, x, y)
+        single, phi_t, x, y = k_batches(model, phi, x, y)
         if state is None:
             state = optimizer.init(phi)
         else:

@@ -36,6 +36,7 @@ class Place(NamedTuple):
 
 
 HOST = Place()
+NOTHING: Any = object()  # no targets, which is another thing than None for targets
 
 
 # ------------------------------------------------------------------------------------- a model
@@ -168,6 +169,28 @@ def mini_batches(
     x = examples(x, (k, *lead), input_shape, dtype, place)
     y = targets(y, x.shape[: len(lead) + 2], n_out, loss, dtype, place)
     return x, y
+
+
+def one_batch(model: Any, phi: Any, x: Any, y: Any = NOTHING) -> tuple[bool, Any, Any, Any]:
+    """phi (T, P), x (T, B, ...) and targets as a model's method takes them, contiguous and in phi's
+    type; and whether a person gave them without T."""
+    phi = parameters(phi, model.size, model.exotic, model.place)
+    lead = phi.shape[:-1]
+    x = examples(x, lead, model.input_shape, phi.dtype, model.place)
+    if y is not NOTHING:
+        batch = x.shape[: len(lead) + 1]
+        y = targets(y, batch, model.n_out, model.loss, phi.dtype, model.place)
+    if lead:
+        return False, phi, x, y
+    return True, phi[None], x[None], y if y is NOTHING else y[None]
+
+
+def k_batches(model: Any, phi: Any, x: Any, y: Any) -> tuple[bool, Any, Any, Any]:
+    """The same of k > 0 mini-batches, x (k, T, B, ...)."""
+    phi = parameters(phi, model.size, model.exotic, model.place)
+    numbers = model.input_shape, model.n_out, model.loss, phi.dtype, model.place
+    x, y = mini_batches(x, y, phi.shape[:-1], *numbers)
+    return (False, phi, x, y) if phi.ndim == 2 else (True, phi[None], x[:, None], y[:, None])
 
 
 def in_place(found: Any, what: str, exotic: bool = False, place: Place = HOST) -> Any:

@@ -17,16 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from .backend import kernels
 from .checks import choice
 from .devices.host import HOST
-from .doors import (
-    Place,
-    cast,
-    checked_architecture,
-    examples,
-    mini_batches,
-    parameters,
-    read,
-    targets,
-)
+from .doors import Place, cast, checked_architecture, one_batch, read
 from .engine import Engine, Walked, engine_for, walked
 from .errors import InputError
 from .layers import Layer, Shape, has_r
@@ -37,7 +28,6 @@ from .summary import Summary, summary_of
 
 HVP_METHODS = ("auto", "r", "complex")
 COMPLEX_STEP = 1e-20
-NOTHING: Any = object()  # no targets, which is another thing than None for targets
 
 
 class Model:
@@ -262,7 +252,7 @@ class Model:
         InputError
             If shapes disagree or a type cannot be computed in.
         """
-        single, phi, x, _ = self.checked(phi, x)
+        single, phi, x, _ = one_batch(self, phi, x)
         out = self.engine.outputs(phi, x)
         return out[0] if single else out
 
@@ -290,7 +280,7 @@ class Model:
         InputError
             If shapes disagree or a label is outside [0, n_out).
         """
-        single, phi, x, y = self.checked(phi, x, y)
+        single, phi, x, y = one_batch(self, phi, x, y)
         loss, grad = self.engine.gradients(phi, x, y)
         return (loss[0], grad[0]) if single else (loss, grad)
 
@@ -331,7 +321,7 @@ class Model:
         if isinstance(phi, np.ndarray) and phi.dtype.kind == "c" and not self.exotic:
             return self._reference.hvp(phi, x, y, v, method)
         v = read(v, "v", "bifc", self.place)
-        single, at, x_t, y_t = self.checked(phi, x, y)
+        single, at, x_t, y_t = one_batch(self, phi, x, y)
         shape = at.shape[1:] if single else at.shape
         if v.shape != shape:
             raise InputError(f"v must have phi's shape {shape}, not {v.shape}")
@@ -407,71 +397,6 @@ class Model:
         tf32 = self.tf32 and backend == "cupy"
         options = self.loss, self.reduction, backend, self.dtype, tf32
         return Model(self.layers, self.input_shape, *options)
-
-    # ------------------------------------------------------------------------------------ inside
-
-    def checked(self, phi: Any, x: Any, y: Any = NOTHING) -> tuple[bool, Any, Any, Any]:
-        """Make sure of what a method is given, and put a task axis in front if there is none.
-
-        Parameters
-        ----------
-        phi : array (T, P), or (P,)
-            The parameters.
-        x : array (T, B, *input_shape), or (B, *input_shape)
-            The examples.
-        y : array (T, B) or (T, B, n_out), or without T; optional
-            Labels or targets.
-
-        Returns
-        -------
-        single : bool
-            Whether there was no task axis.
-        phi, x, y : array
-            With one, contiguous, x and targets in phi's type.
-
-        Raises
-        ------
-        InputError
-            If a shape, a type or a label does not fit.
-        """
-        phi = parameters(phi, self.size, self.exotic, self.place)
-        lead = phi.shape[:-1]
-        x = examples(x, lead, self.input_shape, phi.dtype, self.place)
-        if y is not NOTHING:
-            batch = x.shape[: len(lead) + 1]
-            y = targets(y, batch, self.n_out, self.loss, phi.dtype, self.place)
-        if lead:
-            return False, phi, x, y
-        return True, phi[None], x[None], y if y is NOTHING else y[None]
-
-    def checked_steps(self, phi: Any, x: Any, y: Any) -> tuple[bool, Any, Any, Any]:
-        """Make sure of k > 0 mini-batches, as `checked` does of one.
-
-        Parameters
-        ----------
-        phi : array (T, P), or (P,)
-            The parameters.
-        x : array (k, T, B, *input_shape), or without T
-            The examples.
-        y : array (k, T, B) or (k, T, B, n_out), or without T
-            Labels or targets.
-
-        Returns
-        -------
-        single : bool
-            Whether there was no task axis.
-        phi, x, y : array
-            With one, contiguous, x and targets in phi's type.
-
-        Raises
-        ------
-        InputError
-            If a shape, a type or a label does not fit.
-        """
-        phi = parameters(phi, self.size, self.exotic, self.place)
-        numbers = self.input_shape, self.n_out, self.loss, phi.dtype, self.place
-        x, y = mini_batches(x, y, phi.shape[:-1], *numbers)
-        return (False, phi, x, y) if phi.ndim == 2 else (True, phi[None], x[:, None], y[:, None])
 
     @property
     def exotic(self) -> bool:
