@@ -111,7 +111,8 @@ def selections(backend: str, file: str) -> list[list[str]]:
         return [[f"tests/kernels/test_{test}.py"] for test in ("assembly", "registers")]
     if name in ("draw", "reptile"):
         outer = "tests/engine/test_compiled_outer.py"
-        found = [[outer, "-k", "not threads"], [outer, "-k", "threads"]]
+        shared = "threads_change_nothing and (carry-images or mean-sine or fresh-images)"
+        found = [[outer, "-k", "not threads"], [outer, "-k", shared]]
         return [["tests/kernels/test_draw.py"], *found] if name == "draw" else found
     if name == "winograd":
         words = "conv2d and numba and not cuda"
