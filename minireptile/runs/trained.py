@@ -94,15 +94,15 @@ def command(s: Settings) -> str:
     bases |= {name: values for name, values in PRESETS.items() if values["dataset"] == s.dataset}
     usual = {"way": s.way, "shot": s.shot, "algorithm": s.algorithm}
     own = {n: v for n, v in asdict(s).items() if n not in UNSAID}
-    found: list[list[str]] = []
+    commands: list[str] = []
     for name, values in bases.items():
         base = asdict(Settings(**{**values, "backend": "numpy"}))
         words = ["minireptile train", s.dataset, *([f"--preset {name}"] if name else [])]
         words += ["--data DIR"] if s.data else []
         said = {} if name else {n: v for n, v in usual.items() if v != getattr(Settings, n)}
         changed = said | {n: v for n, v in own.items() if v != base[n]}
-        found.append(words + [_option(n, v) for n, v in changed.items()])
-    return " ".join(min(found, key=len))
+        commands.append(" ".join(words + [_option(n, v) for n, v in changed.items()]))
+    return min(commands, key=lambda command: command.count(" --"))
 
 
 def _option(name: str, value: Any) -> str:
