@@ -262,9 +262,7 @@ PARTS = ("model", "optimizer", "adapt", "state", "card")
 
 def _architecture(model: Model) -> dict[str, Any]:
     return {
-        "layers": [
-            _named(layer, {kind.__name__: kind for kind in LAYERS}) for layer in model.layers
-        ],
+        "layers": [_named(layer, KINDS) for layer in model.layers],
         "input_shape": model.input_shape,
         "loss": model.loss,
         "reduction": model.reduction,
@@ -273,9 +271,7 @@ def _architecture(model: Model) -> dict[str, Any]:
 
 
 def _built(written: dict[str, Any], backend: str) -> Model:
-    layers = [
-        _found(layer, {kind.__name__: kind for kind in LAYERS}) for layer in written["layers"]
-    ]
+    layers = [_found(layer, KINDS) for layer in written["layers"]]
     shape = tuple(written["input_shape"])
     return Model(layers, shape, written["loss"], written["reduction"], backend, written["dtype"])
 

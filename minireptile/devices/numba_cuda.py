@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib import metadata
 from math import prod
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..errors import InputError, pip
 from .base import Array, Device, kernels_of
+from .numba_setup import version as _version
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 NO_DEVICE = 100  # what cuInit answers without a GPU
@@ -49,14 +49,6 @@ def why_not() -> str:
     if driver is None:
         return f"there is no NVIDIA driver here ({LIBRARY} is not found); install one"
     return _driver_trouble(driver) or _import_trouble() or _trial_trouble()
-
-
-def _version(package: str) -> str:
-    """Its version, "" if it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _driver() -> Any:

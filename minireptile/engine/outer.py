@@ -221,14 +221,9 @@ class OuterLoop:
 
 
 def reptile(
-    plan: Plan,
-    device: Device,
-    kernels: Any,
-    tasks: Tasks,
-    optimizer: Optimizer,
-    loops: Loops,
+    plan: Plan, device: Device, kernels: Any, tasks: Tasks, optimizer: Optimizer, loops: Loops,
     start: Snapshot,
-) -> Iterator[Snapshot]:
+) -> Iterator[Snapshot]:  # fmt: skip
     """Outer iterations from `start` to the end; see `minireptile.reptile.reptile`."""
     if start.iteration < loops.iterations:
         with device.errors():

@@ -285,12 +285,8 @@ def as_table(found: Predicted) -> str:
 def _row(found: Predicted, i: int) -> list[str]:
     best = np.argsort(-found.probabilities[i], kind="stable")[:SHOWN]
     cells = [f"{found.classes[c]} {100 * found.probabilities[i, c]:.1f} %" for c in best]
-    mark = (
-        []
-        if not found.truth
-        else ["right" if found.truth[i] == found.classes[best[0]] else "wrong"]
-    )
-    return [found.files[i], *mark, *cells]
+    right = "right" if found.truth and found.truth[i] == found.classes[best[0]] else "wrong"
+    return [found.files[i], *([right] if found.truth else []), *cells]
 
 
 def as_json(found: Predicted) -> str:
@@ -301,17 +297,10 @@ def as_json(found: Predicted) -> str:
         query |= {"true": found.truth[i]} if found.truth else {}
         odds = dict(zip(found.classes, map(float, found.probabilities[i]), strict=True))
         queries.append({**query, "probabilities": odds})
-    return json.dumps(
-        {
-            "classes": found.classes,
-            "support": found.support,
-            "transductive": found.transductive,
-            "loss": found.loss,
-            "queries": queries,
-            "accuracy": found.accuracy,
-            "notes": found.notes,
-        }
-    )
+    names = "classes", "support", "transductive", "loss"
+    told = {name: getattr(found, name) for name in names}
+    told |= {"queries": queries, "accuracy": found.accuracy, "notes": found.notes}
+    return json.dumps(told)
 
 
 def as_csv(found: Predicted) -> str:

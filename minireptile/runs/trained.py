@@ -166,49 +166,44 @@ def card_text(name: str, trained: Trained) -> str:
     if not {"dataset", "way", "test"} <= known.keys():
         raise InputError(f"{name} has no test on unseen classes to tell of: train it to its end")
     test = known["test"]
-    figures = [
+    figures = "\n".join(
         f"| {label} | {mean:.2f} {'' if half is None else f'± {half:.2f}'} |"
         for label, (mean, half) in MEASURES["classification"].values(test).items()
-    ]
-    return "\n".join(
-        [
-            f"# {name}",
-            "",
-            "What it is: an initialisation for few-shot classification, to adapt and not to use as "
-            "it stands.",
-            f"`{known['algorithm']}` learned it on `{known['dataset']}` in {known['iteration']:,} "
-            f"iterations, from seed {known['seed']}.",
-            f"The network is the paper's for {known['network']}: {model.size:,} parameters, images "
-            f"{model.input_shape}.",
-            *(["Images are 0 where there is ink and 1 where there is paper."] * known["ink"]),
-            "",
-            "```python",
-            f'adapted = minireptile.pretrained("{name}").adapt(images, labels)',
-            "adapted.probabilities(others)",
-            "```",
-            "",
-            "The command that made it:",
-            "",
-            "```sh",
-            known["command"],
-            "```",
-            "",
-            f"Its own test, on {test['tasks']:,} tasks of classes that were not trained on, "
-            f"{known['way']}-way {known['shot']}-shot, after {trained.steps} steps of "
-            f"{trained.batch} examples by {_short(trained.optimizer)}, from the state of the "
-            "optimizer that training left:",
-            "",
-            "| | %, with its 95 % interval |",
-            "|---|---|",
-            *figures,
-            "",
-            "The first classifies each query on its own beside the examples, as `probabilities` "
-            "does; the second, all queries of a task as one batch.",
-            "The file holds the parameters, and the root of Adam's second moment, in float16."
-            + (f" {known['note']}" if known.get("note") else ""),
-            "",
-        ]
     )
+    ink = "\nImages are 0 where there is ink and 1 where there is paper." * known["ink"]
+    note = f" {known['note']}" if known.get("note") else ""
+    return f"""\
+# {name}
+
+What it is: an initialisation for few-shot classification, to adapt and not to use as it stands.
+`{known["algorithm"]}` learned it on `{known["dataset"]}` in {known["iteration"]:,} \
+iterations, from seed {known["seed"]}.
+The network is the paper's for {known["network"]}: {model.size:,} parameters, \
+images {model.input_shape}.{ink}
+
+```python
+adapted = minireptile.pretrained("{name}").adapt(images, labels)
+adapted.probabilities(others)
+```
+
+The command that made it:
+
+```sh
+{known["command"]}
+```
+
+Its own test, on {test["tasks"]:,} tasks of classes that were not trained on, \
+{known["way"]}-way {known["shot"]}-shot, after {trained.steps} steps of {trained.batch} examples \
+by {_short(trained.optimizer)}, from the state of the optimizer that training left:
+
+| | %, with its 95 % interval |
+|---|---|
+{figures}
+
+The first classifies each query on its own beside the examples, as `probabilities` does; \
+the second, all queries of a task as one batch.
+The file holds the parameters, and the root of Adam's second moment, in float16.{note}
+"""
 
 
 def _short(optimizer: Any) -> str:

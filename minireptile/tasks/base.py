@@ -78,17 +78,9 @@ def minibatches(
 
 
 def sample(
-    tasks: Tasks,
-    seed: int,
-    iteration: int,
-    *,
-    meta_batch: int,
-    steps: int,
-    batch: int,
-    shot: int,
-    replacement: bool = False,
-    stream: Stream = Stream.TRAIN,
-) -> tuple[NDArray, NDArray]:
+    tasks: Tasks, seed: int, iteration: int, *, meta_batch: int, steps: int, batch: int, shot: int,
+    replacement: bool = False, stream: Stream = Stream.TRAIN,
+) -> tuple[NDArray, NDArray]:  # fmt: skip
     """The mini-batches of one meta-iteration: x (steps, meta_batch, batch, ...) of float32, and y
     (steps, meta_batch, batch) of labels, or (..., n_out) of targets.
 
