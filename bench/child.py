@@ -19,12 +19,9 @@ def ask(module: str, *arguments: object, **environment: str) -> dict[str, Any]:
     """Run ``python -m module arguments`` and read the JSON object that it prints last. `InputError`
     if it fails: with the last line of what it said."""
     done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=Path(__file__).parents[1],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
+        [sys.executable, "-m", module, *map(str, arguments)], cwd=Path(__file__).parents[1],
+        env={**os.environ, **environment}, capture_output=True, text=True,
+    )  # fmt: skip
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise InputError(f"{module} failed in a process of its own: {said[-1]}")

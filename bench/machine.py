@@ -74,15 +74,11 @@ def describe() -> dict[str, Any]:
         if pool["user_api"] == "blas"
     ]
     return {
-        "cpu": processor(),
-        "cores": cores(),
-        "caches": caches(),
-        "os": platform.platform(),
+        "cpu": processor(), "cores": cores(), "caches": caches(), "os": platform.platform(),
         "python": platform.python_version(),
-        **{package: _version(package) for package in ("numpy", "scipy", "numba")},
-        "blas": blas,
+        **{package: _version(package) for package in ("numpy", "scipy", "numba")}, "blas": blas,
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    }
+    }  # fmt: skip
 
 
 def caches() -> dict[str, int]:

@@ -79,13 +79,9 @@ def measure(
 ) -> list[Row]:
     """Rows of one run: an outer iteration on each backend, and its sampling alone."""
     loops = mr.Loops(
-        FOREVER,
-        meta_batch=setting.tasks,
-        epsilon=0.1,
-        inner_steps=setting.steps,
-        inner_batch=setting.batch,
-        train_shots=shots,
-    )
+        FOREVER, meta_batch=setting.tasks, epsilon=0.1, inner_steps=setting.steps,
+        inner_batch=setting.batch, train_shots=shots,
+    )  # fmt: skip
     check(setting, tasks, loops)
     calls: dict[str, Callable[[], object]] = {}
     for backend in usable():

@@ -76,13 +76,9 @@ def numbers(context, one, address, shape):
         array = context.make_array(kind)(context, builder)
         data = builder.inttoptr(args[1], array.data.type)
         populate_array(
-            array,
-            data,
-            sizes,
-            strides,
-            context.get_constant(types.intp, kind.dtype.bitwidth // 8),
+            array, data, sizes, strides, context.get_constant(types.intp, kind.dtype.bitwidth // 8),
             None,
-        )
+        )  # fmt: skip
         return array._getvalue()
 
     sizes = types.int64 if ndim == 1 else types.UniTuple(types.int64, ndim)

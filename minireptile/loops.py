@@ -261,12 +261,9 @@ class Loops:
 
     def _sizes(self) -> dict[str, Any]:
         return {
-            "meta_batch": self.meta_batch,
-            "steps": self.inner_steps,
-            "batch": self.inner_batch,
-            "shot": self.train_shots,
-            "replacement": self.replacement,
-        }
+            "meta_batch": self.meta_batch, "steps": self.inner_steps, "batch": self.inner_batch,
+            "shot": self.train_shots, "replacement": self.replacement,
+        }  # fmt: skip
 
 
 def held_out(y: NDArray, shots: int) -> NDArray[np.bool_]:

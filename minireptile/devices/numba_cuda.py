@@ -251,13 +251,9 @@ class _View:
         strides = [prod(shape[axis + 1 :]) * size for axis in range(len(shape))]
         address = array.__cuda_array_interface__["data"][0] + start * size
         self.__cuda_array_interface__ = {
-            "shape": shape,
-            "strides": (array.strides[0], *strides[1:]),
-            "typestr": array.dtype.str,
-            "data": (address, False),
-            "stream": None,
-            "version": 3,
-        }
+            "shape": shape, "strides": (array.strides[0], *strides[1:]), "typestr": array.dtype.str,
+            "data": (address, False), "stream": None, "version": 3,
+        }  # fmt: skip
 
 
 @cache

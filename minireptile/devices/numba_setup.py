@@ -141,12 +141,7 @@ def _fingerprint() -> str:
     """A short hash of the kernels' sources, of what compiles them, and for which processor: a home
     folder may be shared by machines, and code with wider vectors than one has would end it."""
     kernels = Path(__file__).parents[1] / "kernels"
-    names = (
-        "*_numba.py",
-        "program.py",
-        "tiles.py",
-        "winograd_numpy.py",
-    )
+    names = ("*_numba.py", "program.py", "tiles.py", "winograd_numpy.py")
     sources = sorted(path for name in names for path in kernels.glob(name))
     digest = import_module("hashlib").sha256()
     for package in ("numba", "llvmlite", "numpy", "scipy"):

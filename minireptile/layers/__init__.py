@@ -18,18 +18,6 @@ from .tanh import Tanh
 LAYERS: tuple[type[Layer], ...] = (Conv2D, Dense, BatchNorm, ReLU, Tanh, MaxPool, Flatten)
 
 __all__ = [
-    "LAYERS",
-    "BatchNorm",
-    "BatchNormReLU",
-    "Conv2D",
-    "Dense",
-    "Flatten",
-    "Layer",
-    "MaxPool",
-    "Param",
-    "ReLU",
-    "Shape",
-    "Stage",
-    "Tanh",
-    "has_r",
-]
+    "LAYERS", "BatchNorm", "BatchNormReLU", "Conv2D", "Dense", "Flatten", "Layer", "MaxPool",
+    "Param", "ReLU", "Shape", "Stage", "Tanh", "has_r",
+]  # fmt: skip

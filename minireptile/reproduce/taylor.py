@@ -99,11 +99,9 @@ def run(quick: bool, backend: str = "numpy") -> Outcome:
             left.plot([r["k"] for r in here], [r["expected"] for r in here], "_k", ms=14)
             right_axes.loglog(ALPHAS, remainders[name], "o-", label=f"{name}: {slopes[name]:.2f}")
         left.set(
-            xlabel="k",
-            ylabel="coefficient of alpha AvgGradInner",
-            xlim=(1.6, 4.4),
+            xlabel="k", ylabel="coefficient of alpha AvgGradInner", xlim=(1.6, 4.4),
             xticks=(2, 3, 4),
-        )
+        )  # fmt: skip
         left.legend()
         right_axes.set(xlabel="alpha", ylabel="what the expansion leaves out")
         right_axes.legend(title="slope")

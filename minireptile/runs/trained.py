@@ -74,13 +74,9 @@ def card(file: Path, run: Any, s: Settings) -> dict[str, Any]:
     """What is known of a run: where it comes from, and what its own test found."""
     source = SOURCES[s.dataset]
     found: dict[str, Any] = {
-        "dataset": s.dataset,
-        "network": s.network,
-        "algorithm": s.algorithm,
-        "iteration": run.iteration,
-        "seed": s.seed,
-        "command": command(s),
-    }
+        "dataset": s.dataset, "network": s.network, "algorithm": s.algorithm,
+        "iteration": run.iteration, "seed": s.seed, "command": command(s),
+    }  # fmt: skip
     if source.kind == "classification":
         found |= {"way": s.way, "shot": s.shot, "range": [0, 1], "ink": source.ink}
     records = metrics.read(file.parent / METRICS, MEASURES[source.kind].values)

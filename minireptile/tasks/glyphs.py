@@ -228,12 +228,9 @@ def glyphs(classes: int = 1200, drawers: int = 20, seed: int = 0, first: int = 0
 
 
 def glyph_splits(
-    train_classes: int = 1200,
-    test_classes: int = 400,
-    drawers: int = 20,
-    seed: int = 0,
+    train_classes: int = 1200, test_classes: int = 400, drawers: int = 20, seed: int = 0,
     rotations: bool = True,
-) -> Splits:
+) -> Splits:  # fmt: skip
     """Drawn characters for training and others for testing.
 
     The training split gets each character turned by 90, 180 and 270 degrees as new classes, if

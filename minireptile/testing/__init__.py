@@ -14,16 +14,6 @@ from .numeric import complex_step
 from .report import Finding, GradientError, Report
 
 __all__ = [
-    "Finding",
-    "GradientError",
-    "IdentityError",
-    "Report",
-    "SameError",
-    "check_adjoint",
-    "check_gradients",
-    "check_hvp",
-    "check_layers",
-    "check_same",
-    "complex_step",
-    "table",
-]
+    "Finding", "GradientError", "IdentityError", "Report", "SameError", "check_adjoint",
+    "check_gradients", "check_hvp", "check_layers", "check_same", "complex_step", "table",
+]  # fmt: skip

@@ -22,15 +22,9 @@ MAX_BYTES = 64 * 2**20  # of one file, once decompressed
 
 # What zipfile and zlib raise on damaged, encrypted or foreign archives.
 BROKEN_ZIP = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError,
     OverflowError,
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -25,17 +25,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 
 # What Pillow's decoders raise on damaged files.
 BROKEN_IMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    LookupError,
-    TypeError,
-    struct.error,
-    zlib.error,
-)
+    OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError, LookupError, TypeError,
+    struct.error, zlib.error,
+)  # fmt: skip
 
 
 def is_image(member: Member) -> bool:
@@ -65,11 +57,9 @@ def decode(member: Member) -> Image:
 
 
 def read_classes(
-    groups: Mapping[str, Sequence[Member]],
-    pixels: Callable[[Member], NDArray],
-    shape: tuple[int, int, int],
-    scale: float,
-) -> ImageClasses:
+    groups: Mapping[str, Sequence[Member]], pixels: Callable[[Member], NDArray],
+    shape: tuple[int, int, int], scale: float,
+) -> ImageClasses:  # fmt: skip
     """Read image files, grouped by class name, in the given order; `pixels` reads one of them into
     an array (H, W, C) of `shape`, uint8."""
     counts = [len(members) for members in groups.values()]

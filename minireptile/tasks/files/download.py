@@ -18,10 +18,7 @@ def cache_folder() -> Path:
 
 
 def download_omniglot(
-    target: str | os.PathLike[str] | None = None,
-    *,
-    base_url: str = OFFICIAL,
-    progress: bool = True,
+    target: str | os.PathLike[str] | None = None, *, base_url: str = OFFICIAL, progress: bool = True
 ) -> Path:
     """Download Omniglot's two zips (15 MB), unless they are there already.
 

@@ -25,14 +25,9 @@ Classes = dict[str, list[Member]]
 
 
 def load_folder(
-    path: str | os.PathLike[str],
-    *,
-    size: int = 28,
-    channels: int = 1,
-    test_fraction: float = 0.25,
-    seed: int = 0,
-    invert: bool = False,
-) -> Splits:
+    path: str | os.PathLike[str], *, size: int = 28, channels: int = 1, test_fraction: float = 0.25,
+    seed: int = 0, invert: bool = False,
+) -> Splits:  # fmt: skip
     """Load a folder, or a zip of it, in which every class has a folder of images.
 
     Parameters

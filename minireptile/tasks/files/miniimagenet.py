@@ -24,10 +24,7 @@ Groups = dict[str, dict[str, list[Member]]]  # part -> class -> files
 
 
 def load_miniimagenet(
-    path: str | os.PathLike[str],
-    *,
-    split: str = "folders",
-    size: int = 84,
+    path: str | os.PathLike[str], *, split: str = "folders", size: int = 84
 ) -> Splits:
     """Load Mini-ImageNet, or any photographs laid out like it.
 

@@ -21,13 +21,9 @@ _LINE = re.compile(r"(?P<name>.+)/rot(?P<angle>000|090|180|270)")
 
 
 def load_omniglot(
-    path: str | os.PathLike[str],
-    *,
-    seed: int = 0,
-    split: str = "random",
-    train_classes: int = 1200,
-    rotations: bool = True,
-) -> Splits:
+    path: str | os.PathLike[str], *, seed: int = 0, split: str = "random",
+    train_classes: int = 1200, rotations: bool = True,
+) -> Splits:  # fmt: skip
     """Load Omniglot and split it by class.
 
     Parameters
