@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from minireptile.runs import pictures
+from minireptile.runs.sources import SOURCES
+from minireptile.tasks.images import Splits
+
+from .small import tiny_classes
 
 # The same examples every time; HYPOTHESIS_PROFILE=thorough looks for new ones, and digs deeper.
 # Neither minds a slow machine.
@@ -24,3 +31,18 @@ def shared_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real data: {root} is not a folder (set MINIREPTILE_DATA)")
     return root
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Splits:
+    """What `glyphs` gives in this test, whose characters take seconds to draw: 6 x 6 images, 8
+    classes to train on and others to test."""
+    splits = Splits(tiny_classes(8, 10), tiny_classes(7, 7, seed=1), tiny_classes(6, 7, seed=2))
+    monkeypatch.setitem(SOURCES, "glyphs", replace(SOURCES["glyphs"], load=lambda: splits))
+    return splits
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer to draw than a tiny run to train."""
+    monkeypatch.setattr(pictures, "draw", lambda experiment, run, folder: None)

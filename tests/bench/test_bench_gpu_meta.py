@@ -380,6 +380,7 @@ def test_data_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert gpu_train.data_of("omniglot") is None
 
 
+@pytest.mark.usefixtures("tiny")
 def test_a_run_is_trained_once_and_evaluated_for_both_shots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -388,7 +389,6 @@ def test_a_run_is_trained_once_and_evaluated_for_both_shots(
         "filters": 4,
         "iterations": 6,
         "eval_steps": 2,
-        "drawers": 12,
         "backend": "numpy",
     }
 

@@ -255,10 +255,10 @@ def test_a_long_sum_is_cut_into_slices(version: str, device: StandIn) -> None:
         assert engine.launches["sum_slices"] - before == parts
 
 
-@pytest.mark.usefixtures("device")
+@pytest.mark.usefixtures("device", "tiny", "no_pictures")
 def test_a_run_goes_on_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     numbers = {
-        "classes": 12, "drawers": 12, "filters": 2, "train-shots": 4, "inner-batch": 4,
+        "filters": 2, "train-shots": 4, "inner-batch": 4,
         "iterations": 8, "inner-steps": 2, "eval-steps": 2, "eval-tasks": 2, "test-tasks": 4,
         "checkpoint-every": 2, "dtype": "float64", "optimizer": "sgd",
     }  # fmt: skip
