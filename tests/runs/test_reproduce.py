@@ -58,6 +58,7 @@ def made(name: str) -> Outcome:
             patch.setitem(module.SIZES, True, sizes)
         patch.setattr(variance, "QUICK", [Sizes(40, 1, choice=(1,), report=(0, 1), tasks=10)])
         patch.setitem(gradient_combinations.ITERATIONS, True, 10)
+        patch.setattr(manifolds, "SEEDS", 2)
         if name in ON_CHARACTERS:
             module = import_module(f"{MODULES}.{name.replace('-', '_')}")
             classes = tiny_classes(count=6, each=40)
