@@ -58,7 +58,7 @@ def test_a_run_folder_holds_what_it_should(uninterrupted: Path) -> None:
     assert [r["iteration"] for r in records if "test" in r] == [0, ITERATIONS]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_killed_at_a_random_moment_a_run_resumes_bit_for_bit(
     uninterrupted: Path, tmp_path: Path, seed: int
 ) -> None:

@@ -29,6 +29,8 @@ from minireptile.reproduce.outcome import (
     weakest,
 )
 
+from .test_measured import apart
+
 CLAIMS = Path(__file__).parents[2] / "bench" / "results" / "claims"
 
 
@@ -328,6 +330,7 @@ def test_a_measurement_is_a_success_whatever_it_finds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     right = k1.findings
+    apart(monkeypatch, {k: [0.5] * 200 for k in (1, 2)})
     monkeypatch.setattr(k1, "findings", lambda data: right(of_k1(**changed)))
     options = ["--quick", "--backend", "numpy", "--out", str(tmp_path)]
     assert main(["reproduce", "k1", *options]) == 0
