@@ -49,7 +49,7 @@ def test_the_meta_gradient_is_the_complex_step(optimizer: SGD) -> None:
     np.finfo(np.longdouble).nmant != 63,
     reason="np.longdouble is not x86's 80 bits here: no wider than double, or slow",
 )
-@pytest.mark.parametrize("h", [1e-8, 1e-9])
+@pytest.mark.parametrize("h", [1e-8, pytest.param(1e-9, marks=pytest.mark.long)])
 def test_the_meta_gradient_is_a_difference_in_extended_precision(h: float) -> None:
     """Half a million values pass a rectifier. Where one changes sides, an inner gradient jumps and
     with it the meta-loss, here from h = 2e-8 on. Below, what is left out, of order h^2, is less
