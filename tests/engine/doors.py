@@ -62,6 +62,7 @@ from .wrong_values import (
 )
 
 FEW = 12  # failures of a door that are shown
+WIDE = 500  # bytes of what is being tried
 
 
 # ------------------------------------------------------------------------------------ right calls
@@ -525,15 +526,15 @@ def try_all(name: str, door: Door, backends: tuple[str, ...], say: Callable[[str
 def child(folder: Path, names: list[str]) -> None:
     """Try the doors of these names on both backends; what comes of each is a line of a file."""
     doors = {**COMPUTING, **CRASH}
-    done = folder / "done"
+    with (folder / "now").open("wb", buffering=0) as now, (folder / "done").open("w") as done:
 
-    def say(now: str) -> None:
-        (folder / "now").write_text(now)
+        def say(what: str) -> None:  # in place: to open a file takes longer than most calls
+            now.seek(0)
+            now.write(what.encode()[:WIDE].ljust(WIDE))
 
-    for name in names:
-        failures = try_all(name, doors[name], BACKENDS, say)
-        with done.open("a") as file:
-            file.write(json.dumps({"name": name, "failures": failures}) + "\n")
+        for name in names:
+            failures = try_all(name, doors[name], BACKENDS, say)
+            print(json.dumps({"name": name, "failures": failures}), file=done, flush=True)
 
 
 if __name__ == "__main__":

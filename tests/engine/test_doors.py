@@ -25,7 +25,7 @@ def in_a_child(folder: Path, *names: str) -> Outcomes:
     lines = (folder / "done").read_text().splitlines() if (folder / "done").exists() else []
     outcomes = {record["name"]: record["failures"] for record in map(json.loads, lines)}
     if run.returncode:
-        now = (folder / "now").read_text() if (folder / "now").exists() else "its start"
+        now = (folder / "now").read_text().strip() if (folder / "now").exists() else "its start"
         died = f"the process died (exit {run.returncode}) at {now}: {run.stderr[-2000:]}"
         outcomes = {name: died for name in names} | outcomes
     return outcomes
