@@ -105,6 +105,13 @@ def test_a_start_may_be_a_name_or_a_network_of_ones_own() -> None:
     np.testing.assert_array_equal(own.theta, model.init(5))
 
 
+@pytest.mark.parametrize("kind", [mr.FewShotClassifier, mr.FewShotRegressor])
+def test_parameters_come_back_as_they_were_given(kind: Any) -> None:
+    given = {"start": 1, "model": 2, "steps": 3, "batch": 4, "lr": 5, "transductive": 6,
+             "seed": 7, "backend": 8}  # fmt: skip
+    assert kind(**given).get_params() == given
+
+
 def test_rate_and_steps_replace_those_of_the_start() -> None:
     x, y = images()
     estimator = mr.FewShotClassifier(small_trained(), steps=2, lr=0.5).fit(x, y)

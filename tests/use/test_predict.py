@@ -194,6 +194,25 @@ def test_photographs_are_taken_as_they_are(own: Path) -> None:
     np.testing.assert_array_equal(found.probabilities, wanted)
 
 
+def test_photographs_have_their_colours(own: Path) -> None:
+    model = mr.Model([mr.Flatten(), mr.Dense(3)], (6, 6, 3))
+    trained = mr.Trained(model, model.init(0), {}, mr.SGD(0.1))
+    colours = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    image.fromarray(colours).save(own / "colours.png")
+    found = predict(trained, own / "support", own / "colours.png")
+    x = np.stack([*SHAPES.values()])[..., None].repeat(3, -1) / np.float32(255)
+    wanted = trained.adapt(x, [*SHAPES]).probabilities(colours[None] / np.float32(255))
+    np.testing.assert_array_equal(found.probabilities, wanted)
+
+
+def test_of_many_names_three_are_said(own: Path) -> None:
+    for i in range(5):
+        (own / "query" / f"torn{i}.png").write_text("no image")
+    named = "'torn0.png', 'torn1.png', 'torn2.png' and 2 more"
+    with pytest.raises(mr.InputError, match=f"5 of 8 images .*, {named}: mend"):
+        asked(own)
+
+
 def test_other_proportions_are_said(own: Path) -> None:
     folders = own / "support", own / "query"
     write(own / "query" / "q0.png", np.concatenate([BAR, BAR], axis=1))

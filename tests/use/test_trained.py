@@ -96,6 +96,8 @@ def test_classes_come_back_as_they_were_named(labels: list[Any]) -> None:
     assert adapted.classes is not None
     assert list(adapted.classes) == sorted(labels)
     assert list(adapted.predict(x)) == labels
+    if isinstance(labels[0], str):  # NumPy's strings are strings
+        labels = [np.str_(labels[0]), *labels[1:]]
     as_objects = trained.adapt(x, np.array(labels, object))
     np.testing.assert_array_equal(as_objects.predict(x), labels)
 
@@ -184,6 +186,24 @@ def test_a_regression_predicts_numbers() -> None:
         mr.InputError, match=r"^a regression has no classes to tell probabilities of$"
     ):
         adapted.probabilities(x)
+
+
+def test_queries_are_taken_one_by_one_unless_asked() -> None:
+    layers = [mr.Dense(4), mr.BatchNorm(), mr.Dense(1)]
+    model, rng = mr.Model(layers, (2,), "squared_error"), np.random.default_rng(0)
+    trained = mr.Trained(model, model.init(0), {}, mr.SGD(0.1), steps=3, batch=2)
+    adapted = trained.adapt(rng.random((4, 2)), rng.random(4))
+    x = rng.random((3, 2))
+    alone, together = adapted.outputs(x, False), adapted.outputs(x, True)
+    assert alone.dtype == together.dtype == np.float32
+    assert (alone != together).all()
+    for found in (adapted.outputs(x), adapted.predict(x), adapted.predict(x, False)):
+        np.testing.assert_array_equal(found, alone)
+    np.testing.assert_array_equal(adapted.predict(x, True), together)
+    classifier, noise = small_trained().adapt(NOISE, [0, 1]), rng.random((3, 36))
+    odds = classifier.probabilities(noise, False)
+    assert (odds != classifier.probabilities(noise, True)).any()
+    np.testing.assert_array_equal(classifier.probabilities(noise), odds)
 
 
 def test_copies_compute_the_same() -> None:

@@ -179,6 +179,15 @@ def test_weights_of_another_network_are_named(case: str, tmp_path: Path) -> None
         mr.import_weights(path, network(), "torch")
 
 
+def test_what_a_file_holds_instead_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    for names, said in (("bcade", "a, b, c, d"), ("", "nothing")):
+        safetensors.save_file({name: np.zeros(1) for name in names}, path)
+        with pytest.raises(mr.InputError) as caught:
+            mr.import_weights(path, network(), "torch")
+        assert str(caught.value).endswith(f"it lacks 'conv1.weight', and holds {said}, ...")
+
+
 def test_another_layout_is_told_apart(tmp_path: Path) -> None:
     path = edited(lambda t: None, tmp_path / "a.safetensors", "jax")
     with pytest.raises(mr.InputError, match="in another layout than 'torch'"):
