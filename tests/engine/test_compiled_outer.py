@@ -113,6 +113,25 @@ def test_threads_change_nothing(problem: str, policy: str) -> None:
         check_same_runs(runs, one)
 
 
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_many_examples_have_room(problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn of a task lies side by side in its thread's memory, and not beyond."""
+    rooms, original = [], compiled_outer.memory
+
+    def with_a_fence(l: Any, threads: int, *sizes: Any) -> Any:
+        rooms.append(original(l, threads + 1, *sizes))
+        return rooms[-1]
+
+    monkeypatch.setattr(compiled_outer, "memory", with_a_fence)
+    model, tasks = PROBLEMS[problem]()
+    loops = Loops(2, 1, inner_steps=45, inner_batch=10, train_shots=5, seed=1)
+    wanted = list(as_written(model, tasks, PLAIN, loops, begin(model, PLAIN, loops)))
+    check_same_runs(list(reptile(model, tasks, PLAIN, loops)), wanted)
+    assert len(rooms) == 1
+    assert rooms[0].rows[0].any()
+    assert not rooms[0].rows[-1].any()
+
+
 def test_a_run_that_diverges_ends_where_the_loop_would() -> None:
     model, tasks = waves()
     wild, said = SGD(10.0), []
