@@ -1,0 +1,1 @@
+"""What the figures of the page compute, a module for each subject."""

@@ -1,0 +1,2 @@
+// The figures of the page; each begins when it comes near the screen.
+import "./figures/reptile_step.js";

@@ -1,0 +1,247 @@
+// A picture: a landscape on a canvas, and over it an SVG of lines, arrows, points and handles.
+//
+// Elements are kept by name from one drawing to the next: what is not drawn again goes.
+
+const SVG = "http://www.w3.org/2000/svg";
+export const colour = name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+export class Plot {
+  // x, y: [low, high] of the data; margins leave room for the numbers at the axes.
+  constructor(root, {x, y, width = 400, height = 400, margin = [8, 8, 34, 40], label,
+                     xlabel = "", ylabel = "", ticks = 4}) {
+    Object.assign(this, {root, x, y, width, height, margin, ticks, kept: new Map(), used: new Set()});
+    const [top, right, bottom, left] = margin;
+    this.box = {left, top, right: width - right, bottom: height - bottom};
+    this.canvas = root.querySelector("canvas");
+    this.svg = document.createElementNS(SVG, "svg");
+    set(this.svg, {viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": label});
+    root.append(this.svg);
+    this.labels = {xlabel, ylabel};
+    this.layers = Object.fromEntries(["axes", "data", "hands"].map(name => {
+      const g = document.createElementNS(SVG, "g");
+      g.setAttribute("class", name);
+      this.svg.append(g);
+      return [name, g];
+    }));
+    const clip = document.createElementNS(SVG, "clipPath"), id = `clip-${++Plot.count}`;
+    clip.id = id;
+    clip.append(document.createElementNS(SVG, "rect"));
+    set(clip.firstChild, {x: left, y: top, width: width - left - right, height: height - top - bottom});
+    this.svg.prepend(clip);
+    this.layers.data.setAttribute("clip-path", `url(#${id})`);
+    this.axes();
+  }
+
+  X(v) { return at(v, this.x, this.box.left, this.box.right); }
+  Y(v) { return at(v, this.y, this.box.bottom, this.box.top); }
+
+  // Where in the data a pointer is.
+  place(event) {
+    const r = this.svg.getBoundingClientRect();
+    const px = (event.clientX - r.left) / r.width * this.width;
+    const py = (event.clientY - r.top) / r.height * this.height;
+    return [at(px, [this.box.left, this.box.right], ...this.x), at(py, [this.box.bottom, this.box.top], ...this.y)];
+  }
+
+  range({x = this.x, y = this.y}) {
+    if (String([x, y]) === String([this.x, this.y])) return;
+    Object.assign(this, {x, y});
+    this.axes();
+  }
+
+  axes() {
+    const {left, top, right, bottom} = this.box, parts = [];
+    for (const v of nice(this.x, this.ticks)) {
+      parts.push(make("line", {x1: this.X(v), x2: this.X(v), y1: top, y2: bottom, class: "grid"}),
+                 make("text", {x: this.X(v), y: bottom + 14, class: "tick middle"}, number(v)));
+    }
+    for (const v of nice(this.y, this.ticks)) {
+      parts.push(make("line", {x1: left, x2: right, y1: this.Y(v), y2: this.Y(v), class: "grid"}),
+                 make("text", {x: left - 5, y: this.Y(v) + 4, class: "tick end"}, number(v)));
+    }
+    parts.push(make("text", {x: (left + right) / 2, y: bottom + 29, class: "axis middle"}, this.labels.xlabel),
+               make("text", {transform: `translate(12 ${(top + bottom) / 2}) rotate(-90)`, class: "axis middle"},
+                    this.labels.ylabel));
+    this.layers.axes.replaceChildren(...parts);
+  }
+
+  // Draw everything anew: what `draw` does not name again is taken away.
+  redraw(draw) {
+    this.used.clear();
+    draw(this);
+    for (const [name, node] of this.kept)
+      if (!this.used.has(name)) { node.remove(); this.kept.delete(name); }
+  }
+
+  node(name, tag, attributes, layer = "data") {
+    let found = this.kept.get(name);
+    if (!found) {
+      found = document.createElementNS(SVG, tag);
+      this.kept.set(name, found);
+      this.layers[layer].append(found);
+    }
+    this.used.add(name);
+    set(found, attributes);
+    return found;
+  }
+
+  // points: [[x, y], ...] in the data's units; a gap where one is not finite.
+  line(name, points, kind = "") {
+    let d = "", pen = false;
+    for (const [x, y] of points) {
+      if (!Number.isFinite(x) || !Number.isFinite(y)) { pen = false; continue; }
+      d += `${pen ? "L" : "M"}${this.X(x).toFixed(2)} ${this.Y(y).toFixed(2)}`;
+      pen = true;
+    }
+    return this.node(name, "path", {d, class: `line ${kind}`});
+  }
+
+  dots(name, points, kind = "", r = 3) {
+    const d = points.filter(p => p.every(Number.isFinite)).map(([x, y]) =>
+      `M${(this.X(x) - r).toFixed(2)} ${this.Y(y).toFixed(2)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`);
+    return this.node(name, "path", {d: d.join(""), class: `dots ${kind}`});
+  }
+
+  // An arrow has its head where it ends, and none if it is too short to be seen.
+  arrow(name, from, to, kind = "") {
+    const [x0, y0, x1, y1] = [this.X(from[0]), this.Y(from[1]), this.X(to[0]), this.Y(to[1])];
+    const length = Math.hypot(x1 - x0, y1 - y0), head = Math.min(9, length * 0.6);
+    if (!(length > 0.5) || !Number.isFinite(length)) return this.node(name, "path", {d: "", class: "arrow"});
+    const [u, v] = [(x1 - x0) / length, (y1 - y0) / length], h = 0.45 * head;
+    const [bx, by] = [x1 - head * u, y1 - head * v];
+    const d = `M${x0} ${y0}L${bx} ${by}M${x1} ${y1}L${bx - h * v} ${by + h * u}L${bx + h * v} ${by - h * u}Z`;
+    return this.node(name, "path", {d, class: `arrow ${kind}`});
+  }
+
+  text(name, place, words, kind = "", [dx, dy] = [7, -7]) {
+    this.node(name, "text", {x: this.X(place[0]) + dx, y: this.Y(place[1]) + dy, class: `mark ${kind}`})
+      .textContent = words;
+  }
+
+  // A bar from zero, of the given width in the data's units.
+  bar(name, x, y, width, kind = "") {
+    const [a, b] = [this.Y(0), this.Y(y)], w = this.X(x + width) - this.X(x);
+    return this.node(name, "rect",
+      {x: this.X(x) - w / 2, y: Math.min(a, b), width: w, height: Math.abs(a - b), class: `bar ${kind}`});
+  }
+
+  // Bands of equal ratio: grid is (size, size), row after row from the lowest y.
+  landscape(grid, {bands = 14, log = true} = {}) {
+    const size = grid.shape.at(-1), rows = grid.shape.at(-2), {left, top, right, bottom} = this.box;
+    const scale = 2, w = scale * (right - left), h = scale * (bottom - top), canvas = this.canvas;
+    set(canvas, {width: scale * this.width, height: scale * this.height});
+    const f = log ? v => Math.log(v + 1e-3) : v => v;
+    let low = Infinity, high = -Infinity;
+    for (const v of grid) if (Number.isFinite(v)) { low = Math.min(low, f(v)); high = Math.max(high, f(v)); }
+    const [from, to] = [rgb(colour("low")), rgb(colour("high"))];
+    const shades = Array.from({length: bands}, (_, i) =>
+      from.map((c, j) => Math.round(c + (to[j] - c) * i / (bands - 1))));
+    const image = new ImageData(w, h);
+    for (let py = 0, n = 0; py < h; py++) {
+      const gy = (1 - (py + 0.5) / h) * (rows - 1), i = Math.min(Math.floor(gy), rows - 2), b = gy - i;
+      for (let px = 0; px < w; px++, n += 4) {
+        const gx = (px + 0.5) / w * (size - 1), j = Math.min(Math.floor(gx), size - 2), a = gx - j;
+        const k = i * size + j;
+        const v = (1 - b) * ((1 - a) * grid[k] + a * grid[k + 1])
+          + b * ((1 - a) * grid[k + size] + a * grid[k + size + 1]);
+        const band = Math.floor((f(v) - low) / (high - low || 1) * bands);
+        const shade = shades[Math.max(0, Math.min(bands - 1, Number.isFinite(band) ? band : bands - 1))];
+        image.data[n] = shade[0]; image.data[n + 1] = shade[1]; image.data[n + 2] = shade[2];
+        image.data[n + 3] = 255;
+      }
+    }
+    canvas.getContext("2d").putImageData(image, scale * left, scale * top);
+  }
+
+  // Where a grid takes a value: marching squares.
+  isoline(name, grid, level, kind = "") {
+    const size = grid.shape.at(-1), rows = grid.shape.at(-2);
+    const x = j => this.X(this.x[0] + (this.x[1] - this.x[0]) * j / (size - 1));
+    const y = i => this.Y(this.y[0] + (this.y[1] - this.y[0]) * i / (rows - 1));
+    let d = "";
+    for (let i = 0; i < rows - 1; i++)
+      for (let j = 0; j < size - 1; j++) {
+        const corners = [[i, j], [i, j + 1], [i + 1, j + 1], [i + 1, j]];
+        const values = corners.map(([a, b]) => grid[a * size + b] - level), cuts = [];
+        for (let s = 0; s < 4; s++) {
+          const [a, b] = [values[s], values[(s + 1) % 4]];
+          if (a < 0 === b < 0) continue;
+          const t = a / (a - b), [p, q] = [corners[s], corners[(s + 1) % 4]];
+          cuts.push([x(p[1] + t * (q[1] - p[1])), y(p[0] + t * (q[0] - p[0]))]);
+        }
+        for (let c = 0; c + 1 < cuts.length; c += 2)
+          d += `M${cuts[c].map(n => n.toFixed(1)).join(" ")}L${cuts[c + 1].map(n => n.toFixed(1)).join(" ")}`;
+      }
+    return this.node(name, "path", {d, class: `line ${kind}`});
+  }
+
+  // Something to take hold of: by mouse, pen and finger, and by the arrow keys (with shift, in
+  // steps ten times as long). `move` gets a place in the data's units; `free` are the axes it has.
+  handle(name, place, {label, move, kind = "", step = (this.x[1] - this.x[0]) / 100, free = "xy"}) {
+    const hand = this.node(name, "g", {
+      class: `hand ${kind}`, role: "slider", tabindex: 0, "aria-label": label,
+      "aria-roledescription": free === "xy" ? "point in the plane" : "point on a line",
+      "aria-valuenow": place[free === "y" ? 1 : 0].toPrecision(4),
+      "aria-valuetext": free === "xy" ? place.map(v => v.toFixed(2)).join(", ") : place[free === "y" ? 1 : 0].toFixed(2),
+      transform: `translate(${this.X(place[0])} ${this.Y(place[1])})`,
+    }, "hands");
+    Object.assign(hand, {place, move});
+    if (hand.firstChild) return;
+    hand.append(make("circle", {r: 20, class: "reach"}), make("circle", {r: 11, class: "ring"}),
+                make("circle", {r: 6.5, class: "knob"}));
+    const go = to => {
+      const [x, y] = to.map((v, i) => clamp(v, i ? this.y : this.x));
+      hand.move(free === "x" ? [x, hand.place[1]] : free === "y" ? [hand.place[0], y] : [x, y]);
+    };
+    hand.addEventListener("pointerdown", event => {
+      event.preventDefault();
+      hand.focus({preventScroll: true});
+      hand.setPointerCapture(event.pointerId);
+    });
+    hand.addEventListener("pointermove", event => {
+      if (hand.hasPointerCapture(event.pointerId)) go(this.place(event));
+    });
+    hand.addEventListener("keydown", event => {
+      const way = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1]}[event.key];
+      if (!way) return;
+      event.preventDefault();
+      const by = step * (event.shiftKey ? 10 : 1);
+      const [u, v] = free === "x" ? [way[0] + way[1], 0] : free === "y" ? [0, way[0] + way[1]] : way;
+      go([hand.place[0] + u * by, hand.place[1] + v * by]);
+    });
+  }
+}
+Plot.count = 0;
+
+// The points (n, 2) of entry t of an answer (n, T, 2).
+export function track(path, t) {
+  const [n, T] = path.shape;
+  return Array.from({length: n}, (_, i) => [path[2 * (i * T + t)], path[2 * (i * T + t) + 1]]);
+}
+
+export const number = v => String(Number(v.toPrecision(6))).replace("-", "−");
+export const clamp = (v, [low, high]) => Math.min(Math.max(v, low), high);
+
+function at(v, [low, high], first, last) { return first + (v - low) / (high - low) * (last - first); }
+
+// Round numbers in a range, about so many.
+export function nice([low, high], count) {
+  const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find(m => m * power >= rough), out = [];
+  for (let v = Math.ceil(low / step) * step; v <= high + 1e-9 * step; v += step) out.push(Math.abs(v) < 1e-9 ? 0 : v);
+  return out;
+}
+
+function make(tag, attributes, words = "") {
+  const node = document.createElementNS(SVG, tag);
+  set(node, attributes);
+  node.textContent = words;
+  return node;
+}
+
+function set(node, attributes) {
+  for (const [name, value] of Object.entries(attributes))
+    if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+}
+
+function rgb(hex) { return [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16)); }
