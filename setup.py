@@ -67,6 +67,8 @@ setup(
         "minireptile.cli",
         "minireptile.devices",
         "minireptile.engine",
+        "minireptile.explore",
+        "minireptile.explore.figures",
         "minireptile.kernels",
         "minireptile.layers",
         "minireptile.reproduce",
@@ -78,6 +80,7 @@ setup(
     package_dir={"": "."} if LINKED else {"": ".", "minireptile.kernels": "kernels"},
     package_data={
         "minireptile": ["py.typed", "pretrained/*.safetensors", "pretrained/*.md"],
+        "minireptile.explore": ["*.npz", "page/*", "page/*/*"],
         "minireptile.kernels": ["*.md", "*.cu", "*.cuh"],
         "minireptile.layers": ["*.md"],
         "minireptile.testing": ["*.md"],

@@ -169,6 +169,22 @@ def program() -> Commands:
             + "\n".join(f"- {name}: {about}" for name, about in EXPERIMENTS.items()),
             panel=CLAIMS,
         ),
+        command(
+            "explore", "figures to take hold of, in the browser",
+            whole("port", "of 127.0.0.1, to serve on; 0: a free one", default=0),
+            chosen("backend", "who computes what is large; auto: Numba, once it is compiled",
+                   ("auto", "numpy", "numba"), default="auto"),
+            flag("no_browser", "open none: the address is printed"),
+            option("static", "write the pages for a web host, with Python in the page; a new "
+                   "folder", type=PATH, metavar="DIR"),
+            option("pyodide", "static: a copy of Pyodide to put in; else the page fetches it",
+                   type=PATH, metavar="DIR"),
+            about="Draw, drag and train: an article on meta-learning whose every figure is "
+            "computed by the engine, on this machine alone.\n\nWith --static, a folder of the "
+            "same pages, in which Pyodide runs the engine in the reader's browser.",
+            examples=["minireptile explore", "minireptile explore --static public"],
+            panel=CLAIMS,
+        ),
         command("info", "versions, backends and this machine", panel=MACHINE),
         command(
             "completion", "the script that completes commands in a shell",

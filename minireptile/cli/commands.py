@@ -172,6 +172,20 @@ def _reproduce(args: Namespace) -> None:
         sys.stdout.flush()  # the next one may take an hour
 
 
+def _explore(args: Namespace) -> None:
+    from .. import explore
+
+    if args.static is None:
+        if args.pyodide is not None:
+            raise InputError("--pyodide is for --static DIR: leave it out")
+        explore.show(args.port, args.backend, not args.no_browser)
+        return
+    from ..explore.static import build
+
+    size = build(args.static, args.pyodide)
+    print(f"pages: {args.static}, {size / 1e6:.1f} MB; any web host can serve them")
+
+
 def _info(args: Namespace) -> None:
     for line in info.lines():
         print(line)
@@ -180,6 +194,6 @@ def _info(args: Namespace) -> None:
 COMMANDS = {
     "train": _train, "resume": _resume, "evaluate": _evaluate, "plot": _plot, "list": _list,
     "compare": _compare, "predict": _predict, "export": _export,
-    "check": _check, "reproduce": _reproduce, "info": _info,
-    "completion": _completion,
+    "check": _check, "reproduce": _reproduce, "explore": _explore,
+    "info": _info, "completion": _completion,
 }  # fmt: skip

@@ -1,8 +1,8 @@
 """The smallest network whose learning can be drawn: y = w2 tanh(w1 x).
 
 theta = (w1, w2) is a point of the plane, its loss a landscape, and a task, one example (x, y), is
-solved along a curve. With the loss (w2 tanh(w1 x) - y)^2, two tasks have a saddle and a valley each,
-which is all that the algorithms need to differ.
+solved along a curve. With the loss (w2 tanh(w1 x) - y)^2, two tasks have a saddle and a valley
+each, which is all that the algorithms need to differ.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 const say = message => postMessage(message);
 
 const ready = (async () => {
-  const {base, packages, files} = await (await fetch("pyodide.json")).json();
+  const {files, ...where} = await (await fetch("pyodide.json")).json();
+  const [base, packages] = [where.base, where.packages].map(url => new URL(url, location).href);
   await Promise.all(Object.entries(files).map(async ([name, integrity]) => {
     const reply = await fetch(base + name, {integrity});
     if (!reply.ok) throw Error(`${base}${name} is not there (${reply.status})`);
