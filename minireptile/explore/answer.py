@@ -95,12 +95,12 @@ def answer(text: str) -> str:
     try:
         name, arguments = parse(text)
         with np.errstate(all="ignore"):  # a sum that overflows is drawn as what it is
-            found: Answer = {"ok": compute(name, arguments)}
+            return json.dumps({"ok": compute(name, arguments)}, default=pack, allow_nan=False)
     except InputError as error:
-        found = {"error": str(error)}
+        sentence = str(error)
     except Exception as error:  # a mistake of ours must not end the session
-        found = {"error": f"the engine failed on this question: {type(error).__name__}: {error}"}
-    return json.dumps(found, default=pack)
+        sentence = f"the engine failed on this question: {type(error).__name__}: {error}"
+    return json.dumps({"error": sentence})
 
 
 def compute(name: str, arguments: Mapping[str, Any]) -> Answer:
