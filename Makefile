@@ -5,6 +5,7 @@
 # make mutants, make kernel-mutants   do the tests notice when a line is wrong?
 # These make their own virtual environment in .venv and install what they need.
 # make peers-test   the same meta-iteration in PyTorch and JAX, which it installs into .venv/peers
+# make pages-test   the figures of `minireptile explore` in Chromium, which must be there
 # make dist     a wheel and a source archive in dist/
 # make gpu-test   what only a GPU can show; make gpu-bench measures it, in 25 minutes
 # These two take the Python that they are given, PYTHON=python3, with the packages that it has;
@@ -18,8 +19,8 @@ GIVEN := $(if $(filter file,$(origin PYTHON)),,$(PYTHON))
 GPU_PYTHON := $(or $(GIVEN),$(BIN)/python)
 GPU_TESTS := tests/kernels/test_contract.py tests/gpu/test_gpu.py tests/gpu/test_cu_compiles.py
 
-.PHONY: run quick test long portable thorough mutants kernel-mutants bench peers-test gpu-test \
-  gpu-bench dist clean
+.PHONY: run quick test long portable thorough mutants kernel-mutants bench peers-test pages-test \
+  gpu-test gpu-bench dist clean
 
 run: .venv/.cli,numba
 	$(BIN)/minireptile train glyphs --classes 500 --iterations 400 --inner-lr 0.002 \
@@ -36,7 +37,7 @@ quick: .venv/.dev
 # First the large programs that many files need, each compiled by one process.
 test: .venv/.dev
 	$(BIN)/python -m tests.compile
-	$(PYTEST) -m "not long"
+	$(PYTEST) -m "not long and not browser"
 
 long: .venv/.dev
 	$(PYTEST) -m long
@@ -45,7 +46,7 @@ portable: .venv/.dev
 	$(BIN)/python -m tests.portable
 
 thorough: .venv/.dev
-	HYPOTHESIS_PROFILE=thorough $(PYTEST)
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "not browser"
 
 # PART="evaluate runs" for some parts of tests/mutants/parts.py; compiled kernels need .dev as well.
 mutants: .venv/.mutants
@@ -72,13 +73,25 @@ peers-test: .venv/peers/.installed
 	.venv/peers/bin/python -m pip install --quiet --editable '.[dev]' $(foreach peer,$(PEERS),'$(peer)')
 	@touch $@
 
+# Python for the page, by npm; the NumPy that goes with it, which npm has not, from a copy that
+# MINIREPTILE_PYODIDE names: without one, the static pages are not opened.
+pages-test: .venv/.dev,pages .venv/pages/.fetched
+	MINIREPTILE_BROWSER=required $(BIN)/python -m pytest -m browser tests/explore -rs
+
+.venv/pages/.fetched: | .venv/bin/python
+	mkdir -p .venv/pages/pyodide .venv/pages/axe
+	cd .venv/pages && npm pack --silent pyodide@314.0.3 axe-core@4.14.1
+	tar xzf .venv/pages/pyodide-*.tgz -C .venv/pages/pyodide
+	tar xzf .venv/pages/axe-core-*.tgz -C .venv/pages/axe
+	@touch $@
+
 gpu-test: $(if $(GIVEN),,.venv/.dev,$(CUDA))
 	$(GPU_PYTHON) -m pytest $(GPU_TESTS) -W default -rs
 
 gpu-bench: $(if $(GIVEN),,.venv/.dev,$(CUDA))
 	$(GPU_PYTHON) -m bench gpu
 
-.venv/.cli,numba .venv/.dev .venv/.dev,$(CUDA) .venv/.mutants: .venv/.%: setup.py pyproject.toml | .venv/bin/python
+.venv/.cli,numba .venv/.dev .venv/.dev,pages .venv/.dev,$(CUDA) .venv/.mutants: .venv/.%: setup.py pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 

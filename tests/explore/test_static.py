@@ -116,7 +116,7 @@ def test_it_is_written_anew_but_nothing_else_is_written_over(folder: Path, tmp_p
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot write .*file/pages"):
+    with pytest.raises(InputError, match=r"cannot write .*file/pages"):
         build(tmp_path / "file" / "pages")
 
 

@@ -31,10 +31,12 @@ async function start(name, root, setup) {
     drawing.draw(answers, state);
     root.dataset.drawn = (Number(root.dataset.drawn) || 0) + 1;
   };
-  const askers = Object.fromEntries(calls.map(call => [call, newest(call, found => {
-    answers[call] = found;
-    show();
-  }, complain)]));
+  const busy = new Set();
+  const askers = Object.fromEntries(calls.map(call => [call, newest(call, {
+    complain,
+    show: found => { answers[call] = found; show(); },
+    rest: () => { busy.delete(call); if (!busy.size) delete root.dataset.asking; },
+  })]));
 
   function change(patch) {
     Object.assign(state, patch);
@@ -43,6 +45,8 @@ async function start(name, root, setup) {
       const given = Object.fromEntries(takes.map(n => [n, state[n]]));
       if (same(given, asked[call])) continue;
       asked[call] = Object.fromEntries(takes.map(n => [n, copy(state[n])]));
+      busy.add(call);
+      root.dataset.asking = "";
       askers[call](given);
     }
     if (calls.every(call => call in answers)) show();       // what no call depends on

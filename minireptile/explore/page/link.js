@@ -37,8 +37,7 @@ async function theKey() {
   others.onmessage = ({data}) => { if (!data && key) others.postMessage(key); };
   if (key) sessionStorage.setItem("key", key);
   if (given) {
-    const rest = location.hash.slice(1).split("&").filter(part => !part.startsWith("key="));
-    history.replaceState(null, "", "#" + rest.join("&"));
+    history.replaceState(null, "", location.pathname + location.search);
   }
   return key;
 }
@@ -98,9 +97,10 @@ export async function ask(name, given) {
   return ok;
 }
 
-// For what follows a hand: at most one question under way, and after it only the newest.
+// For what follows a hand: at most one question under way, and after it only the newest. `rest` is
+// called when none is left.
 export const trips = [];                                 // [name, ms from the hand to the picture]
-export function newest(name, show, complain) {
+export function newest(name, {show, complain, rest}) {
   let busy = false, next = null;
   const go = async () => {
     busy = true;
@@ -117,6 +117,7 @@ export function newest(name, show, complain) {
       if (trips.push([name, performance.now() - since]) > 1000) trips.shift();
     }
     busy = false;
+    rest();
   };
   return given => { next = [given, performance.now()]; if (!busy) go(); };
 }

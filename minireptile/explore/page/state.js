@@ -1,4 +1,4 @@
-// All state is in the address: #figure.name=value&..., of what differs from how a figure begins.
+// All state is in the address: ?figure.name=value&..., of what differs from how a figure begins.
 import {same} from "./link.js";
 
 const firsts = {}, states = {};
@@ -8,10 +8,13 @@ let timer = 0;
 export function begin(figure, first) {
   firsts[figure] = first;
   states[figure] = structuredClone(first);
-  for (const [key, text] of new URLSearchParams(location.hash.slice(1))) {
+  for (const [key, text] of new URLSearchParams(location.search)) {
     const [of, name] = key.split(".");
     if (of !== figure || !(name in first)) continue;
-    try { states[figure][name] = JSON.parse(text); } catch { /* a damaged address: as it begins */ }
+    let value;
+    try { value = JSON.parse(text); } catch { continue; }    // a damaged address: as it begins
+    if (typeof value === typeof first[name] && Array.isArray(value) === Array.isArray(first[name]))
+      states[figure][name] = value;
   }
   return states[figure];
 }
@@ -19,11 +22,12 @@ export function begin(figure, first) {
 export function write() {
   clearTimeout(timer);
   timer = setTimeout(() => {
-    const parts = location.hash.slice(1).split("&").filter(p => p && !(p.split(".")[0] in states));
+    const parts = location.search.slice(1).split("&").filter(p => p && !(p.split(".")[0] in states));
     for (const [figure, state] of Object.entries(states))
       for (const [name, value] of Object.entries(state))
         if (!same(value, firsts[figure][name]) && !(value instanceof Float32Array))
           parts.push(`${figure}.${name}=${encodeURIComponent(JSON.stringify(value))}`);
-    history.replaceState(null, "", parts.length ? "#" + parts.join("&") : location.pathname);
+    const query = parts.length ? "?" + parts.join("&") : location.pathname;
+    history.replaceState(null, "", query + location.hash);
   }, 200);
 }

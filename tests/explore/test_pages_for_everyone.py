@@ -1,0 +1,138 @@
+"""What every reader may count on: no word is lost to a screen reader, nothing jumps, a phone's
+width and the dark will do, and what goes wrong is said in the page."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minireptile.explore.answer import tables
+
+from .conftest import ROOT, Page, missing
+
+pytestmark = pytest.mark.browser
+FIGURES = tables()[1]
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """axe-core, which looks for what keeps people out."""
+    given = os.environ.get("MINIREPTILE_AXE")
+    path = Path(given) if given else ROOT / ".venv" / "pages" / "axe" / "package" / "axe.min.js"
+    if not path.is_file():
+        missing(f"there is no axe-core at {path}")
+    return path.read_text()
+
+
+def opened(browser: Any, address: str, **look: Any) -> Page:
+    """The pages in a window of their own, every figure drawn."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **look})
+    page = Page(context.new_page(), address, "local")
+    page.tab.goto(address)
+    for name in FIGURES:
+        page.figure(name)
+    return page
+
+
+def complaints(page: Page, axe: str) -> list[str]:
+    """What axe-core finds serious."""
+    page.tab.evaluate(axe)
+    found = page.tab.evaluate("axe.run({resultTypes: ['violations']})")
+    return [
+        f"{each['id']}: {node['html'][:120]}: {node['failureSummary'][:200]}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_anybody_out(browser: Any, local: str, axe: str, scheme: str) -> None:
+    page = opened(browser, local, color_scheme=scheme)
+    assert complaints(page, axe) == []
+    page.tab.goto(page.tab.locator(".links a").first.evaluate("node => node.href"))
+    page.tab.locator(".found").wait_for()
+    assert complaints(page, axe) == []
+    page.tab.context.close()
+
+
+def test_a_complaint_would_be_heard(browser: Any, local: str, axe: str) -> None:
+    page = opened(browser, local)
+    page.tab.evaluate("document.querySelector('[type=range]').closest('label').replaceWith("
+                      "document.querySelector('[type=range]'))")  # fmt: skip
+    assert "label" in complaints(page, axe)[0]
+    page.tab.context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_jumps_and_nothing_sticks_out(browser: Any, local: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 850}, device_scale_factor=1)
+    tab = context.new_page()
+    tab.add_init_script(
+        "window.shifts = []; new PerformanceObserver(list => { for (const e of list.getEntries())"
+        "  window.shifts.push([e.value, String(e.sources?.[0]?.node?.className)]); })"
+        ".observe({type: 'layout-shift', buffered: true})"
+    )
+    tab.goto(local)
+    page = Page(tab, local, "local")
+    for name in FIGURES:
+        page.figure(name)
+        page.settle(name)
+    assert sum(value for value, _ in tab.evaluate("shifts")) < 0.001, tab.evaluate("shifts")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+def test_without_the_key_the_page_says_what_to_open(browser: Any, local: str) -> None:
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto(local.split("#")[0])
+    name = next(iter(FIGURES))
+    tab.locator(f"#{name} .problem", has_text="Open the address").wait_for()
+    other = context.new_page()  # a tab with the key, from which the first one gets it
+    other.goto(local)
+    other.locator(f"#{name}[data-drawn]").wait_for(state="attached")
+    tab.reload()
+    tab.locator(f"#{name}[data-drawn]").wait_for(state="attached")
+    context.close()
+
+
+def test_a_server_that_was_killed_is_missed_in_the_page(browser: Any) -> None:
+    command = [sys.executable, "-m", "minireptile", "explore", "--no-browser", "--backend", "numpy"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        address = process.stdout.readline().removeprefix("pages: ").strip()
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        page = Page(context.new_page(), address, "local")
+        page.tab.goto(address)
+        figure = page.figure("reptile_step")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
+        figure.locator(".hand").first.focus()
+        page.tab.keyboard.press("ArrowRight")
+        figure.locator(".problem", has_text="still running").wait_for()
+        context.close()
+
+
+def test_python_that_cannot_start_is_said_in_the_page(browser: Any, static: str) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    tab = context.new_page()
+    tab.route("**/pyodide.asm.mjs", lambda route: route.fulfill(body="// not what it should be"))
+    tab.goto(static)
+    tab.locator("#engine", has_text="could not be started").wait_for(timeout=60_000)
+    page = Page(tab, static, "static")
+    figure = page.figure("reptile_step")  # as recorded
+    figure.locator(".hand").first.focus()
+    tab.keyboard.press("ArrowRight")
+    figure.locator(".problem", has_text="could not be started").wait_for()
+    context.close()
