@@ -60,7 +60,7 @@ setup(
         "cuda12": CUDA12,
         "cuda13": CUDA13,
         "dev": DEV,
-        "pages": ["playwright>=1.50"],  # drives a browser that is there
+        "pages": ["playwright>=1.50", "marionette-driver>=3.4"],  # drive browsers that are there
         "mutants": MUTANTS,
     },
     packages=[
