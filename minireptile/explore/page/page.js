@@ -1,2 +1,3 @@
 // The figures of the page; each begins when it comes near the screen.
+import "./figures/curvature.js";
 import "./figures/reptile_step.js";
