@@ -83,6 +83,7 @@ const copy = v => v instanceof Float32Array ? v : structuredClone(v);
 
 function value(input, first) {
   if (input.type === "checkbox") return input.checked;
+  if ("log" in input.dataset) return Number((10 ** input.value).toPrecision(3));
   return typeof first[input.name] === "number" ? Number(input.value) : input.value;
 }
 
@@ -90,7 +91,10 @@ function put(input, value) {
   if (value === undefined) return;
   if (input.type === "checkbox") input.checked = value;
   else if (input.type === "radio") input.checked = input.value === String(value);
-  else if (input.value !== String(value)) input.value = value;
+  else if ("log" in input.dataset) {                        // a slider of powers of ten
+    if (value !== Number((10 ** input.value).toPrecision(3))) input.value = Math.log10(value);
+    input.setAttribute("aria-valuetext", value);
+  } else if (input.value !== String(value)) input.value = value;
   const output = input.closest("label")?.querySelector("output");
   if (output) output.textContent = output.dataset.digits ? value.toFixed(output.dataset.digits) : value;
 }
