@@ -21,7 +21,7 @@ from ..errors import InputError
 from .values import Check, pack, several
 
 LONGEST = 1 << 20  # characters of a question
-MODULES = ("curvature", "reptile_step")  # of figures/, in reading order
+MODULES = ("curvature", "reptile_step", "near_theta")  # of figures/, in reading order
 
 Answer = dict[str, Any]
 
