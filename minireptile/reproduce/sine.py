@@ -38,20 +38,12 @@ def run(quick: bool, backend: str = "numpy") -> Outcome:
     """Train with all five, and adapt to the same unseen tasks."""
     iterations, tasks = SIZES[quick]
     model = sine_mlp(64, backend=backend)
-    plain = Loops(iterations, meta_batch=1, epsilon=0.1, train_shots=50, state="fresh")
-    with_adam = replace(plain, epsilon=1.0, outer=Adam(0.001))
-    implicit = algorithms.ALGORITHMS["imaml"].defaults["regression"]
-    to_minimum = replace(
-        with_adam, inner_steps=implicit["inner_steps"], prox=implicit["prox"],
-        iterations=iterations // (15 if quick else 1),  # each takes as long as so many others
-    )  # fmt: skip
+    recipes = settings(iterations, 15 if quick else 1)  # iMAML's take as long as 15 others
     found: dict[str, Regression] = {}
     learned: dict[str, Snapshot] = {}
     stopped = ""
     for name, algorithm in ALGORITHMS.items():
-        loops = {"fomaml": with_adam, "maml": with_adam, "imaml": to_minimum}.get(name, plain)
-        optimizer = SGD(implicit["inner_lr"] if name == "imaml" else ALPHA)
-        learned[name], trouble = trained(algorithm(model, Sine(), optimizer, loops))
+        learned[name], trouble = trained(algorithm(model, Sine(), *recipes[name]))
         stopped += f"; {name} stopped early: {trouble}" if trouble else ""
         protocol = Protocol(tasks=tasks, shot=10, query=40, marks=MARKS, batch=10)
         found[name] = evaluate_regression(
@@ -60,7 +52,7 @@ def run(quick: bool, backend: str = "numpy") -> Outcome:
     text = ", ".join(
         f"{r.mse[-1]:.3f} +- {r.mse_ci95[-1] or 0:.3f} ({name})" for name, r in found.items()
     )
-    fewer = f"; imaml had {to_minimum.iterations:,} iterations" if quick else ""
+    fewer = f"; imaml had {recipes['imaml'][1].iterations:,} iterations" if quick else ""
     data = {
         "alpha": ALPHA, "iterations": iterations, "tasks": tasks, "steps": MARKS,
         "mse": {n: r.mse for n, r in found.items()},
@@ -92,6 +84,22 @@ def run(quick: bool, backend: str = "numpy") -> Outcome:
         f"over {tasks:,} tasks{fewer}{stopped}.",
         data, draw, panels=2,
     )  # fmt: skip
+
+
+def settings(iterations: int, fewer: int = 1) -> dict[str, tuple[SGD, Loops]]:
+    """The inner optimizer and the loops of each algorithm; iMAML's iterations divided by `fewer`."""
+    plain = Loops(iterations, meta_batch=1, epsilon=0.1, train_shots=50, state="fresh")
+    with_adam = replace(plain, epsilon=1.0, outer=Adam(0.001))
+    implicit = algorithms.ALGORITHMS["imaml"].defaults["regression"]
+    to_minimum = replace(
+        with_adam, inner_steps=implicit["inner_steps"], prox=implicit["prox"],
+        iterations=iterations // fewer,
+    )  # fmt: skip
+    sgd = SGD(ALPHA)
+    return {
+        "joint": (sgd, plain), "reptile": (sgd, plain), "fomaml": (sgd, with_adam),
+        "maml": (sgd, with_adam), "imaml": (SGD(implicit["inner_lr"]), to_minimum),
+    }  # fmt: skip
 
 
 def findings(data: dict[str, Any]) -> list[Finding]:
