@@ -21,7 +21,15 @@ from ..errors import InputError
 from .values import Check, pack, several
 
 LONGEST = 1 << 20  # characters of a question
-MODULES = ("curvature", "reptile_step", "near_theta")  # of figures/, in reading order
+MODULES = (  # of figures/, in reading order
+    "meta_loss",
+    "curvature",
+    "reptile_step",
+    "one_step",
+    "near_theta",
+    "comparison",
+    "taylor",
+)
 
 Answer = dict[str, Any]
 

@@ -42,9 +42,10 @@ def coefficients(k: int) -> dict[str, tuple[float, float]]:
 
 
 def updates(
-    g: Gradient, hv: Product, theta: NDArray, order: list[int], alpha: float
+    g: Gradient, hv: Product, theta: NDArray, order: list[int], alpha: float | NDArray
 ) -> dict[str, NDArray]:
-    """Each algorithm's gradient at theta (T, P), mini-batches in `order` (taylor.md, eq. 1)."""
+    """Each algorithm's gradient at theta (T, P), mini-batches in `order` (taylor.md, eq. 1), with
+    one alpha or one for each task, (T, 1)."""
     phi, phis, steps = theta.copy(), [], []
     for i in order:
         phis.append(phi)

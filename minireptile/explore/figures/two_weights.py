@@ -1,8 +1,8 @@
 """The smallest network whose learning can be drawn: y = w2 tanh(w1 x).
 
 theta = (w1, w2) is a point of the plane, its loss a landscape, and a task, one example (x, y), is
-solved along a curve. With the loss (w2 tanh(w1 x) - y)^2, two tasks have a saddle and a valley
-each, which is all that the algorithms need to differ.
+solved along a curve. With the loss (w2 tanh(w1 x) - y)^2, each has a valley and a saddle, which is
+all that the algorithms need to differ.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 
 from ...layers import Dense, Tanh
 from ...model import Model
+from ...optim import SGD
+from ...reptile import adapt
 from ..answer import call
-from ..values import Check, listed, point
+from ..values import Check, count, listed, point, real
 
 LOW, HIGH = -0.5, 3.0  # of both weights, in the picture
 FAR = 20.0  # a theta beyond is no picture's
 GRID = 64
+WIDE = -3.0, 3.0  # of x, in the picture of the network's output
+ALONG = 61
 
 MODEL = Model(
     [Dense(1, bias=False), Tanh(), Dense(1, bias=False)], (1,), "squared_error", dtype="float64"
@@ -46,19 +50,71 @@ def examples(tasks: list[Any]) -> tuple[NDArray, NDArray]:
     return given[:, :1, None], given[:, 1:, None]
 
 
+def minibatches(tasks: list[Any], k: int) -> tuple[NDArray, NDArray]:
+    """x and y (k, T, 1, 1): k mini-batches of a task that has one example are all the same."""
+    x, y = examples(tasks)
+    return np.repeat(x[None], k, axis=0), np.repeat(y[None], k, axis=0)
+
+
 def places(size: int = GRID, low: float = LOW, high: float = HIGH) -> NDArray:
     """Every theta of a grid, (size * size, 2), row after row from the lowest w2."""
     along = np.linspace(low, high, size)
     return np.stack(np.meshgrid(along, along), -1).reshape(-1, 2)
 
 
+def ways(theta: list[float], tasks: list[Any], rate: float, steps: int) -> NDArray:
+    """Where each task's inner loop comes by, from theta on: (steps + 1, T, 2)."""
+    x, y = minibatches(tasks, 1)
+    phi = np.repeat([theta], len(tasks), axis=0)
+    path = [phi.copy()]
+    for _ in range(steps):
+        adapt(MODEL, phi, x, y, SGD(rate), {})
+        path.append(phi.copy())
+    return np.array(path)
+
+
+def off(phi: NDArray, tasks: list[Any]) -> NDArray:
+    """What each task's output is off by, (T, n), at n places (n, 2): zero on its solutions."""
+    return np.array([
+        MODEL.forward(phi, np.full((len(phi), 1, 1), x))[:, 0, 0] - y for x, y in tasks
+    ])  # fmt: skip
+
+
+def losses_after(
+    phi: NDArray, tasks: list[Any], rate: float, steps: int
+) -> NDArray:  # fmt: skip
+    """Each task's loss, (T, n), after `steps` steps from each of n places: the places are the tasks
+    of one batched inner loop."""
+    found = []
+    for x, y in tasks:
+        there = phi.copy()
+        one = np.broadcast_to(
+            np.array([x, y])[:, None, None, None, None], (2, steps, len(phi), 1, 1)
+        )
+        adapt(MODEL, there, one[0], one[1], SGD(rate), {})
+        found.append(off(there, [[x, y]])[0] ** 2)
+    return np.array(found)
+
+
+def square(grid: NDArray) -> NDArray:
+    """What was computed at `places`, row by row."""
+    size = int(grid.shape[-1] ** 0.5)
+    return grid.reshape(*grid.shape[:-1], size, size)
+
+
 @call(tasks=TASKS)
 def plane_loss(tasks: list[Any]) -> dict[str, Any]:
     """What each task's output is off by, (T, GRID, GRID), and the mean loss, at every place of the
     picture: one batched call each."""
-    phi = places()
-    off = [
-        MODEL.forward(phi, np.full((len(phi), 1, 1), x))[:, 0, 0].reshape(GRID, GRID) - y
-        for x, y in tasks
-    ]
-    return {"off": np.array(off), "loss": np.mean(np.square(off), axis=0)}
+    found = square(off(places(), tasks))
+    return {"off": found, "loss": np.mean(found**2, axis=0)}
+
+
+@call(theta=PLACE, tasks=TASKS, rate=real(0.001, 2), steps=count(0, 20))
+def plane_outputs(
+    theta: list[float], tasks: list[Any], rate: float, steps: int
+) -> dict[str, Any]:  # fmt: skip
+    """The network's output along x, (1 + T, ALONG), before and after each task's steps."""
+    phi = np.concatenate([[theta], ways(theta, tasks, rate, steps)[-1]])
+    x = np.linspace(*WIDE, ALONG)
+    return {"outputs": MODEL.forward(phi, np.repeat(x[None, :, None], len(phi), axis=0))[..., 0]}

@@ -1,15 +1,17 @@
 import {figure} from "../figure.js";
 import {Plot, track} from "../plot.js";
-import {solutions, thetaHandle} from "./two_weights.js";
+import {solutions, sub, taskPlot, thetaHandle} from "./two_weights.js";
 
-figure("reptile_step", ({root, state, change}) => {
-  const plot = new Plot(root.querySelector(".plot"), {
+figure("reptile_step", ({root, change}) => {
+  const plot = new Plot(root.querySelector(".plot.plane"), {
     x: [-0.5, 3], y: [-0.5, 3], xlabel: "w₁", ylabel: "w₂", label: "the plane of the two weights",
   });
+  const showTasks = taskPlot(root, change);
   const numbers = root.querySelector(".numbers");
 
-  return {draw({plane_loss, reptile_step}, state) {
+  return {draw({plane_loss, plane_outputs, reptile_step}, state) {
     const {path, mean, next} = reptile_step, T = state.tasks.length;
+    if (path.shape[1] !== T || plane_loss.off.shape[0] !== T) return;       // the answers of before
     plot.landscape(plane_loss.loss);
     plot.redraw(() => {
       solutions(plot, plane_loss.off);
@@ -17,13 +19,15 @@ figure("reptile_step", ({root, state, change}) => {
         const way = track(path, t);
         plot.line(`way ${t}`, way, `task${t} thin`);
         plot.dots(`steps ${t}`, way.slice(1), `task${t}`, 2.5);
-        plot.text(`phi ${t}`, way.at(-1), `φ${"₁₂₃₄"[t]}`, `task${t}`);
+        plot.line(`to mean ${t}`, [way.at(-1), [...mean]], "mean dotted");
+        plot.text(`phi ${t}`, way.at(-1), `φ${sub(t)}`, `task${t}`);
       }
-      plot.dots("mean", [[...mean]], "mean", 4);
+      plot.dots("mean", [[...mean]], "mean", 5);
       plot.text("mean name", mean, "φ̄", "mean");
       plot.arrow("update", state.theta, [...next], "update");
       thetaHandle(plot, state, change);
     });
+    showTasks(plane_outputs, state);
     const [a, b] = state.theta, [c, d] = next;
     numbers.textContent = `θ = (${a.toFixed(3)}, ${b.toFixed(3)}) → (${c.toFixed(3)}, ${d.toFixed(3)})`;
   }};
