@@ -109,7 +109,9 @@ def pyodide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class _Files(SimpleHTTPRequestHandler):
+class Files(SimpleHTTPRequestHandler):
+    """A folder, as a web host has it."""
+
     extensions_map = {  # noqa: RUF012
         **SimpleHTTPRequestHandler.extensions_map,
         ".js": "text/javascript",
@@ -126,7 +128,7 @@ def static(pyodide: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The address of a static copy of the pages."""
     folder = tmp_path_factory.mktemp("static") / "pages"
     build(folder, pyodide)
-    handler = functools.partial(_Files, directory=folder)
+    handler = functools.partial(Files, directory=folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/index.html"
