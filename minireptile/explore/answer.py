@@ -22,6 +22,7 @@ from .values import Check, pack, several
 
 LONGEST = 1 << 20  # characters of a question
 MODULES = (  # of figures/, in reading order
+    "draw",
     "meta_loss",
     "curvature",
     "reptile_step",

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +28,11 @@ from ..errors import InputError, require
 from ..tasks.files.archive import Member, file_member, open_files
 from ..tasks.files.decode import SUFFIXES, decode, is_image
 from ..tasks.files.folder import to_mode
+from ..tasks.paper import frame, ink_of
 from ..trained import Trained
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 LISTED = 3  # names in a sentence
 SHOWN = 3  # classes of each query in the table
-FRAME = 1.5  # sides of the paper to those of the ink: Omniglot's median is 1.57
-FAINT = 0.1  # contrast below which there is nothing on the paper
 STRETCH = 1.25  # of proportions, that is worth a note
 
 
@@ -201,43 +197,17 @@ def _picture(member: Member, shape: tuple[int, ...], ink: bool) -> Picture:
     picture = to_mode(decode(member), "L" if channels == 1 else "RGB")
     inverted, proportions = False, picture.width / picture.height
     if ink:
-        picture, inverted = _written(picture, member)
-        if picture.size != (columns, rows):
-            picture, proportions = _framed(picture), 1.0
+        amount, inverted = ink_of(np.asarray(picture) / 255, member.where)
+        levels = np.rint(255 * amount).astype(np.uint8)
+        picture = require("PIL.Image", "cli").fromarray(levels)
+        if picture.size != (columns, rows):  # Pillow makes zeros beyond the edge: paper
+            picture, proportions = picture.crop(frame(levels / 255)), 1.0
     if picture.size != (columns, rows):
         picture = picture.resize((columns, rows))
     pixels = np.asarray(picture).reshape(shape) / np.float32(255)
     if ink:  # thin lines fade where they are made smaller
         pixels = 1 - pixels / pixels.max()
     return Picture(member.name, _folder(member), pixels, proportions, inverted)
-
-
-def _written(picture: Image, member: Member) -> tuple[Image, bool]:
-    """A character as 255 where there is most ink and 0 where there is none, and whether it was
-    light on dark; `InputError` if there is nothing on the paper."""
-    grey = np.asarray(picture) / 255
-    low, high = grey.min(), grey.max()
-    if high - low < FAINT:
-        raise InputError(f"{member.where} is blank: remove it")
-    amount = (high - grey) / (high - low)
-    edge = np.concatenate([amount[[0, -1]].ravel(), amount[:, [0, -1]].ravel()])
-    paper = float(np.median(edge))  # what surrounds a character
-    inverted = paper > 0.5
-    if inverted:
-        amount, paper = 1 - amount, 1 - paper
-    amount = ((amount - paper) / (1 - paper)).clip(0, 1)
-    pil = require("PIL.Image", "cli")
-    return pil.fromarray(np.rint(255 * amount).astype(np.uint8)), inverted
-
-
-def _framed(picture: Image) -> Image:
-    """A square of the paper with the character in its middle, as large as characters are in what
-    the network was trained on. Beyond the picture's edge, Pillow makes zeros: paper."""
-    ys, xs = np.nonzero(np.asarray(picture) > 127)
-    half = max(np.ptp(xs) + 1, np.ptp(ys) + 1) * FRAME / 2
-    x, y = (xs.min() + xs.max() + 1) / 2, (ys.min() + ys.max() + 1) / 2
-    left, top, right, bottom = (round(float(a)) for a in (x - half, y - half, x + half, y + half))
-    return picture.crop((left, top, right, bottom))
 
 
 def _proportions(support: Sequence[Picture], query: Sequence[Picture]) -> list[str]:

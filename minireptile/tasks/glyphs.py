@@ -168,8 +168,8 @@ def _invent(rng: np.random.Generator) -> tuple[list[Stroke], NDArray]:
     return strokes, np.concatenate(drawn, axis=1)
 
 
-def _draw_class(seed: int, c: int, drawers: int) -> NDArray[np.uint8]:
-    """Images (drawers, 28, 28) of class `c`."""
+def written(seed: int, c: int, drawers: int) -> list[NDArray]:
+    """The strokes of class `c` on the page, (drawers, points, 2) each."""
     rng = generator(seed, Stream.GLYPHS, c)
     strokes, still = _invent(rng)
     extent = max(float(box(still)[1].max()), 20.0)
@@ -180,7 +180,8 @@ def _draw_class(seed: int, c: int, drawers: int) -> NDArray[np.uint8]:
     drawn: list[NDArray] = []
     for stroke, tremor in zip(strokes, noise, strict=False):
         drawn.append(draw(stroke, drawn, tremor))
-    return ink(place(np.concatenate(drawn, axis=1), size, middle, placing))
+    ends = np.cumsum([stroke.shape[1] for stroke in drawn])
+    return np.split(place(np.concatenate(drawn, axis=1), size, middle, placing), ends[:-1], axis=1)
 
 
 def _at_least(least: int, **numbers: int) -> None:
@@ -218,7 +219,7 @@ def glyphs(classes: int = 1200, drawers: int = 20, seed: int = 0, first: int = 0
     _at_least(0, first=first)
     images = np.empty((classes, drawers, SIDE, SIDE), np.uint8)
     for c in range(classes):
-        images[c] = _draw_class(seed, first + c, drawers)
+        images[c] = ink(np.concatenate(written(seed, first + c, drawers), axis=1))
     return ImageClasses(
         images.reshape(-1, SIDE, SIDE, 1),
         np.arange(classes + 1, dtype=np.int64) * drawers,
