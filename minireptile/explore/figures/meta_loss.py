@@ -25,7 +25,7 @@ from .two_weights import (
     ways,
 )
 
-SPAN = -2.5, 2.5  # of both weights: these figures' tasks have solutions on both sides of zero
+WIDE = -2.5, 2.5  # of both weights: these figures' tasks have solutions on both sides of zero
 SIZE = 48  # of the grid: twenty steps from each of its places in a few milliseconds
 
 RATE = real(0.001, 1)
@@ -36,14 +36,14 @@ STEPS = count(0, 20)
 def task_losses(tasks: list[Any]) -> dict[str, Any]:
     """Each task's loss without a step, (T, SIZE, SIZE), their mean, and what is zero on its
     solutions."""
-    found = square(off(places(SIZE, *SPAN), tasks))
+    found = square(off(places(SIZE, WIDE, WIDE), tasks))
     return {"off": found, "losses": found**2, "loss": np.mean(found**2, axis=0)}
 
 
 @call(tasks=TASKS, rate=RATE, steps=STEPS)
 def meta_loss(tasks: list[Any], rate: float, steps: int) -> dict[str, Any]:
     """The mean loss after `steps` inner steps, (SIZE, SIZE)."""
-    found = losses_after(places(SIZE, *SPAN), tasks, rate, steps)
+    found = losses_after(places(SIZE, WIDE, WIDE), tasks, rate, steps)
     return {"after": square(found.mean(0))}
 
 
@@ -97,7 +97,7 @@ figure(
     Figure(
         "two_losses",
         ("task_losses", "meta_loss", "meta_ways"),
-        {"theta": [0.9, 0.5], "tasks": OPPOSITE, "rate": 0.2, "steps": 2},
+        {"theta": [1.2, 0.3], "tasks": OPPOSITE, "rate": 0.2, "steps": 2},
         LINES,
         GIVES,
     )

@@ -45,10 +45,10 @@ figure(
         "one_step",
         ("plane_loss", "one_step"),
         {
-            "theta": [0.4, 1.1],
-            "tasks": [[2.2, 0.7], [1.0, 2.2]],
+            "theta": [0.2, 0.9],
+            "tasks": [[1.2, 1.1], [1.5, 2.2]],
             "rate": 0.15,
-            "steps": 1,
+            "steps": 4,
             "epsilon": 1.0,
         },
         CODE

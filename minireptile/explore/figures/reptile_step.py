@@ -31,8 +31,8 @@ figure(
         "reptile_step",
         ("plane_loss", "plane_outputs", "reptile_step"),
         {
-            "theta": [0.4, 1.1],
-            "tasks": [[2.2, 0.7], [1.0, 2.2]],
+            "theta": [1.0, 1.5],
+            "tasks": [[0.5, 2.2], [1.3, 0.7]],
             "rate": 0.15,
             "steps": 10,
             "epsilon": 0.5,

@@ -20,8 +20,9 @@ from .two_weights import MODEL, PLACE, places, square
 
 DRAWN = [[0.5, 1.0], [1.4, 1.9], [-0.8, -1.7], [2.4, 1.4], [-1.8, -1.9]]  # one task's, with noise
 MOST = len(DRAWN)
-ALPHAS = np.geomspace(1e-3, 1, 25)
+ALPHAS = np.geomspace(1e-4, 1, 33)
 SIZE = 48
+NEAR = (0.0, 2.0), (1.0, 3.0)  # w1 and w2: the arrows are short
 
 K = count(1, MOST)
 METHOD = one_of(*coefficients(1))
@@ -31,7 +32,7 @@ METHOD = one_of(*coefficients(1))
 def taylor_plane(k: int) -> dict[str, Any]:
     """The mean loss over the plane, whose gradient is AvgGrad, and the mean inner product of the
     gradients of two mini-batches, whose gradient is twice AvgGradInner; (SIZE, SIZE) each."""
-    at, (x, y) = places(SIZE), drawn(k)
+    at, (x, y) = places(SIZE, *NEAR), drawn(k)
     found = [
         MODEL.loss_and_grad(at, *(np.tile(a[i], (len(at), 1, 1)) for a in (x, y))) for i in range(k)
     ]
@@ -132,7 +133,7 @@ figure(
     Figure(
         "taylor",
         ("taylor_plane", "taylor"),
-        {"theta": [0.4, 1.1], "k": 3, "rate": 0.1, "method": "Reptile"},
+        {"theta": [0.6, 2.4], "k": 5, "rate": 0.15, "method": "Reptile"},
         code,
         {name: name for name in ("update", "parts", "avg_grad", "avg_grad_inner")},
         {"land": "loss"},

@@ -19,7 +19,8 @@ from ...reptile import adapt
 from ..answer import call
 from ..values import Check, count, listed, point, real
 
-LOW, HIGH = -0.5, 3.0  # of both weights, in the picture
+Range = tuple[float, float]
+SPAN: Range = -0.5, 3.0  # of both weights, in most pictures
 FAR = 20.0  # a theta beyond is no picture's
 GRID = 64
 WIDE = -3.0, 3.0  # of x, in the picture of the network's output
@@ -56,10 +57,10 @@ def minibatches(tasks: list[Any], k: int) -> tuple[NDArray, NDArray]:
     return np.repeat(x[None], k, axis=0), np.repeat(y[None], k, axis=0)
 
 
-def places(size: int = GRID, low: float = LOW, high: float = HIGH) -> NDArray:
+def places(size: int = GRID, w1: Range = SPAN, w2: Range = SPAN) -> NDArray:
     """Every theta of a grid, (size * size, 2), row after row from the lowest w2."""
-    along = np.linspace(low, high, size)
-    return np.stack(np.meshgrid(along, along), -1).reshape(-1, 2)
+    along = np.linspace(*w1, size), np.linspace(*w2, size)
+    return np.stack(np.meshgrid(*along), -1).reshape(-1, 2)
 
 
 def ways(theta: list[float], tasks: list[Any], rate: float, steps: int) -> NDArray:
@@ -80,18 +81,13 @@ def off(phi: NDArray, tasks: list[Any]) -> NDArray:
     ])  # fmt: skip
 
 
-def losses_after(
-    phi: NDArray, tasks: list[Any], rate: float, steps: int
-) -> NDArray:  # fmt: skip
+def losses_after(phi: NDArray, tasks: list[Any], rate: float, steps: int) -> NDArray:
     """Each task's loss, (T, n), after `steps` steps from each of n places: the places are the tasks
     of one batched inner loop."""
     found = []
     for x, y in tasks:
-        there = phi.copy()
-        one = np.broadcast_to(
-            np.array([x, y])[:, None, None, None, None], (2, steps, len(phi), 1, 1)
-        )
-        adapt(MODEL, there, one[0], one[1], SGD(rate), {})
+        there, same = phi.copy(), (steps, len(phi), 1, 1)
+        adapt(MODEL, there, np.full(same, x), np.full(same, y), SGD(rate), {})
         found.append(off(there, [[x, y]])[0] ** 2)
     return np.array(found)
 
@@ -111,9 +107,7 @@ def plane_loss(tasks: list[Any]) -> dict[str, Any]:
 
 
 @call(theta=PLACE, tasks=TASKS, rate=real(0.001, 2), steps=count(0, 20))
-def plane_outputs(
-    theta: list[float], tasks: list[Any], rate: float, steps: int
-) -> dict[str, Any]:  # fmt: skip
+def plane_outputs(theta: list[float], tasks: list[Any], rate: float, steps: int) -> dict[str, Any]:
     """The network's output along x, (1 + T, ALONG), before and after each task's steps."""
     phi = np.concatenate([[theta], ways(theta, tasks, rate, steps)[-1]])
     x = np.linspace(*WIDE, ALONG)

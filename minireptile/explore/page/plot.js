@@ -106,16 +106,24 @@ export class Plot {
   arrow(name, from, to, kind = "") {
     const [x0, y0, x1, y1] = [this.X(from[0]), this.Y(from[1]), this.X(to[0]), this.Y(to[1])];
     const length = Math.hypot(x1 - x0, y1 - y0), head = Math.min(9, length * 0.6);
-    if (!(length > 0.5) || !Number.isFinite(length)) return this.node(name, "path", {d: "", class: "arrow"});
+    if (!(length > 0.5) || !Number.isFinite(length)) return;
     const [u, v] = [(x1 - x0) / length, (y1 - y0) / length], h = 0.45 * head;
     const [bx, by] = [x1 - head * u, y1 - head * v];
-    const d = `M${x0} ${y0}L${bx} ${by}M${x1} ${y1}L${bx - h * v} ${by + h * u}L${bx + h * v} ${by - h * u}Z`;
-    return this.node(name, "path", {d, class: `arrow ${kind}`});
+    this.node(name, "path", {d: `M${x0} ${y0}L${bx} ${by}`, class: `arrow ${kind}`});
+    this.node(`${name} head`, "path",
+      {d: `M${x1} ${y1}L${bx - h * v} ${by + h * u}L${bx + h * v} ${by - h * u}Z`, class: `arrow head ${kind}`});
   }
 
   text(name, place, words, kind = "", [dx, dy] = [7, -7]) {
     this.node(name, "text", {x: this.X(place[0]) + dx, y: this.Y(place[1]) + dy, class: `mark ${kind}`})
       .textContent = words;
+  }
+
+  // A name beside the end of a line or an arrow, on the side that it points to.
+  name(name, end, from, words, kind = "", far = 13) {
+    const [u, v] = [this.X(end[0]) - this.X(from[0]), this.Y(end[1]) - this.Y(from[1])];
+    const length = Math.hypot(u, v) || 1;
+    this.text(name, end, words, `${kind} middle`, length === 1 ? [far, 5] : [far * u / length, far * v / length + 5]);
   }
 
   // A bar from zero, of the given width in the data's units.
@@ -125,14 +133,14 @@ export class Plot {
       {x: this.X(x) - w / 2, y: Math.min(a, b), width: w, height: Math.abs(a - b), class: `bar ${kind}`});
   }
 
-  // Bands of equal ratio: grid is (size, size), row after row from the lowest y.
-  landscape(grid, {bands = 14, log = true} = {}) {
+  // Bands of equal ratio: grid is (size, size), row after row from the lowest y. `range` holds two
+  // landscapes to one scale.
+  landscape(grid, {bands = 14, log = true, scale = log ? v => Math.log(v + 1e-3) : v => v, range = grid} = {}) {
     const size = grid.shape.at(-1), rows = grid.shape.at(-2), {left, top, right, bottom} = this.box;
-    const scale = 2, w = scale * (right - left), h = scale * (bottom - top), canvas = this.canvas;
-    set(canvas, {width: scale * this.width, height: scale * this.height});
-    const f = log ? v => Math.log(v + 1e-3) : v => v;
+    const fine = 2, w = fine * (right - left), h = fine * (bottom - top), canvas = this.canvas;
+    set(canvas, {width: fine * this.width, height: fine * this.height});
     let low = Infinity, high = -Infinity;
-    for (const v of grid) if (Number.isFinite(v)) { low = Math.min(low, f(v)); high = Math.max(high, f(v)); }
+    for (const v of range) if (Number.isFinite(v)) { low = Math.min(low, scale(v)); high = Math.max(high, scale(v)); }
     const [from, to] = [rgb(colour("low")), rgb(colour("high"))];
     const shades = Array.from({length: bands}, (_, i) =>
       from.map((c, j) => Math.round(c + (to[j] - c) * i / (bands - 1))));
@@ -144,13 +152,13 @@ export class Plot {
         const k = i * size + j;
         const v = (1 - b) * ((1 - a) * grid[k] + a * grid[k + 1])
           + b * ((1 - a) * grid[k + size] + a * grid[k + size + 1]);
-        const band = Math.floor((f(v) - low) / (high - low || 1) * bands);
+        const band = Math.floor((scale(v) - low) / (high - low || 1) * bands);
         const shade = shades[Math.max(0, Math.min(bands - 1, Number.isFinite(band) ? band : bands - 1))];
         image.data[n] = shade[0]; image.data[n + 1] = shade[1]; image.data[n + 2] = shade[2];
         image.data[n + 3] = 255;
       }
     }
-    canvas.getContext("2d").putImageData(image, scale * left, scale * top);
+    canvas.getContext("2d").putImageData(image, fine * left, fine * top);
   }
 
   // Where a grid takes a value: marching squares.

@@ -1,6 +1,6 @@
 import {figure} from "../figure.js";
 import {Plot, track} from "../plot.js";
-import {solutions, sub, taskPlot, thetaHandle} from "./two_weights.js";
+import {showWay, solutions, taskPlot, thetaHandle} from "./two_weights.js";
 
 figure("reptile_step", ({root, change}) => {
   const plot = new Plot(root.querySelector(".plot.plane"), {
@@ -17,10 +17,8 @@ figure("reptile_step", ({root, change}) => {
       solutions(plot, plane_loss.off);
       for (let t = 0; t < T; t++) {
         const way = track(path, t);
-        plot.line(`way ${t}`, way, `task${t} thin`);
-        plot.dots(`steps ${t}`, way.slice(1), `task${t}`, 2.5);
         plot.line(`to mean ${t}`, [way.at(-1), [...mean]], "mean dotted");
-        plot.text(`phi ${t}`, way.at(-1), `φ${sub(t)}`, `task${t}`);
+        showWay(plot, way, t);
       }
       plot.dots("mean", [[...mean]], "mean", 5);
       plot.text("mean name", mean, "φ̄", "mean");

@@ -21,7 +21,24 @@ export function thetaHandle(plot, state, change) {
   plot.handle("theta", state.theta, {
     label: "theta, the initialisation", kind: "theta", move: theta => change({theta}),
   });
-  plot.text("theta name", state.theta, "θ", "theta", [10, -10]);
+  plot.text("theta name", state.theta, "θ", "theta", [-16, -8]);
+}
+
+// Arrows from theta against gradients, {kind: gradient}; the longest has a length, and the others
+// are in proportion.
+export function downhill(plot, theta, gradients, length) {
+  const most = Math.max(...Object.values(gradients).map(g => Math.hypot(...g)));
+  for (const [kind, g] of Object.entries(gradients))
+    plot.arrow(`down ${kind}`, theta, theta.map((v, i) => v - length * g[i] / (most || 1)), kind);
+}
+
+// A task's way from theta, ending in an arrow at its phi.
+export function showWay(plot, way, t) {
+  plot.line(`way ${t}`, way.slice(0, -1), `task${t} thin`);
+  plot.dots(`steps ${t}`, way.slice(1, -1), `task${t}`, 2.5);
+  if (way.length < 2) return;
+  plot.arrow(`last ${t}`, way.at(-2), way.at(-1), `task${t} thin`);
+  plot.name(`phi ${t}`, way.at(-1), way[0], `φ${sub(t)}`, `task${t}`);
 }
 
 // The other picture of the same: the network's output along x, through the tasks' examples, which

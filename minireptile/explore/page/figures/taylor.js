@@ -1,0 +1,43 @@
+import {figure} from "../figure.js";
+import {Plot} from "../plot.js";
+import {thetaHandle} from "./two_weights.js";
+
+figure("taylor", ({root, change}) => {
+  const plot = new Plot(root.querySelector(".plot.plane"), {
+    x: [0, 2], y: [1, 3], xlabel: "w₁", ylabel: "w₂", label: "the plane of the two weights",
+  });
+  const rests = new Plot(root.querySelector(".plot.rests"), {
+    x: [-4, 0], y: [-8, 1], xlabel: "α, a power of ten", ylabel: "length of the rest, a power of ten",
+    label: "what the two terms leave out, against the inner rate",
+  });
+  const numbers = root.querySelector(".numbers"), terms = root.querySelectorAll(".terms output");
+
+  return {draw({taylor_plane, taylor}, state) {
+    const {update, parts, coefficients, alphas, rest, slope} = taylor;
+    const add = (from, i) => from.map((v, j) => v + parts[2 * i + j]);
+    if (state.land === "inner") plot.landscape(taylor_plane.inner, {scale: Math.asinh, bands: 20});
+    else plot.landscape(taylor_plane.loss);
+    plot.redraw(() => {
+      const a = add(state.theta, 0), b = add(a, 1), c = add(b, 2);
+      plot.arrow("grad", state.theta, a, "grad");
+      plot.arrow("inner", a, b, "inner");
+      plot.arrow("rest", b, c, "rest");
+      plot.arrow("update", state.theta, state.theta.map((v, j) => v + update[j]), "update");
+      thetaHandle(plot, state, change);
+    });
+    const log = (x, y) => [Math.log10(x), Math.log10(y)];
+    rests.redraw(() => {
+      rests.line("rests", [...alphas].map((x, i) => log(x, taylor.rests[i])), "rest");
+      rests.dots("here", [log(state.rate, rest[0])], "rest", 5);
+      if (Number.isFinite(slope[0])) {
+        const [x, y] = log(alphas[8], taylor.rests[8]);
+        rests.line("two", [[x - 1, y - 2], [x + 2, y + 4]].map(([u, v]) => [u, v - 0.6]), "dotted");
+        rests.text("two name", [x + 0.6, y + 1.2 - 0.6], "slope 2", "", [8, 12]);
+      }
+    });
+    [...coefficients].forEach((v, i) => { terms[i].textContent = String(v).replace("-", "−"); });
+    numbers.textContent = Number.isFinite(slope[0])
+      ? `the rest is ${(100 * Math.hypot(parts[4], parts[5]) / Math.hypot(...update)).toFixed(1)} % of the update; for small α it falls with α to the power ${slope[0].toFixed(2)}`
+      : "One mini-batch: AvgGrad is all there is, and nothing is left out.";
+  }};
+});
