@@ -30,6 +30,7 @@ MODULES = (  # of figures/, in reading order
     "near_theta",
     "comparison",
     "taylor",
+    "manifolds",
 )
 
 Answer = dict[str, Any]

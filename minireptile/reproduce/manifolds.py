@@ -37,15 +37,18 @@ NEAR = 0.02  # in a plane where the lines meet about 0.1 apart
 
 @dataclass(frozen=True)
 class Lines:
-    """Tasks whose solutions are lines in the plane: y = b at x = a, for theta = (w_1, w_2)."""
+    """Tasks whose solutions are lines in the plane: y = b at x = a, for theta = (w_1, w_2). With
+    `steep`, a task's loss is its squared distance times the square of that."""
 
     input_shape: tuple[int, ...] = (2,)
     n_out: int = 1
+    steep: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def draw(self, rng: np.random.Generator, shot: int, query: int) -> Task:
-        line = np.array(LINES[rng.integers(len(LINES))])
+        n = rng.integers(len(LINES))
+        line = np.array(LINES[n])
         a, b = line[:2], line[2]
-        length = np.linalg.norm(a)
+        length = np.linalg.norm(a) / self.steep[n]
         x = np.tile(a / length, (shot + query, 1)).astype(np.float32)
         y = np.full((shot + query, 1), b / length, np.float32)
         return Task(x[:shot], y[:shot], x[shot:], y[shot:])
@@ -107,10 +110,15 @@ def in_the_plane(iterations: int, seed: int = 0) -> tuple[NDArray, NDArray]:
         state="fresh", seed=seed,
     )  # fmt: skip
     path = [model.init(seed)] + [run.theta for run in reptile(model, Lines(), SGD(0.3), loops)]
+    return np.array(path), least()
+
+
+def least(steep: tuple[float, ...] = (1.0, 1.0, 1.0)) -> NDArray:
+    """The point of least mean loss (2,), which is the squared distance where no task is steep."""
     lines = np.array(LINES)
-    lengths = np.linalg.norm(lines[:, :2], axis=1)
-    nearest = np.linalg.lstsq(lines[:, :2] / lengths[:, None], lines[:, 2] / lengths, rcond=None)[0]
-    return np.array(path), nearest
+    lengths = np.linalg.norm(lines[:, :2], axis=1) / steep
+    found, *_ = np.linalg.lstsq(lines[:, :2] / lengths[:, None], lines[:, 2] / lengths, rcond=None)
+    return found
 
 
 def on_sine(quick: bool, backend: str) -> dict[str, NDArray]:

@@ -7,3 +7,4 @@ import "./figures/one_step.js";
 import "./figures/near_theta.js";
 import "./figures/comparison.js";
 import "./figures/taylor.js";
+import "./figures/manifolds.js";
