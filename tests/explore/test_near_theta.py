@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from minireptile.errors import InputError
 from minireptile.explore.answer import answer, compute
 from minireptile.explore.figures.near_theta import LONGEST
-from minireptile.explore.figures.two_weights import GRID, HIGH, LOW
+from minireptile.explore.figures.two_weights import GRID, SPAN
 
 PULLED: dict[str, Any] = {"theta": [0.7, 0.7], "tasks": [[0.5, 0.9], [2.0, 1.6]], "prox": 0.5}
 BALANCE: dict[str, Any] = {
@@ -33,7 +33,7 @@ def gradient(phi: NDArray) -> NDArray:
 @pytest.mark.parametrize("prox", [0.1, 0.5, 30.0])
 def test_half_of_lambda_is_added_and_its_minimum_found(prox: float) -> None:
     found = compute("prox_loss", {**PULLED, "prox": prox})
-    along = np.linspace(LOW, HIGH, GRID)
+    along = np.linspace(*SPAN, GRID)
     w1, w2 = np.meshgrid(along, along)
     for t, task in enumerate(PULLED["tasks"]):
         want = pulled(w1, w2, task, prox)
