@@ -17,6 +17,7 @@ from .two_weights import (
     MODEL,
     PLACE,
     TASKS,
+    between,
     examples,
     losses_after,
     minibatches,
@@ -47,9 +48,10 @@ def comparison_plane(tasks: list[Any], rate: float, steps: int) -> dict[str, Any
 def comparison(
     theta: list[float], tasks: list[Any], rate: float, steps: int, epsilon: float, prox: float
 ) -> dict[str, Any]:
-    """What each of METHODS adds to theta, (5, 2): as minireptile's loops would with a mini-batch of
-    the task's one example at every step, and the last of the k as the tail. NaN where iMAML's
-    theorem does not hold.
+    """What each of METHODS adds to theta, (5, 2), how much that is, and at what angle to MAML's.
+
+    It is what minireptile's loops would add with a mini-batch of the task's one example at every
+    step, and the last of the k as the tail. NaN where iMAML's theorem does not hold.
     """
     x, y = examples(tasks)
     path, sgd, start = ways(theta, tasks, rate, steps), SGD(rate), np.repeat([theta], len(tasks), 0)
@@ -65,7 +67,11 @@ def comparison(
         path[-1].mean(0) - theta,
         -rate * implicit(near, tasks, prox).mean(0) if steps > 1 else np.full(2, np.nan),
     ])  # fmt: skip
-    return {"updates": epsilon * updates, "path": path, "near": near}
+    return {
+        "updates": epsilon * updates,
+        "lengths": epsilon * np.linalg.norm(updates, axis=-1),
+        "angles": between(updates, updates[METHODS.index("maml")]),
+    }
 
 
 def implicit(phi: NDArray, tasks: list[Any], prox: float) -> NDArray:
@@ -88,10 +94,10 @@ figure(
         "comparison",
         ("comparison_plane", "plane_outputs", "comparison"),
         {
-            "theta": [1.0, 0.5],
-            "tasks": [[2.2, 0.7], [1.0, 2.2]],
+            "theta": [0.2, 1.0],
+            "tasks": [[0.4, 1.3], [2.5, 2.5]],
             "rate": 0.15,
-            "steps": 4,
+            "steps": 2,
             "epsilon": 1.0,
             "prox": 2.0,
         },
@@ -119,6 +125,6 @@ updates = epsilon * np.array([
 ])                                             # of joint training, FOMAML, MAML, Reptile, iMAML
 """,
         {"updates": "updates"},
-        {name: True for name in METHODS},
+        {name: True for name in METHODS} | {"unit": True},
     )
 )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..answer import Figure, call, figure
 from ..values import count, real
-from .two_weights import CODE, MODEL, PLACE, TASKS, examples, ways
+from .two_weights import CODE, MODEL, PLACE, TASKS, between, examples, ways
 
 MOST = 20  # of k, in the picture of the angle
 
@@ -32,12 +31,6 @@ def one_step(
         "angles": between(updates, sgd),
         "lengths": np.linalg.norm([updates[steps - 1], sgd], axis=-1),
     }
-
-
-def between(a: NDArray, b: NDArray) -> NDArray:
-    """The angle from 0 to 180 degrees between vectors of the plane."""
-    across, along = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0], (a * b).sum(-1)
-    return np.degrees(np.arctan2(np.abs(across), along))
 
 
 figure(

@@ -22,10 +22,10 @@ DRAWN = [[0.5, 1.0], [1.4, 1.9], [-0.8, -1.7], [2.4, 1.4], [-1.8, -1.9]]  # one 
 MOST = len(DRAWN)
 ALPHAS = np.geomspace(1e-4, 1, 33)
 SIZE = 48
-NEAR = (0.0, 2.0), (1.0, 3.0)  # w1 and w2: the arrows are short
+NEAR = (0.1, 1.5), (1.5, 2.9)  # w1 and w2: the arrows are short
 
 K = count(1, MOST)
-METHOD = one_of(*coefficients(1))
+EXPAND = one_of(*coefficients(1))
 
 
 @call(k=K)
@@ -40,8 +40,8 @@ def taylor_plane(k: int) -> dict[str, Any]:
     return {"loss": square(loss.mean(0)), "inner": square(inner_product(g))}
 
 
-@call(theta=PLACE, k=K, rate=real(1e-3, 1), method=METHOD)
-def taylor(theta: list[float], k: int, rate: float, method: str) -> dict[str, Any]:
+@call(theta=PLACE, k=K, rate=real(1e-3, 1), expand=EXPAND)
+def taylor(theta: list[float], k: int, rate: float, expand: str) -> dict[str, Any]:
     """The update -alpha u (2,) and its parts, (3, 2): of AvgGrad, of AvgGradInner, and the rest;
     and the length of the rest of u for each of ALPHAS."""
     x, y = drawn(k)
@@ -52,7 +52,7 @@ def taylor(theta: list[float], k: int, rate: float, method: str) -> dict[str, An
     pairs = [(i, j) for i in range(k) for j in range(k) if i != j]
     products = [MODEL.hvp(at, x[i], y[i], g[j]) for i, j in pairs] or [np.zeros(2)]
     grad, inner = g.mean(0), np.mean(products, axis=0)
-    c = coefficients(k)[method]
+    c = coefficients(k)[expand]
     alphas = np.append(ALPHAS, rate)
     # one row for each alpha and order; mini-batch i of a row is the i-th of its order
     rows = np.repeat(alphas, len(orders))[:, None]
@@ -61,7 +61,7 @@ def taylor(theta: list[float], k: int, rate: float, method: str) -> dict[str, An
         lambda phi, i: MODEL.loss_and_grad(phi, x[dealt[:, i]], y[dealt[:, i]])[1],
         lambda phi, i, v: MODEL.hvp(phi, x[dealt[:, i]], y[dealt[:, i]], v),
         np.repeat(at[None], len(rows), axis=0), list(range(k)), rows,
-    )[method]  # fmt: skip
+    )[expand]  # fmt: skip
     u = found.reshape(len(alphas), len(orders), 2).mean(1)
     parts = c[0] * grad, c[1] * rate * inner
     rest = np.linalg.norm(u - c[0] * grad - c[1] * alphas[:, None] * inner, axis=-1)
@@ -118,11 +118,11 @@ def g(phi, i): return model.loss_and_grad(phi, x[i], y[i])[1]
 def hv(phi, i, v): return model.hvp(phi, x[i], y[i], v)
 
 orders = [list(order) for order in permutations(range(k))]
-u = np.mean([updates(g, hv, theta, order, alpha)[{method}] for order in orders], axis=0)
+u = np.mean([updates(g, hv, theta, order, alpha)[{expand}] for order in orders], axis=0)
 products = [hv(theta, i, g(theta, j)) for i, j in permutations(range(k), 2)]
 avg_grad = np.mean([g(theta, i) for i in range(k)], axis=0)
 avg_grad_inner = sum(products, np.zeros(2)) / max(len(products), 1)
-a, b = coefficients(k)[{method}]
+a, b = coefficients(k)[{expand}]
 update = -alpha * u
 parts = -alpha * np.array([
     a * avg_grad, b * alpha * avg_grad_inner, u - a * avg_grad - b * alpha * avg_grad_inner,
@@ -133,7 +133,7 @@ figure(
     Figure(
         "taylor",
         ("taylor_plane", "taylor"),
-        {"theta": [0.6, 2.4], "k": 5, "rate": 0.15, "method": "Reptile"},
+        {"theta": [0.6, 2.4], "k": 5, "rate": 0.15, "expand": "Reptile"},
         code,
         {name: name for name in ("update", "parts", "avg_grad", "avg_grad_inner")},
         {"land": "loss"},

@@ -92,6 +92,12 @@ def losses_after(phi: NDArray, tasks: list[Any], rate: float, steps: int) -> NDA
     return np.array(found)
 
 
+def between(a: NDArray, b: NDArray) -> NDArray:
+    """The angle from 0 to 180 degrees between vectors of the plane."""
+    across, along = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0], (a * b).sum(-1)
+    return np.degrees(np.arctan2(np.abs(across), along))
+
+
 def square(grid: NDArray) -> NDArray:
     """What was computed at `places`, row by row."""
     size = int(grid.shape[-1] ** 0.5)

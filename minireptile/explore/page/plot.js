@@ -120,10 +120,11 @@ export class Plot {
   }
 
   // A name beside the end of a line or an arrow, on the side that it points to.
-  name(name, end, from, words, kind = "", far = 13) {
+  name(name, end, from, words, kind = "") {
     const [u, v] = [this.X(end[0]) - this.X(from[0]), this.Y(end[1]) - this.Y(from[1])];
-    const length = Math.hypot(u, v) || 1;
-    this.text(name, end, words, `${kind} middle`, length === 1 ? [far, 5] : [far * u / length, far * v / length + 5]);
+    const length = Math.hypot(u, v), [x, y] = length ? [u / length, v / length] : [1, 0];
+    const side = x > 0.4 ? "" : x < -0.4 ? "end" : "middle";
+    this.text(name, end, words, `${kind} ${side}`, [9 * x, 15 * y + 5]);
   }
 
   // A bar from zero, of the given width in the data's units.

@@ -13,17 +13,17 @@ figure("comparison", ({root, change}) => {
   const numbers = root.querySelector(".numbers");
 
   return {draw({comparison_plane, plane_outputs, comparison}, state) {
-    const {updates} = comparison, ends = {};
+    const {updates, lengths, angles} = comparison, ends = {};
     plot.landscape(comparison_plane.after);
     plot.redraw(() => {
       solutions(plot, comparison_plane.off);
       for (const [i, method] of Object.keys(METHODS).entries()) {
         const by = updates.subarray(2 * i, 2 * i + 2), known = by.every(Number.isFinite);
-        const [dx, dy, length] = rows[method].querySelectorAll("output");
-        [dx.textContent, dy.textContent] = known ? [...by].map(v => v.toFixed(3)) : ["–", "–"];
-        length.textContent = known ? Math.hypot(...by).toFixed(3) : "–";
+        const told = [...[...by, lengths[i]].map(v => v.toFixed(3)), `${angles[i].toFixed(1)}°`];
+        rows[method].querySelectorAll("output").forEach((out, n) => { out.textContent = known ? told[n] : "–"; });
         if (!state[method] || !known) continue;
-        ends[method] = state.theta.map((v, j) => v + by[j]);
+        const scale = state.unit ? 1.1 / (lengths[i] || 1) : 1;
+        ends[method] = state.theta.map((v, j) => v + scale * by[j]);
         plot.arrow(method, state.theta, ends[method], method);
       }
       for (const [method, end, offset] of apart(plot, ends, state.theta))

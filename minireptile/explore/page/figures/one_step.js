@@ -7,7 +7,7 @@ figure("one_step", ({root, change}) => {
     x: [-0.5, 3], y: [-0.5, 3], xlabel: "w₁", ylabel: "w₂", label: "the plane of the two weights",
   });
   const angle = new Plot(root.querySelector(".plot.angle"), {
-    x: [0, 20], y: [0, 90], xlabel: "inner steps k", ylabel: "angle between the arrows, degrees",
+    x: [0, 21], y: [0, 90], xlabel: "inner steps k", ylabel: "angle between the arrows, degrees",
     label: "the angle between the two updates, for every k",
   });
   const numbers = root.querySelector(".numbers");
@@ -21,8 +21,8 @@ figure("one_step", ({root, change}) => {
       for (let t = 0; t < path.shape[1]; t++) showWay(plot, track(path, t), t);
       plot.arrow("sgd", state.theta, end(sgd), "task2 wide");
       plot.arrow("reptile", state.theta, end(reptile), "update");
-      plot.name("reptile name", end(reptile), state.theta, "Reptile", "update", 22);
-      if (k > 1) plot.name("sgd name", end(sgd), state.theta, "SGD", "task2", 20);
+      plot.text("reptile name", end(reptile), "Reptile", "update", [-58, -4]);
+      if (k > 1) plot.text("sgd name", end(sgd), "SGD", "task2", [-18, 22]);
       thetaHandle(plot, state, change);
     });
     const widest = Math.max(...angles.filter(Number.isFinite), 1);

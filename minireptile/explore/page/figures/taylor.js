@@ -4,10 +4,10 @@ import {thetaHandle} from "./two_weights.js";
 
 figure("taylor", ({root, change}) => {
   const plot = new Plot(root.querySelector(".plot.plane"), {
-    x: [0, 2], y: [1, 3], xlabel: "w₁", ylabel: "w₂", label: "the plane of the two weights",
+    x: [0.1, 1.5], y: [1.5, 2.9], xlabel: "w₁", ylabel: "w₂", label: "the plane of the two weights",
   });
   const rests = new Plot(root.querySelector(".plot.rests"), {
-    x: [-4, 0], y: [-8, 1], xlabel: "α, a power of ten", ylabel: "length of the rest, a power of ten",
+    x: [-4, 0], y: [-8, 1], xlabel: "log₁₀ of α", ylabel: "log₁₀ of the rest’s length",
     label: "what the two terms leave out, against the inner rate",
   });
   const numbers = root.querySelector(".numbers"), terms = root.querySelectorAll(".terms output");
@@ -18,9 +18,12 @@ figure("taylor", ({root, change}) => {
     if (state.land === "inner") plot.landscape(taylor_plane.inner, {scale: Math.asinh, bands: 20});
     else plot.landscape(taylor_plane.loss);
     plot.redraw(() => {
-      const a = add(state.theta, 0), b = add(a, 1), c = add(b, 2);
-      plot.arrow("grad", state.theta, a, "grad");
-      plot.arrow("inner", a, b, "inner");
+      const order = state.land === "inner" ? [1, 0] : [0, 1], names = ["AvgGrad", "AvgGradInner"];
+      const a = add(state.theta, order[0]), b = add(a, order[1]), c = add(b, 2);
+      for (const [i, from, to] of [[order[0], state.theta, a], [order[1], a, b]]) {
+        plot.arrow(names[i], from, to, ["grad", "inner"][i]);
+        if (i === 0 || coefficients[1] !== 0) plot.name(`name ${i}`, to, from, names[i], ["grad", "inner"][i]);
+      }
       plot.arrow("rest", b, c, "rest");
       plot.arrow("update", state.theta, state.theta.map((v, j) => v + update[j]), "update");
       thetaHandle(plot, state, change);

@@ -7,6 +7,7 @@ figure("two_losses", ({root, change}) => {
     x: [-2.5, 2.5], y: [-2.5, 2.5], xlabel: "w₁", ylabel: "w₂", width: 300, height: 300,
     label: `the plane of the two weights, ${name}`,
   }));
+  const title = root.querySelector(".title.after");
   const numbers = root.querySelector(".numbers");
 
   return {draw({task_losses, meta_loss, meta_ways}, state) {
@@ -22,6 +23,8 @@ figure("two_losses", ({root, change}) => {
         thetaHandle(plot, state, change);
       });
     }
+    const m = path.shape[0] - 1;
+    title.textContent = `The mean loss after ${m} step${m === 1 ? "" : "s"}`;
     const say = g => `(${[...g].map(v => v.toFixed(3)).join(", ")})`;
     numbers.textContent = `mean gradient ${say(mean_grad)}, MAML’s ${say(mean_meta_grad)}`;
   }};
