@@ -134,31 +134,42 @@ export class Plot {
       {x: this.X(x) - w / 2, y: Math.min(a, b), width: w, height: Math.abs(a - b), class: `bar ${kind}`});
   }
 
-  // Bands of equal ratio: grid is (size, size), row after row from the lowest y. `range` holds two
-  // landscapes to one scale.
+  // Bands of equal ratio: grid is (size, size), row after row from the lowest y. `scale` rises; the
+  // values in `range` hold two landscapes to one.
   landscape(grid, {bands = 14, log = true, scale = log ? v => Math.log(v + 1e-3) : v => v, range = grid} = {}) {
+    let low = Infinity, high = -Infinity;
+    for (const v of range) if (Number.isFinite(v)) { low = Math.min(low, scale(v)); high = Math.max(high, scale(v)); }
+    const ends = [colour("low"), colour("high")], how = String([low, high, bands, ends]);
+    if (this.painted === grid && this.how === how) return;
+    Object.assign(this, {painted: grid, how});
     const size = grid.shape.at(-1), rows = grid.shape.at(-2), {left, top, right, bottom} = this.box;
     const fine = 2, w = fine * (right - left), h = fine * (bottom - top), canvas = this.canvas;
     set(canvas, {width: fine * this.width, height: fine * this.height});
-    let low = Infinity, high = -Infinity;
-    for (const v of range) if (Number.isFinite(v)) { low = Math.min(low, scale(v)); high = Math.max(high, scale(v)); }
-    const [from, to] = [rgb(colour("low")), rgb(colour("high"))];
-    const shades = Array.from({length: bands}, (_, i) =>
-      from.map((c, j) => Math.round(c + (to[j] - c) * i / (bands - 1))));
-    const image = new ImageData(w, h);
-    for (let py = 0, n = 0; py < h; py++) {
-      const gy = (1 - (py + 0.5) / h) * (rows - 1), i = Math.min(Math.floor(gy), rows - 2), b = gy - i;
-      for (let px = 0; px < w; px++, n += 4) {
-        const gx = (px + 0.5) / w * (size - 1), j = Math.min(Math.floor(gx), size - 2), a = gx - j;
-        const k = i * size + j;
-        const v = (1 - b) * ((1 - a) * grid[k] + a * grid[k + 1])
-          + b * ((1 - a) * grid[k + size] + a * grid[k + size + 1]);
-        const band = Math.floor((scale(v) - low) / (high - low || 1) * bands);
-        const shade = shades[Math.max(0, Math.min(bands - 1, Number.isFinite(band) ? band : bands - 1))];
-        image.data[n] = shade[0]; image.data[n + 1] = shade[1]; image.data[n + 2] = shade[2];
-        image.data[n + 3] = 255;
+    const [from, to] = ends.map(rgb), image = new ImageData(w, h), pixels = new Uint32Array(image.data.buffer);
+    const shades = Array.from({length: bands}, (_, i) => {                  // as bytes r, g, b, 255
+      const [r, g, b] = from.map((c, j) => Math.round(c + (to[j] - c) * i / (bands - 1)));
+      return (255 << 24 | b << 16 | g << 8 | r) >>> 0;
+    });
+    const band = v => {
+      const found = Math.floor((scale(v) - low) / (high - low || 1) * bands);
+      return Number.isFinite(found) ? Math.max(0, Math.min(bands - 1, found)) : bands - 1;
+    };
+    const at = Array.from(grid, band), edges = (n, pixels) =>
+      Array.from({length: n}, (_, i) => Math.max(0, Math.ceil(i * pixels / (n - 1) - 0.5)));
+    const xs = edges(size, w), ys = edges(rows, h);                         // where cells begin
+    for (let i = 0; i < rows - 1; i++)
+      for (let j = 0; j < size - 1; j++) {
+        const k = i * size + j, one = at[k];
+        const [p, q, r, s] = [grid[k], grid[k + 1], grid[k + size], grid[k + size + 1]];
+        const flat = at[k + 1] === one && at[k + size] === one && at[k + size + 1] === one;
+        for (let y = ys[i]; y < ys[i + 1]; y++) {
+          const row = (h - 1 - y) * w;
+          if (flat) { pixels.fill(shades[one], row + xs[j], row + xs[j + 1]); continue; }
+          const b = (y + 0.5) / h * (rows - 1) - i, u = p + b * (r - p), v = q + b * (s - q);
+          for (let x = xs[j]; x < xs[j + 1]; x++)
+            pixels[row + x] = shades[band(u + ((x + 0.5) / w * (size - 1) - j) * (v - u))];
+        }
       }
-    }
     canvas.getContext("2d").putImageData(image, fine * left, fine * top);
   }
 
