@@ -25,7 +25,7 @@ def as_npz(name: str) -> bytes:
     path = SHIPPED / f"{name}.safetensors"
     tensors, texts = read_tensors(path, "safetensors file", f"there is no file {path}")
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **tensors, **{TEXTS: np.array(json.dumps(texts))})
+    np.savez(file, **tensors, **{TEXTS: np.array(json.dumps(texts))})
     return file.getvalue()
 
 

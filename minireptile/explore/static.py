@@ -18,8 +18,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from ..errors import InputError
+from ..runs.trained import names
 from .answer import first_answers
 from .article import article
+from .shipped import as_npz
 from .values import pack
 
 VERSION = "314.0.3"
@@ -106,6 +108,8 @@ def _package() -> Iterator[tuple[str, bytes]]:
     for name, path in _below(root):
         if name.endswith((".py", ".npz")) and not name.endswith(ELSEWHERE):
             yield name, path.read_bytes()
+    for name in names():
+        yield f"pretrained/{name}.npz", as_npz(name)
 
 
 def _below(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
