@@ -31,6 +31,7 @@ MODULES = (  # of figures/, in reading order
     "comparison",
     "taylor",
     "manifolds",
+    "convolution",
 )
 
 Answer = dict[str, Any]

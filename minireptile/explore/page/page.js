@@ -8,3 +8,4 @@ import "./figures/near_theta.js";
 import "./figures/comparison.js";
 import "./figures/taylor.js";
 import "./figures/manifolds.js";
+import "./figures/convolution.js";
