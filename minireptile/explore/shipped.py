@@ -25,9 +25,10 @@ def as_npz(name: str) -> bytes:
     """The content of pretrained/NAME.npz."""
     path = SHIPPED / f"{name}.safetensors"
     tensors, texts = read_tensors(path, "safetensors file", f"there is no file {path}")
+    text = np.array(json.dumps(texts, sort_keys=True))
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as file:  # as np.savez, but for the time of day in it
-        for entry, array in {**tensors, TEXTS: np.array(json.dumps(texts))}.items():
+        for entry, array in sorted({**tensors, TEXTS: text}.items()):
             content = io.BytesIO()
             np.lib.format.write_array(content, array, allow_pickle=False)
             file.writestr(zipfile.ZipInfo(f"{entry}.npy"), content.getvalue())
