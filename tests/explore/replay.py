@@ -63,9 +63,7 @@ def replay(
             asked = dict(first, support=support, query=query, transductive=transductive)
             right[int(transductive), i] = _right(asked)
     tool = 100 * right.mean(1)
-    return Accuracies(
-        (tool[0], tool[1]), (100 * found.accuracy, 100 * found.transductive_accuracy)
-    )
+    return Accuracies((tool[0], tool[1]), (100 * found.accuracy, 100 * found.transductive_accuracy))
 
 
 def _right(asked: dict[str, object]) -> float:

@@ -92,9 +92,9 @@ def inner_product(g: NDArray) -> NDArray:
 
 
 def slope(alphas: NDArray, rests: NDArray) -> NDArray:
-    """The power of alpha with which the rest falls, (1,)."""
+    """The power of alpha with which the rest falls, (1,); NaN where there is none."""
     logs = np.log(alphas) - np.log(alphas).mean()
-    return np.atleast_1d(logs @ np.log(rests) / (logs @ logs))
+    return np.array([logs @ np.log(rests) / (logs @ logs) if rests.all() else np.nan])
 
 
 def code(state: Mapping[str, Any]) -> str:
