@@ -8,8 +8,8 @@ export const colour = name => getComputedStyle(document.documentElement).getProp
 export class Plot {
   // x, y: [low, high] of the data; margins leave room for the numbers at the axes.
   constructor(root, {x, y, width = 400, height = 400, margin = [8, 8, 34, 40], label,
-                     xlabel = "", ylabel = "", ticks = 4}) {
-    Object.assign(this, {root, x, y, width, height, margin, ticks, kept: new Map(), used: new Set()});
+                     xlabel = "", ylabel = "", ticks = 4, xtick = number, ytick = number}) {
+    Object.assign(this, {root, x, y, width, height, margin, ticks, xtick, ytick, kept: new Map(), used: new Set()});
     const [top, right, bottom, left] = margin;
     this.box = {left, top, right: width - right, bottom: height - bottom};
     this.canvas = root.querySelector("canvas");
@@ -53,11 +53,11 @@ export class Plot {
     const {left, top, right, bottom} = this.box, parts = [];
     for (const v of nice(this.x, this.ticks)) {
       parts.push(make("line", {x1: this.X(v), x2: this.X(v), y1: top, y2: bottom, class: "grid"}),
-                 make("text", {x: this.X(v), y: bottom + 14, class: "tick middle"}, number(v)));
+                 make("text", {x: this.X(v), y: bottom + 14, class: "tick middle"}, this.xtick(v)));
     }
     for (const v of nice(this.y, this.ticks)) {
       parts.push(make("line", {x1: left, x2: right, y1: this.Y(v), y2: this.Y(v), class: "grid"}),
-                 make("text", {x: left - 5, y: this.Y(v) + 4, class: "tick end"}, number(v)));
+                 make("text", {x: left - 5, y: this.Y(v) + 4, class: "tick end"}, this.ytick(v)));
     }
     parts.push(make("text", {x: (left + right) / 2, y: bottom + 29, class: "axis middle"}, this.labels.xlabel),
                make("text", {transform: `translate(12 ${(top + bottom) / 2}) rotate(-90)`, class: "axis middle"},
@@ -206,7 +206,7 @@ export class Plot {
       transform: `translate(${this.X(place[0])} ${this.Y(place[1])})`,
     }, "hands");
     Object.assign(hand, {place, move});
-    if (hand.firstChild) return;
+    if (hand.firstChild) return hand;
     hand.append(make("circle", {r: 20, class: "reach"}), make("circle", {r: 11, class: "ring"}),
                 make("circle", {r: 6.5, class: "knob"}));
     const go = to => {
@@ -215,8 +215,9 @@ export class Plot {
     };
     hand.addEventListener("pointerdown", event => {
       event.preventDefault();
-      hand.focus({preventScroll: true});
-      hand.setPointerCapture(event.pointerId);
+      const near = this.nearest(event);
+      near.focus({preventScroll: true});
+      near.setPointerCapture(event.pointerId);
     });
     hand.addEventListener("pointermove", event => {
       if (hand.hasPointerCapture(event.pointerId)) go(this.place(event));
@@ -229,9 +230,33 @@ export class Plot {
       const [u, v] = free === "x" ? [way[0] + way[1], 0] : free === "y" ? [0, way[0] + way[1]] : way;
       go([hand.place[0] + u * by, hand.place[1] + v * by]);
     });
+    return hand;
+  }
+
+  // The handle that a pointer means: where two overlap, not the one that happens to lie on top.
+  nearest(event) {
+    const [x, y] = this.place(event);
+    const far = ({place: [a, b]}) => Math.hypot(this.X(a) - this.X(x), this.Y(b) - this.Y(y));
+    return [...this.layers.hands.children].filter(hand => hand.move).sort((a, b) => far(a) - far(b))[0];
+  }
+
+  // A mark that says what it is when a pointer or the focus comes to it: "disc" or "diamond".
+  spot(name, place, {label, pick, kind = "", shape = "disc", r = 6}) {
+    const spot = this.node(name, "g", {
+      class: `spot ${kind}`, role: "button", tabindex: 0, "aria-label": label,
+      transform: `translate(${this.X(place[0])} ${this.Y(place[1])})`,
+    }, "hands");
+    if (spot.firstChild) return;
+    spot.append(make("circle", {r: 14, class: "reach"}), shape === "disc"
+      ? make("circle", {r, class: "knob"}) : make("path", {d: `M0 ${-r}L${r} 0L0 ${r}L${-r} 0Z`, class: "knob"}));
+    for (const event of ["pointerenter", "focus", "click"]) spot.addEventListener(event, pick);
   }
 }
 Plot.count = 0;
+
+// For an axis of logarithms to base ten: what stands at its ticks, and what is drawn for a value.
+export const power = v => Number.isInteger(v) ? number(10 ** v) : "";
+export const log10 = v => v > 0 ? Math.log10(v) : v === 0 ? -99 : NaN;
 
 // The points (n, 2) of entry t of an answer (n, T, 2).
 export function track(path, t) {
