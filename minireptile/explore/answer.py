@@ -23,6 +23,7 @@ from .values import Check, pack, several
 LONGEST = 1 << 20  # characters of a question
 MODULES = (  # of figures/, in reading order
     "draw",
+    "tree",
     "meta_loss",
     "curvature",
     "reptile_step",

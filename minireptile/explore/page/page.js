@@ -1,4 +1,5 @@
 // The figures of the page; each begins when it comes near the screen.
+import "./figures/tree.js";
 import "./figures/meta_loss.js";
 import "./figures/two_losses.js";
 import "./figures/curvature.js";
