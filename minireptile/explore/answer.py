@@ -23,6 +23,7 @@ from .values import Check, pack, several
 LONGEST = 1 << 20  # characters of a question
 MODULES = (  # of figures/, in reading order
     "draw",
+    "guess",
     "tree",
     "meta_loss",
     "curvature",

@@ -58,7 +58,7 @@ def draw(
         "query": others,
         "loss": loss,
         "probabilities": probabilities,
-        "last": probabilities[-1:].reshape(-1, len(classes)),
+        "last": probabilities[-1] if ready else np.empty((len(queries), 0)),
     }
 
 
@@ -179,11 +179,11 @@ figure(
             "query": FIRST["query"],
             "theta": "glyphs",
             "steps": 5,
-            "rate": 0.001,
+            "rate": 0.003,
             "transductive": False,
         },
         code,
         {"last": "last"},
-        own={"shown": 0},
+        own={"shown": 0, "truth": FIRST["truth"]},
     )
 )

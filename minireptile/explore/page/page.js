@@ -1,4 +1,6 @@
 // The figures of the page; each begins when it comes near the screen.
+import "./figures/draw.js";
+import "./figures/guess.js";
 import "./figures/tree.js";
 import "./figures/meta_loss.js";
 import "./figures/two_losses.js";
