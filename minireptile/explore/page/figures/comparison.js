@@ -20,7 +20,7 @@ figure("comparison", ({root, change}) => {
       for (const [i, method] of Object.keys(METHODS).entries()) {
         const by = updates.subarray(2 * i, 2 * i + 2), known = by.every(Number.isFinite);
         const told = [...[...by, lengths[i]].map(v => v.toFixed(3)), `${angles[i].toFixed(1)}°`];
-        rows[method].querySelectorAll("output").forEach((out, n) => { out.textContent = known ? told[n] : "–"; });
+        rows[method].querySelectorAll("td + td").forEach((cell, n) => { cell.textContent = known ? told[n] : "–"; });
         if (!state[method] || !known) continue;
         const scale = state.unit ? 1.1 / (lengths[i] || 1) : 1;
         ends[method] = state.theta.map((v, j) => v + scale * by[j]);
@@ -32,8 +32,9 @@ figure("comparison", ({root, change}) => {
     });
     showTasks(plane_outputs, state);
     const gap = Number.isFinite(updates[8]) ? ""
-      : state.steps === 1 ? "With k = 1, iMAML has no step to take." : "iMAML: no minimum where its steps end (raise λ or k).";
-    numbers.textContent = gap;
+      : state.steps === 1 ? "; iMAML has no step to take" : "; iMAML: no minimum where its steps end, raise λ or k";
+    numbers.textContent = `Reptile’s is ${(lengths[3] / lengths[2]).toFixed(2)} times as long as MAML’s, `
+      + `${angles[3].toFixed(1)}° away from it${gap}`;
   }};
 });
 

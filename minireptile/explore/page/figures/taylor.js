@@ -10,7 +10,7 @@ figure("taylor", ({root, change}) => {
     x: [-4, 0], y: [-8, 1], xlabel: "log₁₀ of α", ylabel: "log₁₀ of the rest’s length",
     label: "what the two terms leave out, against the inner rate",
   });
-  const numbers = root.querySelector(".numbers"), terms = root.querySelectorAll(".terms output");
+  const numbers = root.querySelector(".numbers"), terms = root.querySelectorAll(".terms span");
 
   return {draw({taylor_plane, taylor}, state) {
     const {update, parts, coefficients, alphas, rest, slope} = taylor;
