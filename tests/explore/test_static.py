@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import subprocess
 import sys
 import zipfile
 from base64 import b64encode
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -94,9 +96,16 @@ def test_every_link_to_code_or_derivation_shows_something() -> None:
     links = linked(files["index.html"].decode())
     assert links
     for name, text in links:
-        from html import unescape
-
         assert unescape(text) in files[f"source/{name}"].decode(), (name, text)
+
+
+def test_the_contents_name_every_section_in_order() -> None:
+    index = article("local", "")["index.html"].decode()
+    named = re.findall(r'<li><a href="#([\w-]+)">([^<]+)</a>', index)
+    titled = re.findall(r'<h2 id="([\w-]+)">([^<]+)</h2>', index)
+    assert [(at, words.replace("\u2019", "'")) for at, words in named] == [
+        (at, words.replace("\u2019", "'")) for at, words in titled
+    ]
 
 
 def test_it_is_written_anew_but_nothing_else_is_written_over(folder: Path, tmp_path: Path) -> None:
