@@ -68,7 +68,7 @@ def stroke(page: Page, strokes: int = 12) -> list[float]:
     """Milliseconds from the end of a stroke in the query's cell to the answer."""
     page.figure("draw")
     page.settle("draw")
-    cell = page.tab.locator("#draw [data-cell]").last
+    cell = page.tab.locator("#draw .pad").last
     cell.scroll_into_view_if_needed()
     box, found = cell.bounding_box(), []
     for i in range(strokes):
