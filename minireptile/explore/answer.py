@@ -34,6 +34,7 @@ MODULES = (  # of figures/, in reading order
     "taylor",
     "manifolds",
     "convolution",
+    "bug",
 )
 
 Answer = dict[str, Any]

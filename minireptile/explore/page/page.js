@@ -12,3 +12,4 @@ import "./figures/comparison.js";
 import "./figures/taylor.js";
 import "./figures/manifolds.js";
 import "./figures/convolution.js";
+import "./figures/bug.js";
