@@ -25,6 +25,8 @@ MODULES = (  # of figures/, in reading order
     "draw",
     "guess",
     "tree",
+    "waves",
+    "training",
     "meta_loss",
     "curvature",
     "reptile_step",

@@ -2,6 +2,8 @@
 import "./figures/draw.js";
 import "./figures/guess.js";
 import "./figures/tree.js";
+import "./figures/waves.js";
+import "./figures/training.js";
 import "./figures/meta_loss.js";
 import "./figures/two_losses.js";
 import "./figures/curvature.js";
