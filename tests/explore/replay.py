@@ -4,7 +4,8 @@
 
 The strokes of the drawn characters are what a hand would leave in the tool's cells; of Omniglot
 there are images alone, which are traced. Each 5-way 1-shot task is asked of `draw` as the page
-asks it, and given to `evaluate` as images, both with the weights that were trained on such.
+asks it, and given to `evaluate`, both with the weights that were trained on such: as the data's
+images, and as the tool's own, which are in the middle of the page and therefore easier.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ import minireptile as mr
 from minireptile.evaluate import evaluate
 from minireptile.explore import answer
 from minireptile.explore.answer import FIGURES, tables
-from minireptile.explore.drawing import text_of
+from minireptile.explore.drawing import FIRST_UNSEEN, UNSEEN, image, text_of
 from minireptile.explore.shipped import trained
+from minireptile.explore.values import numbers
 from minireptile.rng import generator
+from minireptile.tasks.base import Task
+from minireptile.tasks.files.omniglot import load_omniglot
 from minireptile.tasks.glyphs import glyphs, written
-from minireptile.tasks.images import ImageClasses
+from minireptile.tasks.images import FewShot, ImageClasses
 
 from .trace import trace
 
@@ -40,6 +44,7 @@ class Accuracies(NamedTuple):
 
     tool: tuple[float, float]
     evaluation: tuple[float, float]
+    evaluation_of_drawings: tuple[float, float]
 
 
 def replay(
@@ -47,10 +52,13 @@ def replay(
     steps: int | None = None, rate: float | None = None,
 ) -> Accuracies:  # fmt: skip
     """The accuracy on the same tasks both ways; steps and rate are the tool's own unless given."""
-    few = mr.FewShot(data, WAY)
+    few, model = FewShot(data, WAY), trained(theta)
     protocol = mr.Protocol(tasks=tasks, shot=1)
-    model = trained(theta)
-    found = evaluate(model.model, model.theta, model.state, few, model.optimizer, protocol)
+
+    def evaluation(tasks: FewShot) -> tuple[float, float]:
+        found = evaluate(model.model, model.theta, model.state, tasks, model.optimizer, protocol)
+        return 100 * found.accuracy, 100 * found.transductive_accuracy
+
     first = dict(FIGURES["draw"].first if tables() else {}, theta=theta)
     first |= {} if steps is None else {"steps": steps}
     first |= {} if rate is None else {"rate": rate}
@@ -63,37 +71,45 @@ def replay(
             asked = dict(first, support=support, query=query, transductive=transductive)
             right[int(transductive), i] = _right(asked)
     tool = 100 * right.mean(1)
-    return Accuracies((tool[0], tool[1]), (100 * found.accuracy, 100 * found.transductive_accuracy))
+    return Accuracies((tool[0], tool[1]), evaluation(few), evaluation(_drawings(few, draws)))
+
+
+def _drawings(few: FewShot, draws: Draws) -> FewShot:
+    """The same tasks, of the images that the tool makes of the drawings."""
+
+    class Drawings(FewShot):
+        def draw(self, rng: np.random.Generator, shot: int, query: int) -> Task:
+            picks = self.pick(rng, shot + query)
+            images = [[image(draws(*divmod(int(p), DRAWERS))) for p in row] for row in picks]
+            x, y = np.array(images)[..., None], np.arange(self.n_out)
+            return Task(x[:, 0], y, x[:, 1], y)
+
+    return Drawings(few.data, few.n_out)
 
 
 def _right(asked: dict[str, object]) -> float:
     """The fraction of the queries, one a class in order, that the tool tells right."""
-    from minireptile.explore.values import numbers
-
     found = json.loads(answer(json.dumps(["draw", asked])))["ok"]
     last = numbers(WAY, WAY)(found["last"], "last")
     return float((last.argmax(1) == np.arange(WAY)).mean())
 
 
-def drawn_characters(classes: int = 400) -> tuple[ImageClasses, Draws]:
+def drawn_characters(classes: int = UNSEEN) -> tuple[ImageClasses, Draws]:
     """The test characters of the generator, as images and as strokes."""
-    first = 4800
 
     @cache
     def strokes(c: int) -> list[NDArray]:
-        return written(0, first + c, DRAWERS)
+        return written(0, FIRST_UNSEEN + c, DRAWERS)
 
     def draws(c: int, drawer: int) -> str:
         return text_of([stroke[drawer] * 100 / 105 for stroke in strokes(c)])
 
-    return glyphs(classes, DRAWERS, first=first), draws
+    return glyphs(classes, DRAWERS, first=FIRST_UNSEEN), draws
 
 
 def omniglot(folder: Path) -> tuple[ImageClasses, Draws]:
     """The characters that the weights of Omniglot were not trained on, as the paper's images and
     traced from the original ones."""
-    from minireptile.tasks.files.omniglot import load_omniglot
-
     test = load_omniglot(folder, seed=0).test
     originals = {}
     rows = np.genfromtxt(folder / "classes.csv", str, delimiter=",", skip_header=1)
@@ -121,8 +137,10 @@ def main() -> None:
     data, draws = omniglot(given.omniglot) if given.omniglot else drawn_characters()
     found = replay(data, draws, theta, given.tasks, given.steps, given.rate)
     print(f"{given.tasks} tasks, 5-way 1-shot, {theta}")
-    for how, tool, evaluation in zip(("each on its own", "transductive"), *found, strict=True):
-        print(f"{how:16} tool {tool:5.1f} %   evaluate {evaluation:5.1f} %")
+    print(f"{'':16}{'tool':>8}{'evaluate':>10}{'evaluate of drawings':>22}")
+    for how, *three in zip(("each on its own", "transductive"), *found, strict=True):
+        tool, data_s, drawings = (f"{percent:.1f} %" for percent in three)
+        print(f"{how:16}{tool:>8}{data_s:>10}{drawings:>22}")
 
 
 if __name__ == "__main__":

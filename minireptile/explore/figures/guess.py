@@ -12,7 +12,10 @@ from ..drawing import FIRST_UNSEEN, UNSEEN
 from ..values import count
 from .draw import initialisation
 
-STEPS, RATE = 10, 0.005  # of more than the five classes that it was trained on: see minireptile/head
+STEPS, RATE = (
+    10,
+    0.005,
+)  # of more than the five classes that it was trained on: see minireptile/head
 
 
 @call(way=count(2, 20), seed=count(0, 10**6))
@@ -44,11 +47,12 @@ from dataclasses import replace
 
 import numpy as np
 import minireptile as mr
+from minireptile.tasks.glyphs import glyphs
 
 rng = np.random.default_rng({{seed}})
-classes = {FIRST_UNSEEN} + rng.choice({UNSEEN}, {{way}}, replace=False)    # characters never trained on
+classes = {FIRST_UNSEEN} + rng.choice({UNSEEN}, {{way}}, replace=False)  # never trained on
 truth = rng.integers({{way}})
-drawn = np.stack([mr.glyphs(1, 2, first=int(c)).images for c in classes])  # by two hands
+drawn = np.stack([glyphs(1, 2, first=int(c)).images for c in classes])  # by two hands
 trained = mr.pretrained("glyphs")
 trained = replace(trained, steps={STEPS}, batch={{way}},
                   optimizer=replace(trained.optimizer, lr={RATE}))
