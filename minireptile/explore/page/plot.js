@@ -139,9 +139,8 @@ export class Plot {
   landscape(grid, {bands = 14, log = true, scale = log ? v => Math.log(v + 1e-3) : v => v, range = grid} = {}) {
     let low = Infinity, high = -Infinity;
     for (const v of range) if (Number.isFinite(v)) { low = Math.min(low, scale(v)); high = Math.max(high, scale(v)); }
-    const ends = [colour("low"), colour("high")], how = String([low, high, bands, ends]);
-    if (this.painted === grid && this.how === how) return;
-    Object.assign(this, {painted: grid, how});
+    const ends = [colour("low"), colour("high")];
+    if (unchanged(this, grid, [low, high, bands, ends])) return;
     const size = grid.shape.at(-1), rows = grid.shape.at(-2), {left, top, right, bottom} = this.box;
     const fine = 2, w = fine * (right - left), h = fine * (bottom - top), canvas = this.canvas;
     set(canvas, {width: fine * this.width, height: fine * this.height});
@@ -175,6 +174,8 @@ export class Plot {
 
   // Where a grid takes a value: marching squares.
   isoline(name, grid, level, kind = "") {
+    const found = this.kept.get(name);
+    if (found && unchanged(found, grid, [level, this.x, this.y])) return this.node(name, "path", {class: `line ${kind}`});
     const size = grid.shape.at(-1), rows = grid.shape.at(-2);
     const x = j => this.X(this.x[0] + (this.x[1] - this.x[0]) * j / (size - 1));
     const y = i => this.Y(this.y[0] + (this.y[1] - this.y[0]) * i / (rows - 1));
@@ -192,7 +193,9 @@ export class Plot {
         for (let c = 0; c + 1 < cuts.length; c += 2)
           d += `M${cuts[c].map(n => n.toFixed(1)).join(" ")}L${cuts[c + 1].map(n => n.toFixed(1)).join(" ")}`;
       }
-    return this.node(name, "path", {d, class: `line ${kind}`});
+    const node = this.node(name, "path", {d, class: `line ${kind}`});
+    unchanged(node, grid, [level, this.x, this.y]);
+    return node;
   }
 
   // Something to take hold of: by mouse, pen and finger, and by the arrow keys (with shift, in
@@ -257,6 +260,14 @@ Plot.count = 0;
 // For an axis of logarithms to base ten: what stands at its ticks, and what is drawn for a value.
 export const power = v => Number.isInteger(v) ? number(10 ** v) : "";
 export const log10 = v => v > 0 ? Math.log10(v) : v === 0 ? -99 : NaN;
+
+// Whether something was drawn from the same numbers in the same way; or it will have been.
+function unchanged(drawn, grid, how) {
+  const way = String([grid.byteOffset, grid.length, ...how]);
+  if (drawn.from === grid.buffer && drawn.way === way) return true;
+  Object.assign(drawn, {from: grid.buffer, way});
+  return false;
+}
 
 // The points (n, 2) of entry t of an answer (n, T, 2).
 export function track(path, t) {

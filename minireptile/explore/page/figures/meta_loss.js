@@ -1,5 +1,5 @@
 import {figure} from "../figure.js";
-import {Plot, track} from "../plot.js";
+import {number, Plot, track} from "../plot.js";
 import {downhill, showWay, solutions, thetaHandle} from "./two_weights.js";
 
 figure("meta_loss", ({root, change}) => {
@@ -11,7 +11,7 @@ figure("meta_loss", ({root, change}) => {
 
   return {draw({task_losses, meta_loss, meta_ways}, state) {
     const {path, loss_before, loss_after, mean_grad, mean_meta_grad} = meta_ways, m = path.shape[0] - 1;
-    const {loss} = task_losses, mean = all => all.reduce((a, b) => a + b) / all.length;
+    const {loss} = task_losses, say = all => number(Number((all.reduce((a, b) => a + b) / all.length).toPrecision(3)));
     joint.landscape(loss, {scale: Math.sqrt, range: [0, ...loss]});
     joint.redraw(() => {
       solutions(joint, task_losses.off);
@@ -26,6 +26,6 @@ figure("meta_loss", ({root, change}) => {
       thetaHandle(meta, state, change);
     });
     title.textContent = m === 0 ? "The loss after no step: the same" : `The loss after ${m} step${m > 1 ? "s" : ""}`;
-    numbers.textContent = `mean loss from θ: ${mean(loss_before).toFixed(3)} before, ${mean(loss_after).toFixed(3)} after ${m} steps`;
+    numbers.textContent = `mean loss from θ: ${say(loss_before)} before, ${say(loss_after)} after ${m} steps`;
   }};
 });
