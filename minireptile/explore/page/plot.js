@@ -137,10 +137,10 @@ export class Plot {
   // Bands of equal ratio: grid is (size, size), row after row from the lowest y. `scale` rises; the
   // values in `range` hold two landscapes to one.
   landscape(grid, {bands = 14, log = true, scale = log ? v => Math.log(v + 1e-3) : v => v, range = grid} = {}) {
-    let low = Infinity, high = -Infinity;
-    for (const v of range) if (Number.isFinite(v)) { low = Math.min(low, scale(v)); high = Math.max(high, scale(v)); }
+    let least = Infinity, most = -Infinity;
+    for (const v of range) if (Number.isFinite(v)) { least = Math.min(least, v); most = Math.max(most, v); }
     const ends = [colour("low"), colour("high")];
-    if (unchanged(this, grid, [low, high, bands, ends])) return;
+    if (unchanged(this, grid, [least, most, bands, ends])) return;
     const size = grid.shape.at(-1), rows = grid.shape.at(-2), {left, top, right, bottom} = this.box;
     const fine = 2, w = fine * (right - left), h = fine * (bottom - top), canvas = this.canvas;
     set(canvas, {width: fine * this.width, height: fine * this.height});
@@ -149,24 +149,27 @@ export class Plot {
       const [r, g, b] = from.map((c, j) => Math.round(c + (to[j] - c) * i / (bands - 1)));
       return (255 << 24 | b << 16 | g << 8 | r) >>> 0;
     });
-    const band = v => {
-      const found = Math.floor((scale(v) - low) / (high - low || 1) * bands);
-      return Number.isFinite(found) ? Math.max(0, Math.min(bands - 1, found)) : bands - 1;
+    const tops = Array.from({length: bands - 1}, (_, i) =>                  // of the bands but the last
+      where(scale, scale(least) + (scale(most) - scale(least)) * (i + 1) / bands, least, most));
+    const band = (v, i = 0) => {                                            // that is i or a later one
+      if (!Number.isFinite(v)) return bands - 1;
+      while (v >= tops[i]) i++;
+      return i;
     };
-    const at = Array.from(grid, band), edges = (n, pixels) =>
+    const at = Array.from(grid, v => band(v)), edges = (n, pixels) =>
       Array.from({length: n}, (_, i) => Math.max(0, Math.ceil(i * pixels / (n - 1) - 0.5)));
     const xs = edges(size, w), ys = edges(rows, h);                         // where cells begin
     for (let i = 0; i < rows - 1; i++)
       for (let j = 0; j < size - 1; j++) {
-        const k = i * size + j, one = at[k];
-        const [p, q, r, s] = [grid[k], grid[k + 1], grid[k + size], grid[k + size + 1]];
-        const flat = at[k + 1] === one && at[k + size] === one && at[k + size + 1] === one;
+        const k = i * size + j, [p, q, r, s] = [grid[k], grid[k + 1], grid[k + size], grid[k + size + 1]];
+        const corners = [at[k], at[k + 1], at[k + size], at[k + size + 1]], one = Math.min(...corners);
+        const flat = one === Math.max(...corners);
         for (let y = ys[i]; y < ys[i + 1]; y++) {
           const row = (h - 1 - y) * w;
           if (flat) { pixels.fill(shades[one], row + xs[j], row + xs[j + 1]); continue; }
           const b = (y + 0.5) / h * (rows - 1) - i, u = p + b * (r - p), v = q + b * (s - q);
           for (let x = xs[j]; x < xs[j + 1]; x++)
-            pixels[row + x] = shades[band(u + ((x + 0.5) / w * (size - 1) - j) * (v - u))];
+            pixels[row + x] = shades[band(u + ((x + 0.5) / w * (size - 1) - j) * (v - u), one)];
         }
       }
     canvas.getContext("2d").putImageData(image, fine * left, fine * top);
@@ -260,6 +263,15 @@ Plot.count = 0;
 // For an axis of logarithms to base ten: what stands at its ticks, and what is drawn for a value.
 export const power = v => Number.isInteger(v) ? number(10 ** v) : "";
 export const log10 = v => v > 0 ? Math.log10(v) : v === 0 ? -99 : NaN;
+
+// Where a function that rises takes a value, by halves.
+function where(f, value, low, high) {
+  for (let i = 0; i < 50; i++) {
+    const middle = (low + high) / 2;
+    if (f(middle) < value) low = middle; else high = middle;
+  }
+  return high;
+}
 
 // Whether something was drawn from the same numbers in the same way; or it will have been.
 function unchanged(drawn, grid, how) {
