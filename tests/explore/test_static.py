@@ -103,9 +103,8 @@ def test_the_contents_name_every_section_in_order() -> None:
     index = article("local", "")["index.html"].decode()
     named = re.findall(r'<li><a href="#([\w-]+)">([^<]+)</a>', index)
     titled = re.findall(r'<h2 id="([\w-]+)">([^<]+)</h2>', index)
-    assert [(at, words.replace("\u2019", "'")) for at, words in named] == [
-        (at, words.replace("\u2019", "'")) for at, words in titled
-    ]
+    assert named == titled
+    assert len(named) > 10
 
 
 def test_it_is_written_anew_but_nothing_else_is_written_over(folder: Path, tmp_path: Path) -> None:
