@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
 
+PAGE = Path(__file__).with_name("page")
+PACKAGE = Path(__file__).parents[1]
 KINDS = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -28,8 +28,11 @@ def article(engine: str, policy: str) -> dict[str, bytes]:
     The sections stand in index.html in reading order; the pages of code and of derivations that
     they link to, as source.html#FILE:TEXT, come along in source/.
     """
-    here = files(__package__) / "page"
-    found = {name: path.read_text(encoding="utf-8") for name, path in _below(here)}
+    found = {
+        path.relative_to(PAGE).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(PAGE.rglob("*"))
+        if path.suffix[1:] in KINDS
+    }
     sections = {name: found.pop(name) for name in list(found) if name.startswith("sections/")}
     index = re.sub(r"<!-- include (\S+) -->", lambda m: sections[m[1]], found["index.html"])
     index = index.replace("<!-- behind -->", BEHIND)
@@ -37,10 +40,9 @@ def article(engine: str, policy: str) -> dict[str, bytes]:
         head = f'<meta http-equiv="Content-Security-Policy" content="{policy}">' if policy else ""
         text = text.replace("<!-- policy -->", head)
         found[name] = text.replace('data-engine=""', f'data-engine="{engine}"')
-    package = files(__package__.partition(".")[0])
     for name, _ in linked(index):
         inside = name.removeprefix("minireptile/")
-        found[f"source/{name}"] = (package / inside).read_text(encoding="utf-8")
+        found[f"source/{name}"] = (PACKAGE / inside).read_text(encoding="utf-8")
     return {name: text.encode() for name, text in found.items()}
 
 
@@ -52,11 +54,3 @@ def linked(index: str) -> list[tuple[str, str]]:
 def kind(name: str) -> str:
     """A file's media type."""
     return KINDS[name.rsplit(".")[-1]]
-
-
-def _below(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
-    for path in folder.iterdir():
-        if path.is_dir():
-            yield from _below(path, f"{prefix}{path.name}/")
-        elif path.name.rsplit(".")[-1] in KINDS:
-            yield prefix + path.name, path

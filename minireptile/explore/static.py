@@ -9,18 +9,17 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tempfile
 import zipfile
 from base64 import b64encode
 from collections.abc import Iterator
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from ..errors import InputError
 from ..runs.trained import names
 from .answer import first_answers
-from .article import article
+from .article import PACKAGE, article
 from .shipped import as_npz
 from .values import pack
 
@@ -104,20 +103,12 @@ def archive() -> bytes:
 
 
 def _package() -> Iterator[tuple[str, bytes]]:
-    root = files(__package__.partition(".")[0])
-    for name, path in _below(root):
-        if name.endswith((".py", ".npz")) and not name.endswith(ELSEWHERE):
-            yield name, path.read_bytes()
+    for folder, _, found in os.walk(PACKAGE, followlinks=True):  # kernels may be a link
+        for path in (Path(folder, name) for name in found):
+            if path.suffix in (".py", ".npz") and not path.name.endswith(ELSEWHERE):
+                yield path.relative_to(PACKAGE).as_posix(), path.read_bytes()
     for name in names():
         yield f"pretrained/{name}.npz", as_npz(name)
-
-
-def _below(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
-    for path in folder.iterdir():
-        if path.is_dir():
-            yield from _below(path, f"{prefix}{path.name}/")
-        else:
-            yield prefix + path.name, path
 
 
 def _where(copied: bool) -> dict[str, object]:

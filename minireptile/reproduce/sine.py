@@ -87,7 +87,7 @@ def run(quick: bool, backend: str = "numpy") -> Outcome:
 
 
 def settings(iterations: int, fewer: int = 1) -> dict[str, tuple[SGD, Loops]]:
-    """The inner optimizer and the loops of each algorithm; iMAML's iterations divided by `fewer`."""
+    """Each algorithm's inner optimizer and loops; iMAML's iterations are divided by `fewer`."""
     plain = Loops(iterations, meta_batch=1, epsilon=0.1, train_shots=50, state="fresh")
     with_adam = replace(plain, epsilon=1.0, outer=Adam(0.001))
     implicit = algorithms.ALGORITHMS["imaml"].defaults["regression"]

@@ -77,7 +77,7 @@ def box(points: NDArray) -> tuple[NDArray, NDArray]:
     return (low + high) / 2, high - low
 
 
-def place(points: NDArray, size: float, middle: NDArray, noise: NDArray) -> NDArray:
+def place(points: NDArray, size: float, middle: NDArray | float, noise: NDArray) -> NDArray:
     """Slant, turn, scale and shift each drawer's points, (drawers, points, 2), onto the page."""
     z = noise[:, :, None]
     wide, slant, turn = np.exp(0.08 * z[:, 1]), 0.10 * z[:, 2], 0.05 * z[:, 3]

@@ -95,7 +95,7 @@ def local() -> Iterator[str]:
 def pyodide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of Pyodide with NumPy: $MINIREPTILE_PYODIDE, or what `make pages-test` fetched, with
     NumPy from a copy beside the data."""
-    places = [
+    places: list[str | Path] = [
         os.environ.get("MINIREPTILE_PYODIDE", "."),
         ROOT / ".venv" / "pages" / "pyodide" / "package",
         ROOT.parent / "shared" / "pyodide",

@@ -23,6 +23,7 @@ from minireptile.explore.figures.draw import FIRST
 from minireptile.tasks import paper
 from minireptile.tasks.glyphs import glyphs
 from minireptile.tasks.pen import KEPT, PAGE, PEN
+from minireptile.trained import Adapted
 
 from .replay import _right, drawn_characters
 from .trace import trace
@@ -124,7 +125,7 @@ def test_a_task_is_dealt_from_unseen_characters_with_its_truth() -> None:
 # --------------------------------------------------------------------------------------- the answer
 
 
-def alone(question: dict[str, Any], steps: int) -> mr.Adapted:
+def alone(question: dict[str, Any], steps: int) -> Adapted:
     """The trained model by itself, after so many steps."""
     theta = question["theta"]
     start = mr.pretrained("glyphs" if theta == "random" else theta)

@@ -94,7 +94,7 @@ def learn(
         if i < start.steps:
             loss += list(adapt(model, phi, x[order[i : i + 1]], y[order[i : i + 1]],
                                start.optimizer, state))  # fmt: skip
-    loss.append(model.loss_and_grad(phi, x, y)[0])
+    loss.append(float(model.loss_and_grad(phi, x, y)[0]))
     return np.array(loss), np.array(probabilities)
 
 
