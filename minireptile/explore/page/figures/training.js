@@ -54,7 +54,7 @@ figure("training", ({root, state, change}) => {
       now = found;
       const run = runs[key(now)] ??= [];
       if (run.length && run.at(-1)[0] >= now.iteration) run.length = 0;
-      run.push([now.iteration, ...now.errors]);
+      run.push([now.iteration, ...now.errors, now.loss.reduce((a, b) => a + b, 0) / now.loss.length]);
       if (now.iteration >= MOST) drive(false);
       else if (now.iteration < goal) go(Math.min(PIECE, goal - now.iteration));
       else if (playing) go(state.speed);
@@ -75,6 +75,7 @@ figure("training", ({root, state, change}) => {
         const [iteration, before, after] = run.at(-1);
         errors.dots(`end ${name}`, [[iteration, log10(after)]], own ? "update" : "mean", 3);
         if (own) {
+          errors.line("training", line(3), "task0 thin faint");
           errors.line("before", line(1), "theta dashed thin");
           errors.text("before name", [iteration, log10(before)], "before", "theta small", [6, -7]);
           errors.text("after name", [iteration, log10(after)], "after 8 steps", "update small", [6, 14]);
