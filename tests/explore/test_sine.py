@@ -82,9 +82,10 @@ def test_from_a_learned_start_a_few_steps_do_and_from_joint_trainings_they_do_no
             errors[name].append(fit(**task, steps=5, start=name)["whole"])
     mean = {name: np.mean(found, 0) for name, found in errors.items()}
     for name in ("reptile", "maml", "fomaml", "imaml"):
-        assert mean[name][5] < mean["joint"][5] / 5, name
+        assert mean[name][5] < mean["joint"][5] / 20, name
     assert mean["joint"][5] > 0.8 * mean["joint"][0]
-    assert np.abs(fit(points=[], start="joint")["curves"]).max() < 0.6  # the mean of all waves
+    for name in ("joint", "reptile", "maml", "imaml"):  # the mean of all waves, as the page says
+        assert np.abs(fit(points=[], start=name)["curves"]).max() < 0.1, name
 
 
 def test_without_points_no_step_is_taken() -> None:
