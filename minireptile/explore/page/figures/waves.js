@@ -77,7 +77,7 @@ figure("waves", ({root, state, change, complain}) => {
       errors.line("seen", series(seen), "task0 dashed");
       errors.text("whole name", [steps, log10(whole[taken])], "whole wave", "update end", [-4, -8]);
       if (seen.length && Math.abs(log10(seen[taken]) - log10(whole[taken])) > 0.5)
-        errors.text("seen name", [steps, log10(seen[taken])], "points", "task0 end", [-4, -8]);
+        errors.text("seen name", [steps, log10(seen[taken])], "points", "task0 end", [-4, 16]);
     });
     mine.disabled = !state.yours;
     mine.closest("label").querySelector("span").textContent = state.yours ? `yours: ${named(recipe)}` : "yours, from below";
