@@ -77,7 +77,7 @@ figure("convolution", ({root, state, change, answers}) => {
   });
   root.querySelector("[data-ones]").addEventListener("click", () =>
     change({dy: state.dy.map(row => row.map(() => 1))}));
-  root.querySelector(".cells").addEventListener("pointerleave", () => { hovered = null; light(); });
+  root.querySelector(".arrays").addEventListener("pointerleave", () => { hovered = null; light(); });
 
   function picked() {                                       // what the address says, if there is such a cell
     const [name, r, c] = Array.isArray(state.picked) ? state.picked : [];
