@@ -36,8 +36,9 @@ def test_the_walk_is_reptiles_and_goes_on_where_the_page_left_off() -> None:
     assert compute("manifolds", later)["walk"][1:] == whole[AHEAD:]
 
 
-def test_the_tasks_that_are_shown_are_those_of_the_first_iteration() -> None:
-    found = compute("manifolds", STATE)
+@pytest.mark.parametrize("iteration", range(4))
+def test_the_tasks_that_are_shown_are_those_of_the_first_iteration(iteration: int) -> None:
+    found = compute("manifolds", {**STATE, "iteration": iteration})
     theta, phi = np.array(STATE["theta"]), found["phi"]
     moved = theta + 0.34 * (phi.mean(0) - theta)
     assert np.allclose(found["walk"][1], moved, rtol=0, atol=1e-7)
@@ -57,6 +58,15 @@ def test_the_point_of_least_distance_is_the_lowest_of_the_picture() -> None:
     assert np.allclose(found["nearest"], [along[column], along[row]], rtol=0, atol=0.03)
     for (p, q), (a1, a2, b) in zip(found["lines"], LINES, strict=True):
         assert np.allclose(np.array([p, q]) @ [a1, a2], b, rtol=0, atol=1e-12)
+
+
+def test_the_point_of_least_loss_has_no_slope() -> None:
+    found = compute("manifolds", STATE)["joint"]
+    slope = np.zeros(2)
+    for (a1, a2, b), steep in zip(LINES, (2, 1, 1), strict=True):
+        a = np.array([a1, a2])
+        slope += steep**2 * (a @ found - b) * a / (a @ a)
+    assert np.allclose(slope, 0, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("steps", "rate"), [(30, 0.1), (1, 0.01)])
