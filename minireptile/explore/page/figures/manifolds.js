@@ -49,8 +49,8 @@ figure("manifolds", ({root, state, change}) => {
       });
       plot.text("theta name", theta, "θ", "theta", [10, 18]);
     });
-    numbers.textContent = `Iteration ${iteration}: the mean squared distance from θ to the lines is ` +
-      `${distance.toFixed(4)}; nowhere is it below ${least.toFixed(4)}.`;
+    numbers.textContent = `Iteration ${iteration}: mean squared distance from θ to the lines ` +
+      `${distance.toFixed(4)}; at least ${least.toFixed(4)}.`;
     next = fresh ? walk[1] : null;
     if (playing && fresh) {
       clearTimeout(timer);
