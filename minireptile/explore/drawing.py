@@ -117,7 +117,8 @@ def letter(name: str, hand: int) -> str:
     """A letter, slanted, turned and placed as a hand would."""
     strokes = strokes_of(re.sub("(.)", r"\1\1", LETTERS[name]).replace("--", "-"))
     noise = generator(hand, Stream.EXAMPLE).standard_normal((1, PLACE_NOISE))
-    points = place(np.concatenate(strokes)[None], 0.65, PAGE / 2, noise)[0] * SQUARE / PAGE
+    middle = np.full(2, PAGE / 2)
+    points = place(np.concatenate(strokes)[None], 0.65, middle, noise)[0] * SQUARE / PAGE
     ends = np.cumsum([len(stroke) for stroke in strokes])[:-1]
     return text_of(np.split(points, ends))
 
