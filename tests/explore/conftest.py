@@ -18,6 +18,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from minireptile.explore.static import NUMPY, SUMS, build
 
@@ -63,6 +64,14 @@ class Page:
     def settle(self, name: str) -> None:
         """Wait until every question of a figure has been answered and drawn."""
         self.tab.locator(f"#{name}:not([data-asking])").wait_for(state="attached", timeout=60_000)
+
+
+@pytest.fixture(autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    """As the command has it: a sum that is split over threads has another last digit, and a network
+    that learns makes more of it."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -24,16 +24,12 @@ figure("guess", ({root, state, change}) => {
     task = {truth, reptile};
     while (buttons.length > way) buttons.pop().button.remove();
     while (buttons.length < way) {
-      const i = buttons.length, button = document.createElement("button"), canvas = document.createElement("canvas");
-      const share = document.createElement("span"), word = document.createElement("span");
-      Object.assign(canvas, {width: 28, height: 28});
-      Object.assign(button, {type: "button", className: "glyph"});
-      share.className = "share";
-      word.className = "word";
-      button.append(canvas, share, word);
+      const i = buttons.length;                               // the page has the first five
+      const button = place.children[i] ?? place.appendChild(place.firstElementChild.cloneNode(true));
+      const [canvas, share, word] = button.children;
+      button.disabled = false;
       button.addEventListener("click", () => choose(i));
       buttons.push({button, canvas, share, word});
-      place.append(button);
     }
     place.classList.toggle("many", way > 5);
     paint(asked, query);
