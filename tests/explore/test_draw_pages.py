@@ -62,8 +62,8 @@ def test_strokes_become_a_task_and_an_answer(page: Page) -> None:
     state = page.state("draw")
     corner, roof = state["support"][0], state["support"][1].split("-")
     assert len(roof) == 2  # the second stroke came to the first
-    for found, drawn in zip(points(corner), [(20, 20), (80, 20), (80, 80)], strict=True):
-        assert np.allclose(found, drawn, atol=2)  # simplified to its corners
+    for kept, drawn in zip(points(corner), [(20, 20), (80, 20), (80, 80)], strict=True):
+        assert np.allclose(kept, drawn, atol=2)  # simplified to its corners
     found = compute("draw", {name: state[name] for name in DRAW})
     assert found["classes"] == [0, 1]
     said = figure.locator(".numbers").inner_text()
