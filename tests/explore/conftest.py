@@ -66,7 +66,7 @@ class Page:
         self.tab.locator(f"#{name}:not([data-asking])").wait_for(state="attached", timeout=60_000)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def one_blas_thread() -> Iterator[None]:
     """As the command has it: a sum that is split over threads has another last digit, and a network
     that learns makes more of it."""

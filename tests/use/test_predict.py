@@ -18,14 +18,11 @@ from numpy.typing import NDArray
 import minireptile as mr
 from minireptile.runs.predict import (
     Predicted,
-    _framed,
-    _written,
     as_csv,
     as_json,
     as_table,
     predict,
 )
-from minireptile.tasks.files.archive import file_member
 
 from .small_trained import small_trained
 
@@ -122,42 +119,6 @@ def test_all_that_were_inverted_need_no_names(own: Path) -> None:
     (note,) = asked(own).notes
     assert note.startswith("3 of 3 images of ")
     assert note.endswith(" are light on dark and were inverted")
-
-
-def test_paper_is_what_most_of_the_edge_is(own: Path) -> None:
-    """Ink goes to 255 and paper to 0; light on dark where the edge is darker than the middle."""
-    member = file_member(own / "query" / "q0.png")
-    pixels = np.full((6, 6), 200, np.uint8)
-    pixels[5] = 0  # all along the bottom, and the column beside the left edge
-    pixels[1:, 1] = 0
-    found, inverted = _written(image.fromarray(pixels), member)
-    assert not inverted
-    np.testing.assert_array_equal(np.asarray(found), np.where(pixels == 0, 255, 0))
-    found, inverted = _written(image.fromarray(200 - pixels), member)
-    assert inverted
-    np.testing.assert_array_equal(np.asarray(found), np.where(pixels == 0, 255, 0))
-    pixels[0, 0] = 100  # half as dark
-    assert np.asarray(_written(image.fromarray(pixels), member)[0])[0, 0] == 128
-    for contrast, blank in ((25, True), (26, False)):  # of 255: less than a tenth, and more
-        pixels = np.full((4, 4), 80, np.uint8)
-        pixels[1, 1] += contrast
-        if blank:
-            with pytest.raises(mr.InputError, match=r"q0\.png is blank: remove it$"):
-                _written(image.fromarray(pixels), member)
-        else:
-            assert _written(image.fromarray(pixels), member)[1]
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_frame_is_half_as_large_again_as_the_ink(turned: bool) -> None:
-    pixels = np.full((20, 30), 127, np.uint8)  # as good as paper
-    pixels[3:7, 10:18] = 128
-    wanted = np.full((12, 12), 127, np.uint8)
-    wanted[4:8, 2:10] = 128
-    wanted[0] = 0  # beyond the picture's edge
-    pixels, wanted = (a.T if turned else a for a in (pixels, wanted))
-    found = np.asarray(_framed(image.fromarray(np.ascontiguousarray(pixels))))
-    np.testing.assert_array_equal(found, wanted)
 
 
 def test_two_classes_will_do(own: Path) -> None:
