@@ -16,6 +16,7 @@ KINDS = {
     "py": "text/plain; charset=utf-8",
     "md": "text/plain; charset=utf-8",
 }
+ALONE = "worker.js", "source.js"  # no modules of index.html
 # What follows every figure: its errors, and the lines behind it.
 BEHIND = """<p class="problem" role="alert"></p>
 <details class="code"><summary>The call behind this figure</summary>
@@ -36,6 +37,9 @@ def article(engine: str, policy: str) -> dict[str, bytes]:
     sections = {name: found.pop(name) for name in list(found) if name.startswith("sections/")}
     index = re.sub(r"<!-- include (\S+) -->", lambda m: sections[m[1]], found["index.html"])
     index = index.replace("<!-- behind -->", BEHIND)
+    modules = [name for name in found if name.endswith(".js") and name not in ALONE]
+    links = "".join(f'<link rel="modulepreload" href="{name}">\n' for name in sorted(modules))
+    index = index.replace("<!-- modules -->\n", links)
     for name, text in (("index.html", index), ("source.html", found["source.html"])):
         head = f'<meta http-equiv="Content-Security-Policy" content="{policy}">' if policy else ""
         text = text.replace("<!-- policy -->", head)

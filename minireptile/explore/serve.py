@@ -13,13 +13,14 @@ from threading import Lock
 from typing import Any
 
 from ..errors import InputError
-from .answer import LONGEST, answer
+from .answer import LONGEST, answer, first_answers
 from .article import article, kind
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+TOGETHER = 8  # questions of one request
 ENGINE = Lock()  # a model belongs to one thread at a time
 
 
@@ -40,6 +41,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, port: int = 0) -> None:
+        first_answers()  # what every figure needs is read and made ready before anybody asks
         self.key = secrets.token_urlsafe(16)
         self.files = {"/" + name: content for name, content in article("local", "").items()}
         self.files["/"] = self.files["/index.html"]
@@ -83,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, found, kind("index.html" if name == "/" else name))
 
     def do_POST(self) -> None:
-        """A question to the engine."""
+        """Questions to the engine, one a line; the answers come so too."""
         size = self.headers.get("Content-Length", "")
         key = self.headers.get("X-Key", "").encode()
         if self.path != "/ask":
@@ -96,10 +98,15 @@ class Handler(BaseHTTPRequestHandler):
         elif len(size) > 9 or int(size) > LONGEST:
             self.refuse(413, f"A question may have {LONGEST:,} bytes.")
         else:
-            text = self.rfile.read(int(size)).decode("utf-8", "replace")
-            with ENGINE:
-                body = answer(text).encode()
-            self.reply(200, body, "application/json")
+            questions = self.rfile.read(int(size)).decode("utf-8", "replace").split("\n")
+            if len(questions) > TOGETHER:
+                return self.refuse(413, f"At most {TOGETHER} questions go together.")
+            self.reply(200, "\n".join(map(self.answer, questions)).encode(), "text/plain")
+
+    def answer(self, question: str) -> str:
+        """An answer, when nobody else is given one."""
+        with ENGINE:
+            return answer(question)
 
     def ours(self) -> bool:
         """Whether the request is for this machine by name, and from a page of ours or from none."""

@@ -52,7 +52,7 @@ def drag(page: Page, name: str, moves: int = 60) -> list[float]:
     hand = page.tab.locator(f"#{name} .hand").first
     hand.scroll_into_view_if_needed()
     box = hand.locator(".knob").bounding_box()
-    page.tab.evaluate("import('./link.js').then(link => { link.trips.length = 0; })")
+    page.tab.evaluate("import('./figure.js').then(figure => { figure.trips.length = 0; })")
     mouse = page.tab.mouse
     mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     mouse.down()
@@ -61,7 +61,7 @@ def drag(page: Page, name: str, moves: int = 60) -> list[float]:
         page.tab.wait_for_timeout(25)
     mouse.up()
     page.settle(name)
-    return [ms for _, ms in page.tab.evaluate("import('./link.js').then(link => link.trips)")]
+    return [ms for _, ms in page.tab.evaluate("import('./figure.js').then(figure => figure.trips)")]
 
 
 def stroke(page: Page, strokes: int = 12) -> list[float]:
@@ -72,7 +72,7 @@ def stroke(page: Page, strokes: int = 12) -> list[float]:
     cell.scroll_into_view_if_needed()
     box, found = cell.bounding_box(), []
     for i in range(strokes):
-        page.tab.evaluate("import('./link.js').then(link => { link.trips.length = 0; })")
+        page.tab.evaluate("import('./figure.js').then(figure => { figure.trips.length = 0; })")
         x, y = box["x"] + box["width"] * 0.3, box["y"] + box["height"] * (0.2 + 0.05 * i)
         page.tab.mouse.move(x, y)
         page.tab.mouse.down()
@@ -80,7 +80,7 @@ def stroke(page: Page, strokes: int = 12) -> list[float]:
         page.tab.mouse.up()
         page.tab.wait_for_timeout(30)
         page.settle("draw")
-        trips = page.tab.evaluate("import('./link.js').then(link => link.trips)")
+        trips = page.tab.evaluate("import('./figure.js').then(figure => figure.trips)")
         found += [ms for _, ms in trips[-1:]]
     return found
 

@@ -47,6 +47,16 @@ def test_a_question_with_the_key_is_answered(server: Server) -> None:
     assert json.loads(text)["ok"].keys() == {"off", "loss"}
 
 
+def test_questions_may_come_together(server: Server) -> None:
+    status, text = ask(server, "\n".join([QUESTION, '["nothing", {}]', QUESTION]))
+    assert status == 200
+    first, wrong, last = map(json.loads, text.split("\n"))
+    assert first == last == json.loads(ask(server)[1])
+    assert "error" in wrong
+    assert ask(server, "\n".join([QUESTION] * 8))[0] == 200
+    assert ask(server, "\n".join([QUESTION] * 9)) == (413, "At most 8 questions go together.")
+
+
 def test_the_address_holds_a_key_of_its_own(server: Server) -> None:
     assert server.url == f"http://127.0.0.1:{server.server_port}/#key={server.key}"
     with Server() as other:

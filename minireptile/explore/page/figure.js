@@ -4,9 +4,10 @@
 //
 // `draw` is called with the answers to the figure's calls, by name, whenever one is new; `change`
 // alters the state, moves the controls along and asks again what has changed.
-import {ask, newest, same} from "./link.js";
+import {ask, askAll, same} from "./link.js";
 import {begin, write} from "./state.js";
 
+export const trips = [];                                 // [figure, ms from the hand to the picture]
 const known = ask("figures", {});
 const near = new IntersectionObserver(entries => {
   for (const {target, isIntersecting} of entries)
@@ -31,25 +32,44 @@ async function start(name, root, setup) {
     drawing.draw(answers, state);
     root.dataset.drawn = (Number(root.dataset.drawn) || 0) + 1;
   };
-  const busy = new Set();
-  const askers = Object.fromEntries(calls.map(call => [call, newest(call, {
-    complain,
-    show: found => { answers[call] = found; show(); },
-    rest: () => { busy.delete(call); if (!busy.size) delete root.dataset.asking; },
-  })]));
+  // At most one question of each call is under way, and after it only the newest: what follows a
+  // hand never queues. All answers to one move are drawn at once.
+  const waiting = new Map();
+  let busy = false, since = 0;
+  async function follow() {
+    if (busy) return;
+    busy = true;
+    root.dataset.asking = "";
+    while (waiting.size) {
+      const questions = [...waiting], began = since;
+      waiting.clear();
+      const replies = await askAll(questions).catch(error => questions.map(() => error));
+      replies.forEach((reply, i) => {
+        if (reply instanceof Error) delete asked[questions[i][0]];   // to be asked again
+        else answers[questions[i][0]] = reply;
+      });
+      const failed = replies.find(reply => reply instanceof Error);
+      complain(failed?.message ?? "");
+      if (!failed) show();
+      await new Promise(requestAnimationFrame);
+      if (trips.push([name, performance.now() - began]) > 1000) trips.shift();
+    }
+    busy = false;
+    delete root.dataset.asking;
+  }
 
   function change(patch) {
     Object.assign(state, patch);
+    since = performance.now();
     for (const input of root.querySelectorAll("[name]")) put(input, state[input.name]);
     for (const [call, takes] of Object.entries(about.calls)) {
       const given = Object.fromEntries(takes.map(n => [n, state[n]]));
       if (same(given, asked[call])) continue;
       asked[call] = Object.fromEntries(takes.map(n => [n, copy(state[n])]));
-      busy.add(call);
-      root.dataset.asking = "";
-      askers[call](given);
+      waiting.set(call, given);
     }
-    if (calls.every(call => call in answers)) show();       // what no call depends on
+    if (waiting.size) follow();
+    else if (!busy) show();                                  // what no call depends on
     code();
     write();
   }

@@ -1,4 +1,5 @@
-// The engine, wherever it runs: ask(name, arguments) -> Promise. One JSON text there, one back.
+// The engine, wherever it runs: ask(name, arguments) -> Promise. One JSON text there, one back;
+// what one move of a hand asks goes together.
 //
 // A page that `minireptile explore` serves asks Python on this machine, and a static one Pyodide in
 // a worker. Until that is awake, the first answers of every figure come from first.json.
@@ -9,16 +10,16 @@ let send;
 if (document.documentElement.dataset.engine === "local") {
   const key = await theKey();
   status("Python on this machine computes every figure.");
-  send = async text => {
+  send = async texts => {
     if (!key) throw Error("Open the address that `minireptile explore` printed, key and all.");
     let reply;
     try {
-      reply = await fetch("ask", {method: "POST", body: text, headers: {"X-Key": key}});
+      reply = await fetch("ask", {method: "POST", body: texts.join("\n"), headers: {"X-Key": key}});
     } catch {
       throw Error("The engine does not answer: is `minireptile explore` still running?");
     }
     if (!reply.ok) throw Error(await reply.text());
-    return reply.text();
+    return (await reply.text()).split("\n");
   };
 } else {
   send = inWorker();
@@ -61,7 +62,7 @@ function inWorker() {
     }
   };
   worker.onerror = () => worker.onmessage({data: {failed: "Python could not be started in this page."}});
-  return async text => {
+  async function one(text) {
     if (!awake) {
       const [name, given] = JSON.parse(text), {figures, answers} = await recorded;
       if (name === "figures") return JSON.stringify({ok: figures});
@@ -73,7 +74,8 @@ function inWorker() {
       waiting.set(++id, {resolve, reject});
       worker.postMessage({id, text});
     });
-  };
+  }
+  return texts => Promise.all(texts.map(one));
 }
 
 export function same(a, b) {
@@ -91,33 +93,17 @@ const unpack = (_, v) => v && v.f4 !== undefined
   : v;
 const pack = (_, v) => v instanceof Float32Array ? v.packed : v;
 
-export async function ask(name, given) {
-  const {ok, error} = JSON.parse(await send(JSON.stringify([name, given], pack)), unpack);
-  if (error) throw Error(error);
-  return ok;
+// The answers to questions [[name, arguments], ...], in order; an Error in place of one that has none.
+export async function askAll(questions) {
+  const replies = await send(questions.map(question => JSON.stringify(question, pack)));
+  return replies.map(reply => {
+    const {ok, error} = JSON.parse(reply, unpack);
+    return error ? Error(error) : ok;
+  });
 }
 
-// For what follows a hand: at most one question under way, and after it only the newest. `rest` is
-// called when none is left.
-export const trips = [];                                 // [name, ms from the hand to the picture]
-export function newest(name, {show, complain, rest}) {
-  let busy = false, next = null;
-  const go = async () => {
-    busy = true;
-    while (next) {
-      const [given, since] = next;
-      next = null;
-      try {
-        show(await ask(name, given), given);
-        complain("");
-      } catch (error) {
-        complain(error.message);
-      }
-      await new Promise(requestAnimationFrame);
-      if (trips.push([name, performance.now() - since]) > 1000) trips.shift();
-    }
-    busy = false;
-    rest();
-  };
-  return given => { next = [given, performance.now()]; if (!busy) go(); };
+export async function ask(name, given) {
+  const [found] = await askAll([[name, given]]);
+  if (found instanceof Error) throw found;
+  return found;
 }
