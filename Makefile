@@ -76,7 +76,7 @@ peers-test: .venv/peers/.installed
 # Python for the page, by npm; the NumPy that goes with it, which npm has not, from a copy that
 # MINIREPTILE_PYODIDE names: without one, the static pages are not opened.
 pages-test: .venv/.dev,pages .venv/pages/.fetched
-	MINIREPTILE_BROWSER=required $(BIN)/python -m pytest -m browser tests/explore -rs
+	MINIREPTILE_BROWSER=required $(BIN)/python -m pytest -n 2 --dist loadgroup -m browser tests/explore -rs
 
 .venv/pages/.fetched: | .venv/bin/python
 	mkdir -p .venv/pages/pyodide .venv/pages/axe

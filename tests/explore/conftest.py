@@ -144,7 +144,10 @@ def static(pyodide: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         server.shutdown()
 
 
-@pytest.fixture(scope="module", params=["local", "static"])
+WAYS = [pytest.param(way, marks=pytest.mark.xdist_group(way)) for way in ("local", "static")]
+
+
+@pytest.fixture(scope="module", params=WAYS)
 def page(request: pytest.FixtureRequest, browser: Any) -> Iterator[Page]:
     """The pages, opened one way and the other; every test of a module has the same tab."""
     address = request.getfixturevalue(request.param)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +29,7 @@ def firefox() -> Iterator[Any]:
     path = shutil.which("firefox-esr") or shutil.which("firefox")
     if path is None:
         pytest.skip("there is no Firefox: apt-get install firefox-esr")
-    found = driver.marionette.Marionette(bin=path, headless=True, port=0)
+    found = driver.marionette.Marionette(bin=path, headless=True, port=0, gecko_log=os.devnull)
     found.start_session()
     found.timeout.script = 120
     yield found

@@ -69,7 +69,7 @@ async function start(name, root, setup) {
       waiting.set(call, given);
     }
     if (waiting.size) follow();
-    else if (!busy) show();                                  // what no call depends on
+    else show();                                             // what no call depends on
     code();
     write();
   }
