@@ -11,7 +11,7 @@ import pytest
 
 from minireptile.explore.answer import compute, tables
 
-from .conftest import Page
+from .conftest import WAYS, Page
 
 pytestmark = pytest.mark.browser
 CALLS, FIGURES = tables()
@@ -185,6 +185,7 @@ def test_the_lines_behind_a_figure_follow_its_state(page: Page, name: str) -> No
     lines.locator("summary").click()
 
 
+@pytest.mark.parametrize("page", WAYS[:1], indirect=True)  # the same code both ways
 def test_all_state_is_in_the_address(page: Page) -> None:
     page.tab.wait_for_timeout(400)
     before = {name: page.tab.evaluate(SENT, name) for name in FIGURES}
@@ -202,6 +203,7 @@ def test_all_state_is_in_the_address(page: Page) -> None:
     other.close()
 
 
+@pytest.mark.parametrize("page", WAYS[:1], indirect=True)  # the same code both ways
 def test_what_the_address_says_may_be_damaged(page: Page) -> None:
     other = page.tab.context.new_page()
     other.goto(page.address)
