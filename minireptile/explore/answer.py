@@ -114,7 +114,7 @@ def answer(text: str) -> str:
             return json.dumps({"ok": compute(name, arguments)}, default=pack, allow_nan=False)
     except InputError as error:
         sentence = str(error)
-    except Exception as error:  # a mistake of ours must not end the session
+    except Exception as error:  # a mistake of ours must not end the reading
         sentence = f"the engine failed on this question: {type(error).__name__}: {error}"
     return json.dumps({"error": sentence})
 

@@ -1,21 +1,23 @@
 """Tasks replayed through the drawing tool, beside what the evaluation measures on the same tasks.
 
-    python -m tests.explore.replay [TASKS] [--rate 0.001] [--steps 5] [--omniglot FOLDER]
+    python -m tests.explore.replay [TASKS] [--rate 0.001] [--steps 5] [--omniglot DIR] [--browser]
 
 The strokes of the drawn characters are what a hand would leave in the tool's cells; of Omniglot
 there are images alone, which are traced. Each 5-way 1-shot task is asked of `draw` as the page
 asks it, and given to `evaluate`, both with the weights that were trained on such: as the data's
-images, and as the tool's own, which are in the middle of the page and therefore easier.
+images, and as the tool's own, which are in the middle of the page and therefore easier. With
+--browser, a mouse draws the examples and one query of each task in Chromium.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 import minireptile as mr
 from minireptile.evaluate import evaluate
 from minireptile.explore import answer
-from minireptile.explore.answer import FIGURES, tables
+from minireptile.explore.answer import FIGURES, compute, tables
 from minireptile.explore.drawing import FIRST_UNSEEN, UNSEEN, image, text_of
 from minireptile.explore.shipped import trained
 from minireptile.explore.values import numbers
@@ -33,6 +35,8 @@ from minireptile.tasks.files.omniglot import load_omniglot
 from minireptile.tasks.glyphs import glyphs, written
 from minireptile.tasks.images import FewShot, ImageClasses
 
+from .conftest import FLAGS, Page
+from .measure import serving
 from .trace import trace
 
 WAY, DRAWERS = 5, 20
@@ -72,6 +76,56 @@ def replay(
             right[int(transductive), i] = _right(asked)
     tool = 100 * right.mean(1)
     return Accuracies((tool[0], tool[1]), evaluation(few), evaluation(_drawings(few, draws)))
+
+
+def by_mouse(data: ImageClasses, draws: Draws, theta: str, tasks: int = 200) -> tuple[float, float]:
+    """The accuracy in percent, of one query a task, when a mouse draws in the page; and of the same
+    drawings when they are asked of `draw`."""
+    few, protocol = FewShot(data, WAY), mr.Protocol(tasks=tasks, shot=1)
+    from playwright.sync_api import sync_playwright
+
+    right = np.zeros((2, tasks))
+    with serving("local") as address, sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        page = Page(tab, address, "local")
+        tab.goto(address)
+        page.figure("draw").locator("select[name=theta]").select_option(theta)
+        for i in range(tasks):
+            rng = generator(protocol.seed, protocol.stream, protocol.iteration, i)
+            support, query = few.pick(rng, 2).T
+            asked_for = int(rng.integers(WAY))
+            drawings = [draws(*divmod(int(p), DRAWERS)) for p in [*support, query[asked_for]]]
+            tab.locator("#draw [data-clear]").click()
+            for cell, text in zip(tab.locator("#draw .pad").all(), drawings, strict=True):
+                draw_by_mouse(page, cell, text)
+            page.settle("draw")
+            last = tab.evaluate("[...document.getElementById('draw').figure.answers.draw.last]")
+            right[0, i] = int(np.argmax(last)) == asked_for
+            given = dict(FIGURES["draw"].first, theta=theta, support=drawings[:-1])
+            found = compute("draw", {**given, "query": drawings[-1:]})
+            right[1, i] = int(found["last"].argmax()) == asked_for
+        browser.close()
+    by_hand, direct = 100 * right.mean(1)
+    return float(by_hand), float(direct)
+
+
+def draw_by_mouse(page: Page, cell: Any, text: str) -> None:
+    """The strokes of a drawing, from point to point."""
+    box, mouse = cell.bounding_box(), page.tab.mouse
+    for stroke in text.split("-"):
+        points = [
+            (int(stroke[i : i + 2]), int(stroke[i + 2 : i + 4])) for i in range(0, len(stroke), 4)
+        ]
+        places = [
+            (box["x"] + box["width"] * (x + 0.5) / 100, box["y"] + box["height"] * (y + 0.5) / 100)
+            for x, y in points
+        ]
+        mouse.move(*places[0])
+        mouse.down()
+        for place in places[1:]:
+            mouse.move(*place)
+        mouse.up()
 
 
 def _drawings(few: FewShot, draws: Draws) -> FewShot:
@@ -132,9 +186,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--rate", type=float)
     parser.add_argument("--omniglot", type=Path)
+    parser.add_argument("--browser", action="store_true")
     given = parser.parse_args()
     theta = "omniglot" if given.omniglot else "glyphs"
     data, draws = omniglot(given.omniglot) if given.omniglot else drawn_characters()
+    if given.browser:
+        by_hand, direct = by_mouse(data, draws, theta, given.tasks)
+        print(
+            f"{given.tasks} tasks, a query of each: {by_hand:.1f} % by mouse, {direct:.1f} % asked"
+        )
+        return
     found = replay(data, draws, theta, given.tasks, given.steps, given.rate)
     print(f"{given.tasks} tasks, 5-way 1-shot, {theta}")
     print(f"{'':16}{'tool':>8}{'evaluate':>10}{'evaluate of drawings':>22}")
