@@ -18,7 +18,7 @@ from minireptile.optim import Optimizer
 from minireptile.reptile import adapt_tasks
 
 from .measure import Mismatch, rounding
-from .settings import OMNIGLOT, QUICK, SINE, Setting
+from .settings import MINIIMAGENET, OMNIGLOT, QUICK, SINE, Setting
 
 TF32 = ", TF32"  # behind the name of a variant that rounds operands of products to it
 RESIDENT = ", on the device"
@@ -47,6 +47,7 @@ def case_of(setting: Setting, iterations: int = 1) -> Case:
 
 CASES: dict[str, Callable[[], Case]] = {
     str(OMNIGLOT): lambda: case_of(OMNIGLOT),
+    str(MINIIMAGENET): lambda: case_of(MINIIMAGENET),
     str(SINE): lambda: case_of(SINE),
     str(replace(SINE, tasks=5)): lambda: case_of(replace(SINE, tasks=5)),
     f"{SINE}, 1000 in a row": lambda: case_of(SINE, 1000),

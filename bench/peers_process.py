@@ -29,7 +29,7 @@ from minireptile.backend import BACKENDS, DEVICES
 from .child import answering, end, last_words, lines_of, sentence
 from .peers_case import CASES, in_double
 from .results import Row
-from .settings import OMNIGLOT, SINE
+from .settings import MINIIMAGENET, OMNIGLOT, SINE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,6 +61,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "PyTorch": (*TORCH, PROCESSES),
         "JAX": ("jit vmap", "jit map"),
     },
+    str(MINIIMAGENET): {"minireptile": HOST, "PyTorch": TORCH},
     str(SINE): {
         "minireptile": HOST,
         "PyTorch": ("eager", "foreach", "compiled"),

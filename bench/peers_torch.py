@@ -69,6 +69,9 @@ def network(model: mr.Model) -> Any:
             modules += _convolution(layer, shape)
         elif isinstance(layer, mr.BatchNorm):
             modules.append(nn.BatchNorm2d(shape[-1], layer.eps, track_running_stats=False))
+        elif isinstance(layer, mr.MaxPool):
+            assert layer.size == layer.stride == 2
+            modules.append(nn.MaxPool2d(2, ceil_mode=layer.padding == "same"))
         elif isinstance(layer, mr.Dense):
             modules.append(nn.Linear(shape[0], layer.units, layer.bias))
         else:

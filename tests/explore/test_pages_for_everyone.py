@@ -132,6 +132,8 @@ def test_python_that_cannot_start_is_said_in_the_page(browser: Any, static: str)
     tab.locator("#engine", has_text="could not be started").wait_for(timeout=60_000)
     page = Page(tab, static, "static")
     figure = page.figure("reptile_step")  # as recorded
+    says = figure.evaluate("node => getComputedStyle(node, '::after').content")
+    assert says == '"as recorded: Python is not awake"'
     figure.locator(".hand").first.focus()
     tab.keyboard.press("ArrowRight")
     figure.locator(".problem", has_text="could not be started").wait_for()

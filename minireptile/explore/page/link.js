@@ -45,12 +45,14 @@ async function theKey() {
 
 function inWorker() {
   status("Recorded answers, while Python wakes in this page (10 MB, the first time).");
+  document.documentElement.dataset.asleep = "";              // and every figure says so
   const worker = new Worker("worker.js", {type: "module"}), waiting = new Map();
   const recorded = fetch("first.json").then(r => r.json());
   let id = 0, awake = false, failed = null;
   worker.onmessage = ({data}) => {
     if (data.awake) {
       awake = true;
+      delete document.documentElement.dataset.asleep;
       status("Python in this page computes every figure.");
     } else if (data.failed) {
       failed = data.failed;
