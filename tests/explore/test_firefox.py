@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -23,13 +22,14 @@ FIGURES = tables()[1]
 
 
 @pytest.fixture(scope="module")
-def firefox() -> Iterator[Any]:
+def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Firefox without a window."""
     driver = pytest.importorskip("marionette_driver", reason="no marionette_driver: pip install it")
     path = shutil.which("firefox-esr") or shutil.which("firefox")
     if path is None:
         pytest.skip("there is no Firefox: apt-get install firefox-esr")
-    found = driver.marionette.Marionette(bin=path, headless=True, port=0, gecko_log=os.devnull)
+    log = tmp_path_factory.mktemp("firefox") / "gecko.log"  # which the driver takes away at first
+    found = driver.marionette.Marionette(bin=path, headless=True, port=0, gecko_log=str(log))
     found.start_session()
     found.timeout.script = 120
     yield found
