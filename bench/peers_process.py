@@ -61,7 +61,6 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "PyTorch": (*TORCH, PROCESSES),
         "JAX": ("jit vmap", "jit map"),
     },
-    str(MINIIMAGENET): {"minireptile": HOST, "PyTorch": TORCH},
     str(SINE): {
         "minireptile": HOST,
         "PyTorch": ("eager", "foreach", "compiled"),
@@ -75,6 +74,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "Thinc": ("Linear, own tanh",),
     },
     f"{SINE}, 1000 in a row": {"minireptile": HOST, "JAX": ("jit scan",)},
+    str(MINIIMAGENET): {"minireptile": HOST, "PyTorch": TORCH},
 }
 QUICK_CASES = (str(OMNIGLOT), str(SINE))
 QUICK_VARIANTS = (*HOST, "eager", "jit vmap", "Linear, own tanh")

@@ -307,7 +307,7 @@ def test_every_variant_is_timed_with_each_number_of_threads(
 
 @pytest.mark.parametrize(
     ("quick", "threads", "cases", "numbers"),
-    [(True, None, 2, (6,)), (False, None, 4, (1, 6)), (False, 1, 4, (1,)), (False, 3, 4, (1, 3))],
+    [(True, None, 2, (6,)), (False, None, 5, (1, 6)), (False, 1, 5, (1,)), (False, 3, 5, (1, 3))],
 )
 def test_every_case_is_measured(
     monkeypatch: pytest.MonkeyPatch, quick: bool, threads: int | None, cases: int, numbers: tuple

@@ -76,7 +76,7 @@ def test_nothing_jumps_and_nothing_sticks_out(browser: Any, local: str, width: i
     tab = context.new_page()
     tab.add_init_script(
         "window.shifts = []; new PerformanceObserver(list => { for (const e of list.getEntries())"
-        "  window.shifts.push([e.value, String(e.sources?.[0]?.node?.className)]); })"
+        "  window.shifts.push([e.value, String(e.sources[0]?.node?.outerHTML).slice(0, 99)]); })"
         ".observe({type: 'layout-shift', buffered: true})"
     )
     tab.goto(local)
@@ -87,6 +87,28 @@ def test_nothing_jumps_and_nothing_sticks_out(browser: Any, local: str, width: i
     assert sum(value for value, _ in tab.evaluate("shifts")) < 0.001, tab.evaluate("shifts")
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_figure_is_as_high_before_it_is_drawn(browser: Any, local: str, width: int) -> None:
+    """A shift that nobody sees, since the figure is drawn before it comes near, is seen by whoever
+    scrolls fast."""
+    heights = (
+        "Object.fromEntries([...document.querySelectorAll('figure')].map(f =>"
+        " [f.id, f.offsetHeight]))"
+    )
+    context = browser.new_context(viewport={"width": width, "height": 850})
+    tab = context.new_page()
+    tab.route("**/figure.js", lambda route: route.abort())
+    tab.goto(local)
+    before = tab.evaluate(heights)
+    context.close()
+    page = opened(browser, local, viewport={"width": width, "height": 850})
+    for name in FIGURES:
+        page.settle(name)
+    after = page.tab.evaluate(heights)
+    page.tab.context.close()
+    assert {n for n in before if abs(before[n] - after[n]) > 1} == set()
 
 
 def test_without_the_key_the_page_says_what_to_open(browser: Any, local: str) -> None:
@@ -106,8 +128,10 @@ def test_without_the_key_the_page_says_what_to_open(browser: Any, local: str) ->
 def test_a_server_that_was_killed_is_missed_in_the_page(browser: Any) -> None:
     command = [sys.executable, "-m", "minireptile", "explore", "--no-browser", "--backend", "numpy"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    ) as process:
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        # A background job of a shell is born deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stderr is not None
         address = process.stdout.readline().removeprefix("pages: ").strip()
@@ -116,7 +140,10 @@ def test_a_server_that_was_killed_is_missed_in_the_page(browser: Any) -> None:
         page.tab.goto(address)
         figure = page.figure("reptile_step")
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        try:
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
         assert process.stderr.read() == ""
         figure.locator(".hand").first.focus()
         page.tab.keyboard.press("ArrowRight")
