@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 Check = Callable[[], object]
 
@@ -24,6 +24,8 @@ class Mistake:
         Regular expression that the failure's message must match: the cause, as near as it gets.
     right : callable
         The same check of the right version; must pass.
+    wrong : mapping of str to callable
+        Which function is wrong, by the name of the right one: {"backward": dw_transposed}.
     """
 
     name: str
@@ -31,3 +33,4 @@ class Mistake:
     make: Check
     points_at: str
     right: Check
+    wrong: Mapping[str, Callable] = field(default_factory=dict)

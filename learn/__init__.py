@@ -1,0 +1,1 @@
+"""The course: the derivations, written by yourself. `python -m learn` checks what you wrote."""
