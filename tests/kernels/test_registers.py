@@ -45,20 +45,10 @@ from minireptile.kernels.tiles import (
 from minireptile.kernels.vectors_numba import HERE
 from minireptile.testing.strategies import geometries, seeds
 
+from .contract import Call, Gradient, Parameter, Written, close, make
+from .contract_calls import REFERENCES, largest, uniform, with_some_outputs
 from .emitted import Tile, compiled
-from .test_contract import (
-    REFERENCES,
-    Call,
-    Gradient,
-    Parameter,
-    Written,
-    both_types,
-    close,
-    largest,
-    make,
-    uniform,
-    with_some_outputs,
-)
+from .test_contract import both_types
 
 Terms = dict[int, list[tuple[int, int]]]  # of each number written, by its place, in their order
 

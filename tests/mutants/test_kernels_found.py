@@ -11,18 +11,9 @@ from numpy.typing import NDArray
 
 from minireptile.backend import kernels
 from minireptile.devices.numba_setup import caching
-from tests.kernels.test_contract import (
-    EVERY,
-    REFERENCES,
-    USABLE,
-    Call,
-    Gradient,
-    Parameter,
-    Scratch,
-    Written,
-    close,
-    make,
-)
+from tests.kernels.contract import Call, Gradient, Parameter, Scratch, Written, close, make
+from tests.kernels.contract_calls import REFERENCES
+from tests.kernels.test_contract import EVERY, USABLE
 
 every_backend = pytest.mark.parametrize("backend", USABLE)
 

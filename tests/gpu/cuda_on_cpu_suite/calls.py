@@ -16,18 +16,8 @@ import numpy as np
 
 from minireptile.backend import versions
 from minireptile.kernels.window import Pair, output_size
-from tests.kernels.test_contract import (
-    Call,
-    Gradient,
-    Parameter,
-    Scratch,
-    Updated,
-    Written,
-    batchnorm_r_call,
-    largest,
-    make,
-    uniform,
-)
+from tests.kernels.contract import Call, Gradient, Parameter, Scratch, Updated, Written, make
+from tests.kernels.contract_calls import batchnorm_r_call, largest, uniform
 
 WEAK = 0.1  # of gradients that many terms are summed of, so that the tolerance stays small
 
@@ -110,7 +100,7 @@ def batchnorm(backward: bool) -> list[Call]:
         gamma, beta = uniform(rng, 2, T, c)
         axes, eps = tuple(range(1, x.ndim - 1)), 0.1
         mean, rstd = x.mean(axes), (x.var(axes) + eps) ** -0.5
-        xhat = 1 + (largest(x) + largest(mean)) * largest(rstd)  # as in test_contract.py
+        xhat = 1 + (largest(x) + largest(mean)) * largest(rstd)  # as in contract_calls.py
         if backward:
             written = Written(shape), Gradient((T, c)), Gradient((T, c))
             size = abs(WEAK * dy).sum(axes).max() * xhat

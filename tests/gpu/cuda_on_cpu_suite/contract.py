@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from minireptile.kernels import conv2d_cupy, launch_cupy
 from minireptile.kernels.operations import OPERATIONS
 from tests.gpu.cuda_on_cpu import Engine
-from tests.kernels.test_contract import CALLS, WHOLE, Call, Parameter, close, make
+from tests.kernels.contract import Call, Parameter, close, make
+from tests.kernels.contract_calls import CALLS, WHOLE
 
 from .calls import LARGE
 from .host import EVERY, in_every_order, large, on_host, reference

@@ -17,7 +17,8 @@ from minireptile.kernels import launch_cupy
 from minireptile.kernels.operations import OPERATIONS
 from tests.gpu.cuda_on_cpu import Array, Device, Engine
 from tests.gpu.cuda_on_cpu_build import Changes
-from tests.kernels.test_contract import Call, Scratch, enlarged, make
+from tests.kernels.contract import Call, Scratch, make
+from tests.kernels.contract_calls import enlarged
 
 from .calls import LARGE
 

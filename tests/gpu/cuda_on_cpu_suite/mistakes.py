@@ -16,7 +16,7 @@ from minireptile.kernels import launch_cupy
 from minireptile.kernels.operations import MODULES
 from tests.gpu.cuda_on_cpu import Divergence
 from tests.gpu.cuda_on_cpu_build import Change, Changes
-from tests.kernels.test_contract import close, make
+from tests.kernels.contract import close, make
 
 from .host import in_every_order, ladder, large, reference
 

@@ -17,7 +17,7 @@ from tests.gpu.cudasim import strict
 from tests.gpu.cudasim.calls import LARGE
 from tests.gpu.cudasim.contract import DEVICE, check
 from tests.gpu.cudasim.host import ladder, on_host
-from tests.kernels.test_contract import Call
+from tests.kernels.contract import Call
 
 BARRIER = "cuda.syncthreads()"
 # Modules with kernels, and whose operations are to find a barrier missing there.

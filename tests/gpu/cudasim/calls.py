@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minireptile.kernels.operations import OPERATIONS
-from tests.kernels.test_contract import Gradient, Parameter, Updated, Written, enlarged
+from tests.kernels.contract import Gradient, Parameter, Updated, Written
+from tests.kernels.contract_calls import enlarged
 
 
 def numbers(*shape: int) -> NDArray:

@@ -20,7 +20,8 @@ from minireptile.kernels.operations import OPERATIONS
 from tests.gpu.cudasim import strict
 from tests.gpu.cudasim.calls import LARGE
 from tests.gpu.cudasim.host import ladder, on_host
-from tests.kernels.test_contract import CALLS, Call, close, make
+from tests.kernels.contract import Call, close, make
+from tests.kernels.contract_calls import CALLS
 
 assert not why_not()
 strict.install()

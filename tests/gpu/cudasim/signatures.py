@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from minireptile.kernels.operations import MODULES, OPERATIONS
 from tests.gpu.cudasim.calls import ACTIVE, LARGE
 from tests.gpu.cudasim.host import ladder
-from tests.kernels.test_contract import Call, make
+from tests.kernels.contract import Call, make
 
 WITH_KERNELS = (*MODULES, "sums", "reptile")
 Signature = tuple[Any, ...]
