@@ -10,7 +10,8 @@ import pytest
 
 import bench.kernels
 import bench.measure
-from bench.measure import Mismatch, close, in_turns
+from bench import results
+from bench.measure import Mismatch, Timing, close, in_turns
 from minireptile.errors import InputError
 
 
@@ -28,6 +29,10 @@ class Clock:
             self.now += left.pop(0) if len(left) > 1 else left[0]
 
         return call
+
+
+def times(row: results.Row) -> tuple:
+    return tuple(row[name] for name in ("seconds", "low", "high", "calls"))
 
 
 @pytest.fixture
@@ -80,3 +85,10 @@ def test_close_names_the_variant_and_the_worst_entry() -> None:
         close("lost", np.full((2, 3), np.nan), wanted, 1, 1)
     with pytest.raises(Mismatch, match=r"\(3, 2\) where \(2, 3\)"):
         close("turned", got.T, wanted, 1, 1)
+
+
+def test_a_row_has_the_figures_of_its_timing() -> None:
+    row = results.timed("c", "v", Timing(median=3.0, low=2.0, high=5.0, calls=7), more=1)
+    assert row == {
+        "case": "c", "variant": "v", "seconds": 3.0, "low": 2.0, "high": 5.0, "calls": 7, "more": 1,
+    }  # fmt: skip

@@ -79,6 +79,7 @@ PARTS = {
         [f"bench/{name}.py" for name in
          ("measure", "results", "tables", "compare", "calls", "products", "memory")],
         tests("bench/test_bench", *(f"bench/test_bench_{name}" for name in
-                                    ("measure", "results", "costs", "numbers", "tables"))),
+                                    ("measure", "results", "costs", "machine", "ladder", "inner",
+                                     "whole", "tables"))),
     ),
 }  # fmt: skip
