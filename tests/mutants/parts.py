@@ -60,8 +60,8 @@ PARTS = {
          ("experiment", "presets", "settings", "checkpoint", "metrics", "run", "naming",
           "compare", "needs", "look")],
         tests(*(f"runs/test_{name}" for name in
-                ("run", "checkpoint", "cli", "experiment", "presets", "log", "report", "naming",
-                 "compare", "look"))),
+                ("run", "checkpoint", "cli", "cli_wrong", "cli_info", "experiment", "presets",
+                 "log", "report", "naming", "compare", "look"))),
     ),
     "use": Part(
         ["minireptile/runs/trained.py", "minireptile/runs/predict.py",

@@ -9,10 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+import minireptile as mr
+from minireptile.cli import main
+from minireptile.cli.arguments import parse
+from minireptile.cli.options import settings_from
 from minireptile.runs import checkpoint
 from minireptile.runs.folder import CHECKPOINT
+from minireptile.runs.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,3 +71,39 @@ def assert_same_run(folder: Path, other: Path) -> None:
     assert a.keys() == b.keys()
     for name in a:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+TINY = [
+    "--iterations", "3", "--filters", "4", "--meta-batch", "2", "--inner-batch", "5",
+    "--inner-steps", "2", "--eval-steps", "2", "--eval-every", "2", "--eval-tasks", "2",
+    "--test-tasks", "2", "--backend", "numpy",
+]  # fmt: skip
+
+
+def settings(*arguments: str) -> Settings:
+    return settings_from(vars(parse(["train", *arguments])))
+
+
+def saved(folder: Path, settings: Settings) -> None:
+    """A run's checkpoint, of any parameters."""
+    snapshot = mr.Snapshot(1, np.ones(1), {}, np.empty(0))
+    checkpoint.save(folder / "checkpoint.safetensors", snapshot, settings)
+
+
+def fails(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    """Exit code 2, and one sentence."""
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.count("\n") == 1, captured.err
+    assert "Traceback" not in captured.err
+
+
+def picture_folder(folder: Path, classes: int, images: int) -> Path:
+    rng = np.random.default_rng(0)
+    for c in range(classes):
+        (folder / f"class{c}").mkdir(parents=True)
+        for i in range(images):
+            pixels = rng.integers(0, 256, (30, 30), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"class{c}" / f"{i}.png")
+    return folder
