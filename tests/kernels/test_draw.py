@@ -84,6 +84,22 @@ def test_the_numbers_are_numpys(
         np.testing.assert_array_equal(a, b)
 
 
+def test_what_falls_beyond_the_last_whole_share_is_drawn_again() -> None:
+    """2^32 halves over 3 2^30 numbers leave a quarter over, which would make some likelier."""
+    with caching():
+        draw: Any = import_module("minireptile.kernels.draw_numba")
+
+    @import_module("numba").njit
+    def numbers(g, n, found):
+        draw.seed_generator(g, U(3), 0, 0, 0)
+        for i in range(found.shape[0]):
+            found[i] = draw.below(g, n)
+
+    n, found = 3 * 2**30, np.empty(100, np.int64)
+    numbers(np.empty(draw.WORDS, U), n, found)
+    np.testing.assert_array_equal(found, generator(3, Stream(0), 0, 0).integers(n, size=100))
+
+
 def test_numpy_draws_some_of_many_with_a_set(drawn: Any) -> None:
     """Up to the sizes for which `choice` says so: the largest, and fewer than one in 50."""
     for n, size in ((10_000, 9_000), (100_000, 2_000)):
