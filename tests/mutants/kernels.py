@@ -181,6 +181,8 @@ class Place:
             del sys.modules[name]
         sys.path[:] = [str(self.folder), *(p for p in sys.path if p not in ("", str(ROOT)))]
         os.environ["NUMBA_CACHE_DIR"] = str(self.folder / "cache")
+        if "numba" in sys.modules:  # which read it when it was imported, in the parent
+            sys.modules["numba"].config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
         tempfile: Any = import_module("tempfile")
         tempfile.tempdir = str(self.temporary)
         plugins = ["-p", "no:cacheprovider", "-p", "tests.mutants.quick_failures"]
