@@ -28,6 +28,7 @@ NUMBERED = re.compile(r"\\qquad \((\d+)\)\n```$", re.M)
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 FENCE = re.compile(r"^```math\n(.*?)^```$", re.M | re.S)
 INLINE = re.compile(r"\$`([^`]*)`\$")
+ATOM = re.compile(r"\$?`[^`]*`\$?|\[[^]]*\]\([^)]*\)")  # formula, code or link
 BOXED = re.compile(r"\\boxed.*?\\qquad \((\d+)\)\n\Z", re.S)
 IN_COMMENT = re.compile(r"# .*?eq\. (\d+(?:(?:, | and | to )\d+)*)")
 CITED = re.compile(r"(\w+\.md)(?:,? (section|eq\.) (\d+(?:(?:, | and | to )\d+)*))?")
@@ -141,6 +142,16 @@ def test_formulas_are_well_formed(page: Path) -> None:
     assert "$" not in INLINE.sub("", prose), "inline formulas are written $`...`$"
     # GitHub shows a formula as plain text where a letter, a digit or a dash touches it.
     assert not re.search(r"[\w-]\$`[^`]*`\$|\$`[^`]*`\$\w", prose)
+
+
+@pytest.mark.parametrize("page", [*PAGES, KERNELS / "README.md"], ids=lambda p: p.name)
+def test_prose_is_at_most_100_wide(page: Path) -> None:
+    """Tables, and formulas, code and links that cannot break, may be wider."""
+    prose = FENCE.sub("", PYTHON.sub("", page.read_text("utf-8")))
+    whole = ATOM.sub(lambda atom: re.sub(".", "x", atom[0]), prose)
+    lines = zip(prose.splitlines(), whole.splitlines(), strict=True)
+    wide = [line for line, atoms in lines if len(line) > 100 and " " in atoms.strip()]
+    assert [line for line in wide if not line.startswith("|")] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
