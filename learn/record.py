@@ -49,3 +49,14 @@ class Exercise:
     solution: Mapping[str, Callable]
     mistakes: tuple[Mistake, ...] = ()
     finish: Callable[[ModuleType, Path], str] | None = None
+
+
+def named(module: ModuleType, *names: str) -> dict[str, Callable]:
+    """Functions of a module by their names."""
+    return {name: getattr(module, name) for name in names}
+
+
+def made_in(functions: Mapping[str, Callable], *modules: ModuleType) -> tuple[Mistake, ...]:
+    """The mistakes of these modules of tests/mistakes that lie in one of the functions."""
+    every = (m for module in modules for m in module.MISTAKES)
+    return tuple(m for m in every if m.wrong and m.wrong.keys() <= functions.keys())

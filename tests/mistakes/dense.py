@@ -154,6 +154,7 @@ MISTAKES = (
         check(x_not_transposed),
         r"dw: is wrong",
         check(backward),
+        wrong={"backward": x_not_transposed},
     ),
     Mistake(
         "dense: dw = dy' x, the transpose of x' dy",
@@ -161,6 +162,7 @@ MISTAKES = (
         check(dw_transposed),
         r"transposed",
         check(backward),
+        wrong={"backward": dw_transposed},
     ),
     Mistake(
         "dense: dx = dy w instead of dy w'",
@@ -168,6 +170,7 @@ MISTAKES = (
         check(w_not_transposed),
         r"dx: is wrong",
         check(backward),
+        wrong={"backward": w_not_transposed},
     ),
     Mistake(
         "dense: dw divided by B once more",
@@ -175,6 +178,7 @@ MISTAKES = (
         check(mean_once_more),
         r"1/4, and 4 is the size of axis 0.*mean",
         check(backward),
+        wrong={"backward": mean_once_more},
     ),
     Mistake(
         "dense: 1/B of a mean forgotten",
@@ -182,6 +186,7 @@ MISTAKES = (
         check_mean(mean_forgotten),
         r"ratio 4 everywhere.*mean",
         check_mean(mean_backward),
+        wrong={"mean_backward": mean_forgotten},
     ),
     Mistake(
         "dense: db as a mean over the mini-batch",
@@ -189,6 +194,7 @@ MISTAKES = (
         check(bias_mean),
         r"1/4, and 4 is the size of axis 0.*mean",
         check(backward),
+        wrong={"backward": bias_mean},
     ),
     Mistake(
         "dense: db summed over the outputs instead of the mini-batch",
@@ -196,6 +202,7 @@ MISTAKES = (
         check(bias_wrong_axis),
         r"db: is wrong",
         check(backward),
+        wrong={"backward": bias_wrong_axis},
     ),
     Mistake(
         "dense: db not summed at all",
@@ -203,6 +210,7 @@ MISTAKES = (
         check(bias_not_summed),
         r"db: has shape \(4, 4\), expected \(4,\)",
         check(backward),
+        wrong={"backward": bias_not_summed},
     ),
     Mistake(
         "dense: db forgotten",
@@ -210,6 +218,7 @@ MISTAKES = (
         check(bias_forgotten),
         r"all zeros.*never written",
         check(backward),
+        wrong={"backward": bias_forgotten},
     ),
     Mistake(
         "dense: dx and dw returned in the wrong order",
@@ -217,6 +226,7 @@ MISTAKES = (
         check(order_swapped),
         r"dw: is wrong",
         check(backward),
+        wrong={"backward": order_swapped},
     ),
     Mistake(
         "dense: the shortcut's gradient overwritten",
@@ -224,6 +234,7 @@ MISTAKES = (
         check_shortcut(shortcut_overwritten),
         r"dx: is wrong",
         check_shortcut(shortcut_backward),
+        wrong={"shortcut_backward": shortcut_overwritten},
     ),
     Mistake(
         "dense: dw of the hidden layer from the output's dy",
@@ -231,6 +242,7 @@ MISTAKES = (
         check_two(wrong_upstream),
         r"dw: has shape \(4, 1\), expected \(4, 4\); it broadcasts",
         check_two(two_backward),
+        wrong={"two_backward": wrong_upstream},
     ),
     Mistake(
         "dense: db of the hidden layer from the output's dy",
@@ -238,6 +250,7 @@ MISTAKES = (
         check_two(wrong_upstream_bias),
         r"db: has shape \(1,\), expected \(4,\); it broadcasts",
         check_two(two_backward),
+        wrong={"two_backward": wrong_upstream_bias},
     ),
     Mistake(
         "dense: the ReLU between two layers forgotten on the way back",
@@ -245,5 +258,6 @@ MISTAKES = (
         check_two(relu_forgotten),
         r"dw: is wrong",
         check_two(two_backward),
+        wrong={"two_backward": relu_forgotten},
     ),
 )

@@ -1,0 +1,212 @@
+"""A learner's file: loaded, checked, and what is wrong with it said in a few lines."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import io
+import linecache
+import os
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, ModuleType, TracebackType
+from typing import Any
+
+import numpy as np
+
+from minireptile.errors import InputError
+
+from .record import Exercise
+
+CHECK_LIMIT, FINISH_LIMIT = 20.0, 180.0  # seconds, after which a loop is taken to be endless
+
+
+class Fault(BaseException):
+    """The learner's file cannot be checked: a sentence. The kit catches Exception, not this."""
+
+
+class ToDo(BaseException):
+    """A function is still the stub's: which one, where, and what it is to return."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check came to: "right", "wrong", "to do" or "fault"; why; and what was printed."""
+
+    outcome: str
+    text: str = ""
+    printed: tuple[str, ...] = ()
+
+
+def shown(path: Path) -> str:
+    """The path as one would type it here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def load(path: Path) -> ModuleType:
+    """Run the file, as an import would; `Fault` if that fails."""
+    name = shown(path)
+    try:
+        code = _compiled(path, name)
+    except OSError as error:
+        raise Fault(f"cannot read {name}: {error.strerror or error}") from None
+    linecache.checkcache(str(path))
+    module = ModuleType(path.stem)
+    module.__file__ = str(path)
+    with _faults(path, "when it is loaded"):
+        exec(code, module.__dict__)
+    return module
+
+
+def _compiled(path: Path, name: str) -> CodeType:
+    try:
+        return compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        line = f":{error.lineno}" if error.lineno else ""
+        code = f"\n    {error.text.strip()}" if error.text and error.text.strip() else ""
+        raise Fault(f"{name}{line}: Python cannot read this line: {error.msg}{code}") from None
+    except ValueError as error:
+        raise Fault(f"{name}: Python cannot read this file: {error}") from None
+
+
+def _place(path: Path, trace: TracebackType | None) -> tuple[str, str]:
+    """Where the learner's file was last: "my/01_dense.py:12", and that line."""
+    own = [f for f in traceback.extract_tb(trace) if f.filename == str(path)]
+    if not own:
+        return shown(path), ""
+    return f"{shown(path)}:{own[-1].lineno}", f"\n    {own[-1].line}" if own[-1].line else ""
+
+
+@contextlib.contextmanager
+def _faults(path: Path, when: str) -> Iterator[None]:
+    """What the learner's code raises, as a sentence with its own line."""
+    try:
+        yield
+    except (Fault, ToDo, KeyboardInterrupt):
+        raise
+    except SystemExit as error:
+        where, line = _place(path, error.__traceback__)
+        raise Fault(f"{where}: it ends Python {when}: leave exit() out{line}") from None
+    except BaseException as error:
+        where, line = _place(path, error.__traceback__)
+        what = " ".join(str(error).split())
+        told = f"{type(error).__name__}: {what}" if what else type(error).__name__
+        raise Fault(f"{where}: {told}, {when}{line}") from None
+
+
+def _of(value: Any) -> str:
+    """An argument in a few words: the shape of an array, or the value itself."""
+    return str(value.shape) if isinstance(value, np.ndarray) and value.ndim else repr(value)[:40]
+
+
+def _watched(function: Callable[..., Any], path: Path) -> Callable[..., Any]:
+    """The function, whose errors are a `Fault` with its own line, or a `ToDo`."""
+    names = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        given = ", ".join(f"{n} {_of(a)}" for n, a in zip(names, args, strict=False))
+        with _faults(path, f"where {function.__name__} was called with {given}"):
+            try:
+                return function(*args, **options)
+            except NotImplementedError as error:
+                line = function.__code__.co_firstlineno
+                what = f"{function.__name__}({', '.join(names)})"
+                raise ToDo(
+                    f"  write   {what} in {shown(path)}, line {line}\n  to do   {error}"
+                ) from None
+
+    return call
+
+
+def own_functions(exercise: Exercise, module: ModuleType, path: Path) -> ModuleType:
+    """The learner's module, whose functions, all of which must be there, are watched."""
+    watched = ModuleType(module.__name__)
+    watched.__dict__.update(module.__dict__)
+    for name, right in exercise.solution.items():
+        own = getattr(module, name, None)
+        if not callable(own):
+            gone = "there is no function" if own is None else f"{name} is no function: write"
+            raise Fault(f"{shown(path)}: {gone} {name}{parameters_of(right)}, as in the stub")
+        try:
+            inspect.signature(own).bind(*inspect.signature(right).parameters)
+        except TypeError:
+            raise Fault(
+                f"{shown(path)}: {name}{inspect.signature(own)} must take "
+                f"{parameters_of(right)}, as in the stub"
+            ) from None
+        setattr(watched, name, _watched(own, path))
+    return watched
+
+
+def parameters_of(function: Callable[..., Any]) -> str:
+    """Its parameters without their types."""
+    return f"({', '.join(inspect.signature(function).parameters)})"
+
+
+def attempt(exercise: Exercise, path: Path) -> Verdict:
+    """Check the file; nothing that it does gets out, but for an endless loop (`time_limit`)."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            exercise.check(own_functions(exercise, load(path), path))
+        verdict = Verdict("right")
+    except ToDo as todo:
+        verdict = Verdict("to do", str(todo))
+    except Fault as fault:
+        verdict = Verdict("fault", str(fault))
+    except (AssertionError, InputError) as error:
+        # How to call the kit again is for people who have its arguments.
+        lines = str(error).splitlines()
+        verdict = Verdict("wrong", "\n".join(x for x in lines if "note: again: " not in x))
+    return Verdict(verdict.outcome, verdict.text, tuple(said.getvalue().splitlines()))
+
+
+def passed_module(exercise: Exercise, folder: Path) -> ModuleType:
+    """The learner's functions of another exercise, to go on with; `Fault` if they are not right."""
+    path = folder / f"{exercise.name}.py"
+    if not path.exists() or attempt(exercise, path).outcome != "right":
+        raise Fault(
+            f"this also needs your functions of {shown(path)}, which are not right yet: "
+            f"python -m learn {exercise.name}"
+        )
+    return own_functions(exercise, load(path), path)
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float, path: Path) -> Iterator[None]:
+    """End Python with one sentence and exit code 1 where the file's code takes longer."""
+    main = threading.main_thread().ident
+    out = sys.stdout
+
+    def stop() -> None:
+        frame = sys._current_frames().get(main or 0)
+        while frame and frame.f_code.co_filename != str(path):
+            frame = frame.f_back
+        where = shown(path) + (f":{frame.f_lineno}" if frame else "")
+        line = linecache.getline(str(path), frame.f_lineno).strip() if frame else ""
+        code = f"\n    {line}" if line else ""
+        print(
+            f"{where}: still here after {seconds:g} seconds, and stopped: does a loop never end?"
+            f"{code}",
+            file=out, flush=True,
+        )  # fmt: skip
+        os._exit(1)
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
