@@ -106,6 +106,7 @@ MISTAKES = (
         check(relu, relu_guided),
         r"not linear in the upstream gradient",
         check(relu, relu_backward),
+        wrong={"relu_backward": relu_guided},
     ),
     Mistake(
         "relu: returns the mask, without dy",
@@ -113,6 +114,7 @@ MISTAKES = (
         check(relu, relu_mask_only),
         r"does not change with the upstream gradient",
         check(relu, relu_backward),
+        wrong={"relu_backward": relu_mask_only},
     ),
     Mistake(
         "relu: zeros written into dy itself",
@@ -120,6 +122,7 @@ MISTAKES = (
         check(relu, relu_in_place),
         r"changes its input the upstream gradient",
         check(relu, relu_backward),
+        wrong={"relu_backward": relu_in_place},
     ),
     Mistake(
         "leaky relu: slope forgotten on the way back",
@@ -127,6 +130,7 @@ MISTAKES = (
         check(leaky, relu_backward),
         r"entries are 0 and should not be",
         check(leaky, leaky_backward),
+        wrong={"leaky_backward": relu_backward},
     ),
     Mistake(
         "tanh: 1 - x^2 instead of 1 - y^2",
@@ -134,6 +138,7 @@ MISTAKES = (
         check(np.tanh, tanh_of_x),
         r"dx: is wrong",
         check(np.tanh, tanh_backward),
+        wrong={"tanh_backward": tanh_of_x},
     ),
     Mistake(
         "tanh: 1 - y instead of 1 - y^2",
@@ -141,6 +146,7 @@ MISTAKES = (
         check(np.tanh, tanh_not_squared),
         r"dx: is wrong",
         check(np.tanh, tanh_backward),
+        wrong={"tanh_backward": tanh_not_squared},
     ),
     Mistake(
         "tanh: tanh taken once more of the output",
@@ -148,6 +154,7 @@ MISTAKES = (
         check(np.tanh, tanh_twice),
         r"dx: is wrong",
         check(np.tanh, tanh_backward),
+        wrong={"tanh_backward": tanh_twice},
     ),
     Mistake(
         "sigmoid: derivative without dy",
@@ -155,6 +162,7 @@ MISTAKES = (
         check(sigmoid, sigmoid_without_dy),
         r"does not change with the upstream gradient",
         check(sigmoid, sigmoid_backward),
+        wrong={"sigmoid_backward": sigmoid_without_dy},
     ),
     Mistake(
         "sigmoid: y (1 + y) instead of y (1 - y)",
@@ -162,6 +170,7 @@ MISTAKES = (
         check(sigmoid, sigmoid_added),
         r"dx: is wrong",
         check(sigmoid, sigmoid_backward),
+        wrong={"sigmoid_backward": sigmoid_added},
     ),
     Mistake(
         "swish: product rule's second term forgotten",
@@ -169,5 +178,6 @@ MISTAKES = (
         check(swish, swish_gate_constant),
         r"dx: is wrong",
         check(swish, swish_backward),
+        wrong={"swish_backward": swish_gate_constant},
     ),
 )

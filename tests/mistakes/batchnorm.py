@@ -33,7 +33,7 @@ def forward(x: NDArray, gamma: NDArray, beta: NDArray) -> NDArray:
 def backward(dy: NDArray, x: NDArray, gamma: NDArray, beta: NDArray) -> Grads:
     xhat, rstd = normalise(x)
     dgamma, dbeta = (dy * xhat).sum(0), dy.sum(0)
-    return gamma * rstd * (dy - dbeta / M - xhat * dgamma / M), dgamma, dbeta
+    return gamma * rstd * (dy - dbeta / len(x) - xhat * dgamma / len(x)), dgamma, dbeta
 
 
 def check(backward: Callable[..., Grads]) -> Check:
@@ -160,6 +160,18 @@ class RunningStatistics(BatchNorm):
         return dx
 
 
+def backward_of(kind: type[BatchNorm]) -> Callable[..., Grads]:
+    """The object's backward pass as a function."""
+
+    def backward(dy: NDArray, x: NDArray, gamma: NDArray, beta: NDArray) -> Grads:
+        layer = kind()
+        layer.gamma, layer.beta = gamma, beta
+        layer.forward(x)
+        return layer.backward(dy), layer.dgamma, layer.dbeta
+
+    return backward
+
+
 def check_object(kind: type[BatchNorm]) -> Check:
     return lambda: check_gradients(kind(), x0, params=("gamma", "beta"), name="batchnorm")
 
@@ -171,6 +183,7 @@ MISTAKES = (
         check(variance_term_left_out),
         r"proportional to the input centred over axis 0.*variance",
         check(backward),
+        wrong={"backward": variance_term_left_out},
     ),
     Mistake(
         "batchnorm: mean term left out of dx",
@@ -178,6 +191,7 @@ MISTAKES = (
         check(mean_term_left_out),
         r"the same along axis 0.*mean",
         check(backward),
+        wrong={"backward": mean_term_left_out},
     ),
     Mistake(
         "batchnorm: mean and variance taken as constants",
@@ -185,6 +199,7 @@ MISTAKES = (
         check(statistics_constant),
         r"dx: is wrong",
         check(backward),
+        wrong={"backward": statistics_constant},
     ),
     Mistake(
         "batchnorm: eps inside the root forward, outside backward",
@@ -192,6 +207,7 @@ MISTAKES = (
         check(eps_outside),
         r"dgamma: is wrong",
         check(backward),
+        wrong={"backward": eps_outside},
     ),
     Mistake(
         "batchnorm: variance over M - 1 in the backward pass only",
@@ -199,6 +215,7 @@ MISTAKES = (
         check(variance_unbiased),
         r"dgamma: is wrong",
         check(backward),
+        wrong={"backward": variance_unbiased},
     ),
     Mistake(
         "batchnorm: xhat recomputed without eps",
@@ -206,6 +223,7 @@ MISTAKES = (
         check(xhat_without_eps),
         r"dgamma: is wrong",
         check(backward),
+        wrong={"backward": xhat_without_eps},
     ),
     Mistake(
         "batchnorm: gamma forgotten in dx",
@@ -213,6 +231,7 @@ MISTAKES = (
         check(gamma_forgotten),
         r"factor gamma is missing",
         check(backward),
+        wrong={"backward": gamma_forgotten},
     ),
     Mistake(
         "batchnorm: 1/M forgotten in both terms of dx",
@@ -220,6 +239,7 @@ MISTAKES = (
         check(means_forgotten),
         r"dx: is wrong",
         check(backward),
+        wrong={"backward": means_forgotten},
     ),
     Mistake(
         "batchnorm: sums over the channels instead of the rows",
@@ -227,6 +247,7 @@ MISTAKES = (
         check(wrong_axis),
         r"dbeta: is wrong",
         check(backward),
+        wrong={"backward": wrong_axis},
     ),
     Mistake(
         "batchnorm: means over the images only, not over rows and columns",
@@ -234,6 +255,7 @@ MISTAKES = (
         check_image(image_over_batch_only),
         r"dx: is wrong",
         check_image(image_backward),
+        wrong={"image_backward": image_over_batch_only},
     ),
     Mistake(
         "batchnorm: dgamma from the centred input, without rstd",
@@ -241,6 +263,7 @@ MISTAKES = (
         check_object(RstdForgotten),
         r"dgamma: is wrong",
         check_object(BatchNorm),
+        wrong={"backward": backward_of(RstdForgotten)},
     ),
     Mistake(
         "batchnorm: back through the moving averages",
@@ -248,5 +271,6 @@ MISTAKES = (
         check_object(RunningStatistics),
         r"ratio depends on axis 1 alone",
         check_object(BatchNorm),
+        wrong={"backward": backward_of(RunningStatistics)},
     ),
 )

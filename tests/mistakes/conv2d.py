@@ -18,7 +18,6 @@ from minireptile.testing import check_adjoint, check_gradients
 from .record import Check, Mistake
 
 B, K, S, C, M = 2, 3, 2, 2, 3  # images, kernel, stride, channels in and out, rows and columns of y
-PAD, INSIDE = ((0, 0), (0, 1), (1, 1), (0, 0)), np.s_[:, :6, 1:6]
 rng = np.random.default_rng(2)
 x0 = rng.standard_normal((B, 6, 5, C))
 w0 = rng.standard_normal((K, K, C, C))
@@ -29,11 +28,26 @@ Grads = tuple[NDArray, ...]
 Tap = tuple[int, int, tuple[slice, slice, slice]]
 
 
-def taps(stride: int = S, rows: int = M) -> Iterator[Tap]:
-    """Each (i, j) of the kernel, and the view of the padded image that it meets."""
+def padding(x: NDArray) -> tuple[tuple[int, int], ...]:
+    """A row and a column of zeros behind, and one before where their number is odd."""
+    return (0, 0), (x.shape[1] % 2, 1), (x.shape[2] % 2, 1), (0, 0)
+
+
+def inside(x: NDArray) -> tuple[slice, ...]:
+    """Where x is in np.pad(x, padding(x))."""
+    top, left = x.shape[1] % 2, x.shape[2] % 2
+    return slice(None), slice(top, top + x.shape[1]), slice(left, left + x.shape[2])
+
+
+def taps(x: NDArray, stride: int = S, left_out: int = 0) -> Iterator[Tap]:
+    """Each (i, j) of the kernel, and the view of the padded images x that it meets."""
+    rows, columns = (x.shape[1] - 1) // S - left_out, (x.shape[2] - 1) // S
     for i, j in np.ndindex(K, K):
-        down, right = (slice(i, i + stride * rows, stride), slice(j, j + stride * M, stride))
+        down, right = slice(i, i + stride * rows, stride), slice(j, j + stride * columns, stride)
         yield i, j, (slice(None), down, right)
+
+
+PAD, INSIDE = padding(x0), inside(x0)
 
 
 def product(x: NDArray, dy: NDArray) -> NDArray:
@@ -42,17 +56,17 @@ def product(x: NDArray, dy: NDArray) -> NDArray:
 
 
 def forward(x: NDArray, w: NDArray, b: NDArray) -> NDArray:
-    x = np.pad(x, PAD)
-    return np.sum([x[at] @ w[i, j] for i, j, at in taps()], axis=0) + b
+    x = np.pad(x, padding(x))
+    return np.sum([x[at] @ w[i, j] for i, j, at in taps(x)], axis=0) + b
 
 
 def backward(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
-    x = np.pad(x, PAD)
-    dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for i, j, at in taps():
+    padded = np.pad(x, padding(x))
+    dx, dw = np.zeros_like(padded), np.zeros_like(w)
+    for i, j, at in taps(padded):
         dx[at] += dy @ w[i, j].T
-        dw[i, j] = product(x[at], dy)
-    return dx[INSIDE], dw, dy.sum((0, 1, 2))
+        dw[i, j] = product(padded[at], dy)
+    return dx[inside(x)], dw, dy.sum((0, 1, 2))
 
 
 def check(backward: Callable[..., Grads]) -> Check:
@@ -62,7 +76,7 @@ def check(backward: Callable[..., Grads]) -> Check:
 def last_row_left_out(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
     x = np.pad(x, PAD)
     dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for i, j, at in taps(rows=M - 1):
+    for i, j, at in taps(x, left_out=1):
         dx[at] += dy[:, :-1] @ w[i, j].T
         dw[i, j] = product(x[at], dy[:, :-1])
     return dx[INSIDE], dw, dy.sum((0, 1, 2))
@@ -71,7 +85,7 @@ def last_row_left_out(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
 def padded_before(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
     x = np.pad(x, ((0, 0), (1, 0), (1, 1), (0, 0)))
     dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for i, j, at in taps():
+    for i, j, at in taps(x):
         dx[at] += dy @ w[i, j].T
         dw[i, j] = product(x[at], dy)
     return dx[:, 1:, 1:6], dw, dy.sum((0, 1, 2))
@@ -80,7 +94,7 @@ def padded_before(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
 def kernel_flipped(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
     x = np.pad(x, PAD)
     dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for i, j, at in taps():
+    for i, j, at in taps(x):
         dx[at] += dy @ w[-1 - i, -1 - j].T
         dw[i, j] = product(x[at], dy)
     return dx[INSIDE], dw, dy.sum((0, 1, 2))
@@ -94,7 +108,7 @@ def dw_flipped(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
 def channels_swapped(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
     x = np.pad(x, PAD)
     dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for i, j, at in taps():
+    for i, j, at in taps(x):
         dx[at] += dy @ w[i, j]
         dw[i, j] = product(x[at], dy)
     return dx[INSIDE], dw, dy.sum((0, 1, 2))
@@ -103,7 +117,7 @@ def channels_swapped(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
 def dw_channels_swapped(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
     x = np.pad(x, PAD)
     dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for i, j, at in taps():
+    for i, j, at in taps(x):
         dx[at] += dy @ w[i, j].T
         dw[i, j] = product(dy, x[at])
     return dx[INSIDE], dw, dy.sum((0, 1, 2))
@@ -112,7 +126,7 @@ def dw_channels_swapped(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grad
 def overlap_assigned(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
     x = np.pad(x, PAD)
     dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for i, j, at in taps():
+    for i, j, at in taps(x):
         dx[at] = dy @ w[i, j].T
         dw[i, j] = product(x[at], dy)
     return dx[INSIDE], dw, dy.sum((0, 1, 2))
@@ -121,14 +135,14 @@ def overlap_assigned(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
 def taps_left_out(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
     x = np.pad(x, PAD)
     dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for i, j, at in taps():
+    for i, j, at in taps(x):
         dx[at] += dy @ w[i, j].T
         if i < K - 1:  # for i in range(K - 1)
             dw[i, j] = product(x[at], dy)
     return dx[INSIDE], dw, dy.sum((0, 1, 2))
 
 
-def buffer_not_cleared() -> object:
+def buffer_not_cleared() -> Callable[..., Grads]:
     buffer = np.zeros_like(w0)  # made once, with the layer
 
     def backward_into_buffer(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
@@ -136,7 +150,7 @@ def buffer_not_cleared() -> object:
         buffer[...] += dw
         return dx, buffer, db
 
-    return check(backward_into_buffer)()
+    return backward_into_buffer
 
 
 def dw_of_last_image(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) -> Grads:
@@ -162,26 +176,26 @@ def bias_mean_over_positions(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) ->
 
 def im2col(x: NDArray) -> NDArray:
     x = np.pad(x, PAD)
-    return np.stack([x[at] for _, _, at in taps()], axis=-2)
+    return np.stack([x[at] for _, _, at in taps(x)], axis=-2)
 
 
 def col2im(cols: NDArray) -> NDArray:
     x = np.zeros((B, 7, 7, C), cols.dtype)
-    for i, j, at in taps():
+    for i, j, at in taps(x):
         x[at] += cols[..., i * K + j, :]
     return x[INSIDE]
 
 
 def col2im_stride_forgotten(cols: NDArray) -> NDArray:
     x = np.zeros((B, 7, 7, C), cols.dtype)
-    for i, j, at in taps(stride=1):
+    for i, j, at in taps(x, stride=1):
         x[at] += cols[..., i * K + j, :]
     return x[INSIDE]
 
 
 def col2im_assigned(cols: NDArray) -> NDArray:
     x = np.zeros((B, 7, 7, C), cols.dtype)
-    for i, j, at in taps():
+    for i, j, at in taps(x):
         x[at] = cols[..., i * K + j, :]
     return x[INSIDE]
 
@@ -196,7 +210,7 @@ def check_col2im(col2im: Callable[[NDArray], NDArray]) -> Check:
 
 def spread(y: NDArray) -> NDArray:
     x = np.zeros((B, 7, 7, C), y.dtype)
-    for i, j, at in taps():
+    for i, j, at in taps(x):
         x[at] += y @ w0[i, j].T
     return x[INSIDE]
 
@@ -221,7 +235,7 @@ def flatten(x: NDArray) -> NDArray:
 
 
 def unflatten(dy: NDArray, x: NDArray) -> NDArray:
-    return np.moveaxis(dy.reshape(len(x), C, 6, 5), 1, -1)
+    return np.moveaxis(dy.reshape(len(x), x.shape[3], *x.shape[1:3]), 1, -1)
 
 
 def unflatten_wrong_order(dy: NDArray, x: NDArray) -> NDArray:
@@ -254,6 +268,7 @@ MISTAKES = (
         check(last_row_left_out),
         r"only at indices 4, 5 of axis 1",
         check(backward),
+        wrong={"backward": last_row_left_out},
     ),
     Mistake(
         "conv2d: padded before instead of behind on the way back",
@@ -261,6 +276,7 @@ MISTAKES = (
         check(padded_before),
         r"shifted by -?1 along axis 1",
         check(backward),
+        wrong={"backward": padded_before},
     ),
     Mistake(
         "conv2d: dx with a flipped kernel",
@@ -268,6 +284,7 @@ MISTAKES = (
         check(kernel_flipped),
         r"dx: is wrong",
         check(backward),
+        wrong={"backward": kernel_flipped},
     ),
     Mistake(
         "conv2d: dw flipped",
@@ -275,6 +292,7 @@ MISTAKES = (
         check(dw_flipped),
         r"flipped along axis 0, 1",
         check(backward),
+        wrong={"backward": dw_flipped},
     ),
     Mistake(
         "conv2d: w[i, j] not transposed in dx",
@@ -282,6 +300,7 @@ MISTAKES = (
         check(channels_swapped),
         r"dx: is wrong",
         check(backward),
+        wrong={"backward": channels_swapped},
     ),
     Mistake(
         "conv2d: input and output channels swapped in dw",
@@ -289,6 +308,7 @@ MISTAKES = (
         check(dw_channels_swapped),
         r"transposed: axes 2 and 3",
         check(backward),
+        wrong={"backward": dw_channels_swapped},
     ),
     Mistake(
         "conv2d: overlapping patches assigned, not added",
@@ -296,6 +316,7 @@ MISTAKES = (
         check(overlap_assigned),
         r"dx: is wrong",
         check(backward),
+        wrong={"backward": overlap_assigned},
     ),
     Mistake(
         "conv2d: the last row of taps left out of dw",
@@ -303,13 +324,15 @@ MISTAKES = (
         check(taps_left_out),
         r"only at index 2 of axis 0",
         check(backward),
+        wrong={"backward": taps_left_out},
     ),
     Mistake(
         "conv2d: dw added into a buffer that is not cleared",
         "the first call is right; the second one gives the sum of both",
-        buffer_not_cleared,
+        check(buffer_not_cleared()),
         r"dw: a second call adds to what the first left",
         check(backward),
+        wrong={"backward": buffer_not_cleared()},
     ),
     Mistake(
         "conv2d: dw of the last image only",
@@ -317,6 +340,7 @@ MISTAKES = (
         check(dw_of_last_image),
         r"dw: is wrong",
         check(backward),
+        wrong={"backward": dw_of_last_image},
     ),
     Mistake(
         "conv2d: dx of the last image only",
@@ -324,6 +348,7 @@ MISTAKES = (
         check(dx_of_last_image),
         r"only at index 0 of axis 0",
         check(backward),
+        wrong={"backward": dx_of_last_image},
     ),
     Mistake(
         "conv2d: db as a mean over the positions",
@@ -331,6 +356,7 @@ MISTAKES = (
         check(bias_mean_over_positions),
         r"1/9, and 9 is the size of axis 1, 2.*mean",
         check(backward),
+        wrong={"backward": bias_mean_over_positions},
     ),
     Mistake(
         "conv2d: stride forgotten in col2im",
@@ -338,6 +364,7 @@ MISTAKES = (
         check_col2im(col2im_stride_forgotten),
         r"not adjoint",
         check_col2im(col2im),
+        wrong={"col2im": col2im_stride_forgotten},
     ),
     Mistake(
         "conv2d: col2im assigns where patches overlap",
@@ -345,6 +372,7 @@ MISTAKES = (
         check_col2im(col2im_assigned),
         r"not adjoint",
         check_col2im(col2im),
+        wrong={"col2im": col2im_assigned},
     ),
     Mistake(
         "conv2d: kernel flipped in a transposed convolution's adjoint",
@@ -352,6 +380,7 @@ MISTAKES = (
         check_transposed(gather_flipped),
         r"not adjoint",
         check_transposed(gather),
+        wrong={"gather": gather_flipped},
     ),
     Mistake(
         "conv2d: flattened by channel, unflattened by pixel",
@@ -359,6 +388,7 @@ MISTAKES = (
         check_flatten(unflatten_wrong_order),
         r"in another order",
         check_flatten(unflatten),
+        wrong={"unflatten": unflatten_wrong_order},
     ),
     Mistake(
         "conv2d: task 0's weights for every task",

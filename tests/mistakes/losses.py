@@ -30,19 +30,19 @@ def log_softmax(z: NDArray) -> NDArray:
     return z - np.log(np.exp(z).sum(-1, keepdims=True))
 
 
-def onehot(labels: NDArray) -> NDArray:
-    return np.eye(CLASSES)[labels]
+def onehot(labels: NDArray, classes: int = CLASSES) -> NDArray:
+    return np.eye(classes)[labels]
 
 
 # Softmax cross-entropy of logits z, the mean over the mini-batch.
 
 
 def cross_entropy(z: NDArray, labels: NDArray) -> NDArray:
-    return -(log_softmax(z) * onehot(labels)).sum() / B
+    return -(log_softmax(z) * onehot(labels, z.shape[1])).sum() / len(z)
 
 
 def backward(dy: NDArray, z: NDArray, labels: NDArray) -> LossGrads:
-    return dy * (softmax(z) - onehot(labels)) / B, None
+    return dy * (softmax(z) - onehot(labels, z.shape[1])) / len(z), None
 
 
 def sum_not_mean(dy: NDArray, z: NDArray, labels: NDArray) -> LossGrads:
@@ -117,11 +117,11 @@ def check_function(forward: Callable[..., NDArray], backward: Callable[..., NDAr
 
 
 def squared_error(out: NDArray, target: NDArray) -> NDArray:
-    return ((out - target) ** 2).sum() / B
+    return ((out - target) ** 2).sum() / len(out)
 
 
 def squared_error_backward(dy: NDArray, out: NDArray, target: NDArray) -> tuple[NDArray, NDArray]:
-    dout = 2 * dy * (out - target) / B
+    dout = 2 * dy * (out - target) / len(out)
     return dout, -dout
 
 
@@ -146,6 +146,7 @@ MISTAKES = (
         check(sum_not_mean),
         r"ratio 4 everywhere.*mean",
         check(backward),
+        wrong={"backward": sum_not_mean},
     ),
     Mistake(
         "cross-entropy: divided by the number of entries, not of examples",
@@ -153,6 +154,7 @@ MISTAKES = (
         check(mean_over_classes_too),
         r"1/5, and 5 is the size of axis 1.*mean",
         check(backward),
+        wrong={"backward": mean_over_classes_too},
     ),
     Mistake(
         "cross-entropy: onehot - p",
@@ -160,6 +162,7 @@ MISTAKES = (
         check(sign_reversed),
         r"ratio -1 everywhere: the sign",
         check(backward),
+        wrong={"backward": sign_reversed},
     ),
     Mistake(
         "cross-entropy: dy taken as 1",
@@ -167,6 +170,7 @@ MISTAKES = (
         check(without_dy),
         r"does not change with the upstream gradient",
         check(backward),
+        wrong={"backward": without_dy},
     ),
     Mistake(
         "cross-entropy: gradient of the probabilities used as that of the logits",
@@ -174,6 +178,7 @@ MISTAKES = (
         check(of_probabilities),
         r"16 of 20 entries are 0 and should not be",
         check(backward),
+        wrong={"backward": of_probabilities},
     ),
     Mistake(
         "cross-entropy: one-hot off by one",
@@ -181,6 +186,7 @@ MISTAKES = (
         check(labels_from_one),
         r"dz: is wrong",
         check(backward),
+        wrong={"backward": labels_from_one},
     ),
     Mistake(
         "cross-entropy: one-hot not subtracted",
@@ -188,6 +194,7 @@ MISTAKES = (
         check(onehot_forgotten),
         r"dz: is wrong",
         check(backward),
+        wrong={"backward": onehot_forgotten},
     ),
     Mistake(
         "cross-entropy: exp of large logits in the backward pass only",
@@ -195,6 +202,7 @@ MISTAKES = (
         check(overflow, 1000 * z0),
         r"dz: .*NaN",
         check(backward, 1000 * z0),
+        wrong={"backward": overflow},
     ),
     Mistake(
         "softmax: the diagonal of its Jacobian only",
@@ -202,6 +210,7 @@ MISTAKES = (
         check_function(softmax, softmax_diagonal),
         r"dz: is wrong",
         check_function(softmax, softmax_backward),
+        wrong={"softmax_backward": softmax_diagonal},
     ),
     Mistake(
         "log-softmax: plus instead of minus",
@@ -209,6 +218,7 @@ MISTAKES = (
         check_function(log_softmax, log_softmax_plus),
         r"dz: is wrong",
         check_function(log_softmax, log_softmax_backward),
+        wrong={"log_softmax_backward": log_softmax_plus},
     ),
     Mistake(
         "log-softmax: dy not summed over the classes",
@@ -216,6 +226,7 @@ MISTAKES = (
         check_function(log_softmax, log_softmax_not_summed),
         r"dz: is wrong",
         check_function(log_softmax, log_softmax_backward),
+        wrong={"log_softmax_backward": log_softmax_not_summed},
     ),
     Mistake(
         "squared error: factor 2 forgotten",
@@ -223,6 +234,7 @@ MISTAKES = (
         check_squared(factor_2_forgotten),
         r"ratio 0\.5 everywhere: a factor 2",
         check_squared(squared_error_backward),
+        wrong={"squared_error_backward": factor_2_forgotten},
     ),
     Mistake(
         "squared error: the target's gradient with the output's sign",
@@ -230,5 +242,6 @@ MISTAKES = (
         check_squared(target_sign),
         r"ratio -1 everywhere: the sign",
         check_squared(squared_error_backward),
+        wrong={"squared_error_backward": target_sign},
     ),
 )

@@ -147,6 +147,7 @@ MISTAKES = (
         check(forward, all_ties_win, np.round(x0)),
         r"tie in a max.* the gradient says",
         check(forward, backward, np.round(x0)),
+        wrong={"backward": all_ties_win},
     ),
     Mistake(
         "maxpool: the last entry of a tie wins",
@@ -154,6 +155,7 @@ MISTAKES = (
         check_convention(last_wins),
         r"maxpool at ties.* expected",
         check_convention(backward),
+        wrong={"backward": last_wins},
     ),
     Mistake(
         "maxpool: overlapping windows overwrite each other",
@@ -161,6 +163,7 @@ MISTAKES = (
         check(forward_overlapping, overlap_overwritten, x0),
         r"dx: is wrong",
         check(forward_overlapping, backward_overlapping, x0),
+        wrong={"backward_overlapping": overlap_overwritten},
     ),
     Mistake(
         "maxpool: the winner's index taken apart with the wrong width",
@@ -168,6 +171,7 @@ MISTAKES = (
         check(forward, wrong_width, x0),
         r"numbers are right, but in another order",
         check(forward, backward, x0),
+        wrong={"backward": wrong_width},
     ),
     Mistake(
         "maxpool: zeros on the padding win over negative entries",
@@ -175,6 +179,7 @@ MISTAKES = (
         check(forward_padded, zeros_on_the_padding, -np.abs(x0)),
         r"only at index 4 of axis 1, the last",
         check(forward_padded, backward_padded, -np.abs(x0)),
+        wrong={"backward_padded": zeros_on_the_padding},
     ),
     Mistake(
         "maxpool: dy shared out among the window, as in average pooling",
@@ -182,5 +187,6 @@ MISTAKES = (
         check(forward, average, x0),
         r"80 of 120 entries should be 0 and are not",
         check(forward, backward, x0),
+        wrong={"backward": average},
     ),
 )

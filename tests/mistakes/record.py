@@ -33,4 +33,4 @@ class Mistake:
     make: Check
     points_at: str
     right: Check
-    wrong: Mapping[str, Callable] = field(default_factory=dict)
+    wrong: Mapping[str, Callable] = field(default_factory=dict, hash=False)
