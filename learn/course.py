@@ -8,7 +8,13 @@ from .record import Exercise
 
 MODULES = (
     "dense",
-)  # fmt: skip
+    "activations",
+    "cross_entropy",
+    "two_layers",
+    "batchnorm",
+    "convolution",
+    "maxpool",
+)
 
 COURSE: tuple[Exercise, ...] = tuple(
     import_module(f".exercises.{name}", __package__).EXERCISE for name in MODULES

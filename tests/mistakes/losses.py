@@ -30,7 +30,7 @@ def log_softmax(z: NDArray) -> NDArray:
     return z - np.log(np.exp(z).sum(-1, keepdims=True))
 
 
-def onehot(labels: NDArray, classes: int = CLASSES) -> NDArray:
+def onehot(labels: NDArray, classes: int) -> NDArray:
     return np.eye(classes)[labels]
 
 
@@ -46,27 +46,27 @@ def backward(dy: NDArray, z: NDArray, labels: NDArray) -> LossGrads:
 
 
 def sum_not_mean(dy: NDArray, z: NDArray, labels: NDArray) -> LossGrads:
-    return dy * (softmax(z) - onehot(labels)), None
+    return dy * (softmax(z) - onehot(labels, CLASSES)), None
 
 
 def mean_over_classes_too(dy: NDArray, z: NDArray, labels: NDArray) -> LossGrads:
-    return dy * (softmax(z) - onehot(labels)) / z.size, None
+    return dy * (softmax(z) - onehot(labels, CLASSES)) / z.size, None
 
 
 def sign_reversed(dy: NDArray, z: NDArray, labels: NDArray) -> LossGrads:
-    return dy * (onehot(labels) - softmax(z)) / B, None
+    return dy * (onehot(labels, CLASSES) - softmax(z)) / B, None
 
 
 def without_dy(dy: NDArray, z: NDArray, labels: NDArray) -> LossGrads:
-    return (softmax(z) - onehot(labels)) / B, None
+    return (softmax(z) - onehot(labels, CLASSES)) / B, None
 
 
 def of_probabilities(dy: NDArray, z: NDArray, labels: NDArray) -> LossGrads:
-    return dy * -onehot(labels) / softmax(z) / B, None
+    return dy * -onehot(labels, CLASSES) / softmax(z) / B, None
 
 
 def labels_from_one(dy: NDArray, z: NDArray, labels: NDArray) -> LossGrads:
-    return dy * (softmax(z) - onehot(labels - 1)) / B, None
+    return dy * (softmax(z) - onehot(labels - 1, CLASSES)) / B, None
 
 
 def onehot_forgotten(dy: NDArray, z: NDArray, labels: NDArray) -> LossGrads:
@@ -76,7 +76,7 @@ def onehot_forgotten(dy: NDArray, z: NDArray, labels: NDArray) -> LossGrads:
 def overflow(dy: NDArray, z: NDArray, labels: NDArray) -> LossGrads:
     with np.errstate(all="ignore"):  # as it is outside of tests: a warning that scrolls by
         e = np.exp(z)
-        return dy * (e / e.sum(-1, keepdims=True) - onehot(labels)) / B, None
+        return dy * (e / e.sum(-1, keepdims=True) - onehot(labels, CLASSES)) / B, None
 
 
 def check(backward: Callable[..., LossGrads], z: NDArray = z0) -> Check:
