@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 if not __package__:  # python learn, or python learn/__main__.py
     sys.exit(f"run it as a module: cd {Path(__file__).resolve().parents[1]} && python -m learn")
 
 from minireptile.errors import InputError
 
-from . import attempt
-from .attempt import Fault, Verdict, shown, time_limit
+from . import learner
 from .course import COURSE
 from .folder import Folder
+from .learner import Fault, ToDo, Verdict, shown, time_limit
 from .record import Exercise
 from .solution import solved
 
@@ -49,18 +50,20 @@ def heading(exercise: Exercise) -> str:
     return f"{exercise.name[:2]}  {exercise.title}"
 
 
-def check(exercise: Exercise, folder: Folder) -> bool:
-    """Check one exercise and say what came out. Where it is right for the first time, its
-    functions are used for something."""
+def check(exercise: Exercise, folder: Folder, named: bool) -> bool:
+    """Check one exercise and say what came out. Where it is right for the first time, or was
+    asked for by name, its functions are then used for something."""
     path = folder.file(exercise)
-    with time_limit(attempt.CHECK_LIMIT, path):
-        verdict = attempt.attempt(exercise, path)
+    with time_limit(learner.CHECK_LIMIT, path):
+        verdict = learner.attempt(exercise, path)
     right = verdict.outcome == "right"
     new = not folder.has_passed(exercise)
     folder.note_passed(exercise, right)
-    print(report(exercise, path, verdict))
-    if right and new and exercise.finish:
-        return finish(exercise, path, folder)
+    print(report(exercise, path, verdict), flush=True)
+    if right and exercise.finish and (new or named):
+        finish(exercise, path, folder)
+    if right and named:
+        print("  next    python -m learn")
     return right
 
 
@@ -72,7 +75,7 @@ def report(exercise: Exercise, path: Path, verdict: Verdict) -> str:
         lines += [f"  read    {exercise.read}", verdict.text]
     elif verdict.outcome == "wrong":
         lines = [f"{heading(exercise)}: not right yet, {shown(path)}", "", verdict.text]
-        lines += ["", "  stuck?  python -m learn hint"]
+        lines += ["", f"  stuck?  python -m learn hint {exercise.name}"]
     elif verdict.outcome == "fault":
         lines = [f"{heading(exercise)}: cannot be checked", "", verdict.text]
     if verdict.printed:
@@ -83,34 +86,41 @@ def report(exercise: Exercise, path: Path, verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def finish(exercise: Exercise, path: Path, folder: Folder) -> bool:
-    """What the learner's own functions do once they are right."""
+def finish(exercise: Exercise, path: Path, folder: Folder) -> None:
+    """What the learner's own functions do once they are right; that they are, stays true."""
     assert exercise.finish is not None
     try:
-        with time_limit(attempt.FINISH_LIMIT, path):
-            functions = attempt.own_functions(exercise, attempt.load(path), path)
+        with time_limit(learner.FINISH_LIMIT, path):
+            functions = learner.own_functions(exercise, learner.load(path), path)
             print(f"\n{exercise.finish(functions, folder.path)}\n")
-    except Fault as fault:
+    except (Fault, ToDo) as fault:
         print(f"\n{fault}\n")
-        return False
-    return True
+    except Exception as error:  # shapes that no check had, for one
+        print(f"\nYour functions could not be used for more: {type(error).__name__}: {error}\n")
 
 
 def check_all(folder: Folder) -> int:
     """Check the current exercise and those behind it, up to the first that is not right."""
     while exercise := folder.current(COURSE):
-        if not check(exercise, folder):
+        if not check(exercise, folder, named=False):
             return 1
     print(f"All {len(COURSE)} exercises are right.")
     return 0
 
 
 def hint(exercise: Exercise, folder: Folder) -> int:
-    """One hint more than the last time."""
-    many = folder.next_hint(exercise)
+    """One hint more than the last time; and if what is wrong is well known, its name."""
+    path = folder.file(exercise)
+    with time_limit(learner.CHECK_LIMIT, path):
+        verdict = learner.attempt(exercise, path)
+        known = learner.known_mistake(exercise, verdict) if verdict.outcome == "wrong" else None
     print(heading(exercise))
+    if known:
+        print(f"\n  Yours is a mistake with a name: {known.name.partition(': ')[2]}")
+        print(f"  How it shows: {known.shows}")
+    many = folder.next_hint(exercise)
     for i, text in enumerate(exercise.hints[:many], 1):
-        print(f"\n  {i}  {text}")
+        print(fill(text, 96, initial_indent=f"\n  {i}  ", subsequent_indent="     "))
     left = len(exercise.hints) - many
     if left:
         print(f"\n  {left} more: python -m learn hint {exercise.name}")
@@ -163,7 +173,7 @@ def run(words: Sequence[str], my: Path) -> int:
         command, names = "check", [command, *names]
     for word in names:
         if word.startswith("-"):
-            raise InputError(f"there is no option {word}: see python -m learn --help")
+            raise InputError(f"there is no option {word!r}: see python -m learn --help")
     if len(names) > (0 if command in ("", "list") else 1):
         raise InputError(f"one at a time, not {' '.join(names)!r}: see python -m learn --help")
     if give_up and command != "solution":
@@ -183,7 +193,7 @@ def run(words: Sequence[str], my: Path) -> int:
         return solution(exercise, folder, give_up)
     if command == "reset":
         return reset(exercise, folder)
-    return 0 if check(exercise, folder) else 1
+    return 0 if check(exercise, folder, named=True) else 1
 
 
 def main(words: Sequence[str], my: Path = MY) -> int:

@@ -10,6 +10,7 @@ from minireptile.testing import check_gradients, check_same
 from tests.mistakes import conv2d
 
 from ..record import Exercise, made_in, named
+from .classifier import finish
 
 SOLUTION = named(conv2d, "forward", "backward", "flatten", "unflatten")
 rng = np.random.default_rng(0)
@@ -49,4 +50,5 @@ EXERCISE = Exercise(
     check=check,
     solution=SOLUTION,
     mistakes=made_in(SOLUTION, conv2d),
+    finish=finish,
 )

@@ -13,8 +13,6 @@ return has the shape of what it belongs to. Change nothing that you are given.
 When you have written something: python -m learn
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

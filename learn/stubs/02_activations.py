@@ -6,8 +6,6 @@ x, y, dx and dy are arrays of one shape, whatever it is. The derivative of the R
 as 0. Change nothing that you are given: others may still need dy.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 SLOPE = 0.1  # of the leaky ReLU, where x is negative

@@ -12,8 +12,6 @@ too: 1 if the loss is the last thing that is computed, another one if it is weig
 be anything, and so can logits: exp(1000) must not happen.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

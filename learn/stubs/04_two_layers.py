@@ -12,8 +12,6 @@ Two layers with a ReLU between them, y = relu(x w + b) u, and a shortcut around 
 where w is square.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -10,8 +10,6 @@ Read kernels/batchnorm.md, eq. 1 to 10 (here without the task axis t).
 Statistics are those of the rows at hand, and they depend on x: that is the whole difficulty.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 EPS = 1e-2

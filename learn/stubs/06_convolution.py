@@ -11,8 +11,6 @@ The stride is 2, and y is half as high and wide as x, rounded up. What it takes 
 is given below; what to do with them is yours. At the end, your functions of 01 to 06 learn to read.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 # Given: where the taps are.

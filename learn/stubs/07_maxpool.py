@@ -10,8 +10,6 @@ Of several equal entries the first one in its window, row by row, gets all of dy
 beside the last whole window is in none.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 

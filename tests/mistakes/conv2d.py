@@ -380,7 +380,6 @@ MISTAKES = (
         check_transposed(gather_flipped),
         r"not adjoint",
         check_transposed(gather),
-        wrong={"gather": gather_flipped},
     ),
     Mistake(
         "conv2d: flattened by channel, unflattened by pixel",

@@ -12,8 +12,8 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from minireptile.errors import InputError
+from tests.mistakes.record import Mistake
 
 from .record import Exercise
 
@@ -108,68 +109,84 @@ def _of(value: Any) -> str:
     return str(value.shape) if isinstance(value, np.ndarray) and value.ndim else repr(value)[:40]
 
 
-def _watched(function: Callable[..., Any], path: Path) -> Callable[..., Any]:
+def own_functions(exercise: Exercise, module: ModuleType, path: Path) -> ModuleType:
+    """The learner's module with its functions, which must all be there, under watch."""
+    watched = ModuleType(module.__name__)
+    watched.__dict__.update(module.__dict__)
+    for name, right in exercise.solution.items():
+        names = tuple(inspect.signature(right).parameters)
+        asked = f"{name}({', '.join(names)})"
+        own = getattr(module, name, None)
+        if not callable(own):
+            raise Fault(f"{shown(path)}: there is no function {asked}, which the stub asks for")
+        try:
+            inspect.signature(own).bind(*names)
+        except TypeError:
+            found = f"{name}{inspect.signature(own)}"
+            raise Fault(f"{shown(path)}: write {asked}, as in the stub, not {found}") from None
+        except ValueError:  # written in C, without a signature
+            pass
+        setattr(watched, name, _watched(own, name, names, path))
+    return watched
+
+
+def _watched(
+    function: Callable[..., Any], name: str, names: Sequence[str], path: Path
+) -> Callable[..., Any]:
     """The function, whose errors are a `Fault` with its own line, or a `ToDo`."""
-    names = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         given = ", ".join(f"{n} {_of(a)}" for n, a in zip(names, args, strict=False))
-        with _faults(path, f"where {function.__name__} was called with {given}"):
+        with _faults(path, f"where {name} was called with {given}"):
             try:
                 return function(*args, **options)
             except NotImplementedError as error:
-                line = function.__code__.co_firstlineno
-                what = f"{function.__name__}({', '.join(names)})"
-                raise ToDo(
-                    f"  write   {what} in {shown(path)}, line {line}\n  to do   {error}"
-                ) from None
+                where, _ = _place(path, error.__traceback__)
+                asked = f"{name}({', '.join(names)})"
+                raise ToDo(f"  write   {asked} in {where}\n  to do   {error}") from None
 
     return call
-
-
-def own_functions(exercise: Exercise, module: ModuleType, path: Path) -> ModuleType:
-    """The learner's module, whose functions, all of which must be there, are watched."""
-    watched = ModuleType(module.__name__)
-    watched.__dict__.update(module.__dict__)
-    for name, right in exercise.solution.items():
-        own = getattr(module, name, None)
-        if not callable(own):
-            gone = "there is no function" if own is None else f"{name} is no function: write"
-            raise Fault(f"{shown(path)}: {gone} {name}{parameters_of(right)}, as in the stub")
-        try:
-            inspect.signature(own).bind(*inspect.signature(right).parameters)
-        except TypeError:
-            raise Fault(
-                f"{shown(path)}: {name}{inspect.signature(own)} must take "
-                f"{parameters_of(right)}, as in the stub"
-            ) from None
-        setattr(watched, name, _watched(own, path))
-    return watched
-
-
-def parameters_of(function: Callable[..., Any]) -> str:
-    """Its parameters without their types."""
-    return f"({', '.join(inspect.signature(function).parameters)})"
 
 
 def attempt(exercise: Exercise, path: Path) -> Verdict:
     """Check the file; nothing that it does gets out, but for an endless loop (`time_limit`)."""
     said = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said), warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            exercise.check(own_functions(exercise, load(path), path))
-        verdict = Verdict("right")
+        with contextlib.redirect_stdout(said):
+            text = _told(exercise, own_functions(exercise, load(path), path))
+        verdict = Verdict("wrong" if text else "right", text)
     except ToDo as todo:
         verdict = Verdict("to do", str(todo))
     except Fault as fault:
         verdict = Verdict("fault", str(fault))
+    return replace(verdict, printed=tuple(said.getvalue().splitlines()))
+
+
+def _told(exercise: Exercise, functions: ModuleType) -> str:
+    """What the check says to these functions; nothing if they are right."""
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            exercise.check(functions)
     except (AssertionError, InputError) as error:
         # How to call the kit again is for people who have its arguments.
-        lines = str(error).splitlines()
-        verdict = Verdict("wrong", "\n".join(x for x in lines if "note: again: " not in x))
-    return Verdict(verdict.outcome, verdict.text, tuple(said.getvalue().splitlines()))
+        return "\n".join(x for x in str(error).splitlines() if "note: again: " not in x)
+    return ""
+
+
+def with_mistake(exercise: Exercise, mistake: Mistake | None = None) -> ModuleType:
+    """The solution as a module, with a mistake in it if there is to be one."""
+    module = ModuleType(exercise.name)
+    module.__dict__.update(exercise.solution)
+    module.__dict__.update(mistake.wrong if mistake else {})
+    return module
+
+
+def known_mistake(exercise: Exercise, verdict: Verdict) -> Mistake | None:
+    """The mistake to which the check says the very same, in the same numbers."""
+    tried = ((m, _told(exercise, with_mistake(exercise, m))) for m in exercise.mistakes)
+    return next((m for m, text in tried if text == verdict.text), None)
 
 
 def passed_module(exercise: Exercise, folder: Path) -> ModuleType:
@@ -177,8 +194,8 @@ def passed_module(exercise: Exercise, folder: Path) -> ModuleType:
     path = folder / f"{exercise.name}.py"
     if not path.exists() or attempt(exercise, path).outcome != "right":
         raise Fault(
-            f"this also needs your functions of {shown(path)}, which are not right yet: "
-            f"python -m learn {exercise.name}"
+            f"More can be made of this with your functions of {exercise.name}, which are not "
+            f"right yet: python -m learn {exercise.name}, and then this one again by its name."
         )
     return own_functions(exercise, load(path), path)
 
