@@ -74,8 +74,9 @@ def report(exercise: Exercise, path: Path, verdict: Verdict) -> str:
         lines = [f"{heading(exercise)}: to do, about {exercise.minutes} minutes", ""]
         lines += [f"  read    {exercise.read}", verdict.text]
     elif verdict.outcome == "wrong":
-        lines = [f"{heading(exercise)}: not right yet, {shown(path)}", "", verdict.text]
-        lines += ["", f"  stuck?  python -m learn hint {exercise.name}"]
+        lines = [f"{heading(exercise)}: not right yet", "", verdict.text, ""]
+        lines += [f"  see     {verdict.last or shown(path)}"]
+        lines += [f"  stuck?  python -m learn hint {exercise.name}"]
     elif verdict.outcome == "fault":
         lines = [f"{heading(exercise)}: cannot be checked", "", verdict.text]
     if verdict.printed:
@@ -120,7 +121,12 @@ def hint(exercise: Exercise, folder: Folder) -> int:
         print(f"  How it shows: {known.shows}")
     many = folder.next_hint(exercise)
     for i, text in enumerate(exercise.hints[:many], 1):
-        print(fill(text, 96, initial_indent=f"\n  {i}  ", subsequent_indent="     "))
+        whole = text.replace("eq. ", "eq.\xa0")  # a number stays on the line of its "eq."
+        print(
+            fill(whole, 96, initial_indent=f"\n  {i}  ", subsequent_indent=" " * 5).replace(
+                "\xa0", " "
+            )
+        )
     left = len(exercise.hints) - many
     if left:
         print(f"\n  {left} more: python -m learn hint {exercise.name}")

@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
@@ -38,10 +38,12 @@ class ToDo(BaseException):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check came to: "right", "wrong", "to do" or "fault"; why; and what was printed."""
+    """What a check came to: "right", "wrong", "to do" or "fault"; why, in which function at the
+    latest, and what was printed."""
 
     outcome: str
     text: str = ""
+    last: str = ""
     printed: tuple[str, ...] = ()
 
 
@@ -109,8 +111,11 @@ def _of(value: Any) -> str:
     return str(value.shape) if isinstance(value, np.ndarray) and value.ndim else repr(value)[:40]
 
 
-def own_functions(exercise: Exercise, module: ModuleType, path: Path) -> ModuleType:
-    """The learner's module with its functions, which must all be there, under watch."""
+def own_functions(
+    exercise: Exercise, module: ModuleType, path: Path, called: list[str] | None = None
+) -> ModuleType:
+    """The learner's module with its functions, which must all be there, under watch; `called`
+    gets the names of those that are called."""
     watched = ModuleType(module.__name__)
     watched.__dict__.update(module.__dict__)
     for name, right in exercise.solution.items():
@@ -126,36 +131,56 @@ def own_functions(exercise: Exercise, module: ModuleType, path: Path) -> ModuleT
             raise Fault(f"{shown(path)}: write {asked}, as in the stub, not {found}") from None
         except ValueError:  # written in C, without a signature
             pass
-        setattr(watched, name, _watched(own, name, names, path))
+        log = [] if called is None else called
+        setattr(watched, name, _watched(own, name, right, path, log))
     return watched
 
 
 def _watched(
-    function: Callable[..., Any], name: str, names: Sequence[str], path: Path
-) -> Callable[..., Any]:
+    function: Callable[..., Any], name: str, right: Callable[..., Any], path: Path,
+    called: list[str],
+) -> Callable[..., Any]:  # fmt: skip
     """The function, whose errors are a `Fault` with its own line, or a `ToDo`."""
+    names = tuple(inspect.signature(right).parameters)
+    returns = inspect.signature(right).return_annotation not in (None, "None")
+    asked = f"{name}({', '.join(names)})"
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
+        called.append(name)
+        if any(map(np.iscomplexobj, args)):  # the kit tries a complex step, and can do without
+            return function(*args, **options)
         given = ", ".join(f"{n} {_of(a)}" for n, a in zip(names, args, strict=False))
         with _faults(path, f"where {name} was called with {given}"):
             try:
-                return function(*args, **options)
+                result = function(*args, **options)
             except NotImplementedError as error:
                 where, _ = _place(path, error.__traceback__)
-                asked = f"{name}({', '.join(names)})"
                 raise ToDo(f"  write   {asked} in {where}\n  to do   {error}") from None
+        if result is None and returns:
+            raise Fault(f"{_head(function, path)}: {asked} returns None: is its return missing?")
+        return result
 
     return call
 
 
+def _head(function: Callable[..., Any], path: Path) -> str:
+    """Where a function begins: "my/01_dense.py:20"."""
+    code = getattr(function, "__code__", None)
+    return shown(path) + (f":{code.co_firstlineno}" if code else "")
+
+
 def attempt(exercise: Exercise, path: Path) -> Verdict:
     """Check the file; nothing that it does gets out, but for an endless loop (`time_limit`)."""
-    said = io.StringIO()
+    said, called = io.StringIO(), [""]
     try:
         with contextlib.redirect_stdout(said):
-            text = _told(exercise, own_functions(exercise, load(path), path))
+            module = load(path)
+            text = _told(exercise, own_functions(exercise, module, path, called))
         verdict = Verdict("wrong" if text else "right", text)
+        if text and called[-1]:
+            head = _head(getattr(module, called[-1]), path)
+            verdict = replace(verdict, last=f"{called[-1]}, {head}")
     except ToDo as todo:
         verdict = Verdict("to do", str(todo))
     except Fault as fault:

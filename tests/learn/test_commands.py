@@ -173,6 +173,10 @@ FAULTS = {
     "no end of calls": (
         RIGHT.replace(BACKWARD, "return backward(dy, x, w, b)"), "my/01_dense.py:24: RecursionError"
     ),
+    "nothing returned": (
+        RIGHT.replace(BACKWARD, "pass"),
+        "my/01_dense.py:23: backward(dy, x, w, b) returns None: is its return missing?",
+    ),
     "an assertion": (RIGHT.replace(BACKWARD, "assert 0, 'mine'"), "py:24: AssertionError: mine"),
     "sys.exit": (RIGHT.replace(BACKWARD, "import sys; sys.exit(0)"), "it ends Python where back"),
     "exit at the top": ("raise SystemExit", "my/01_dense.py:1: it ends Python when it is loaded"),
@@ -193,8 +197,7 @@ def test_a_fault_is_a_sentence_with_its_line(
 
 
 WRONG = {
-    "nothing returned": (RIGHT.replace(BACKWARD, "pass"), "dw: backward returns None"),
-    "no output": (RIGHT.replace("return x @ w + b", "pass"), "forward"),
+    "None among them": (RIGHT.replace(BACKWARD, "return dy @ w.T, None, 0"), "returns None"),
     "two of three": (RIGHT.replace(BACKWARD, "return dy @ w.T, x.T @ dy"), "returned 2 gradients"),
     "text": (RIGHT.replace(BACKWARD, "return 'dx', 'dw', 'db'"), ""),
     "a list in a list": (RIGHT.replace(BACKWARD, "return [[1], [1, 2]], 0, 0"), ""),
@@ -209,7 +212,8 @@ def test_a_wrong_answer_is_the_kits_report(
     write(my, text)
     assert main([], my) == 1
     said = capsys.readouterr().out
-    assert "not right yet, my/01_dense.py" in said
+    assert ": not right yet\n" in said
+    assert "  see     backward, my/01_dense.py:23\n" in said
     assert told in said
     assert "Traceback" not in said
     assert len(said.splitlines()) <= 20
