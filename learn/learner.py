@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import inspect
 import io
@@ -248,7 +249,10 @@ def time_limit(seconds: float, path: Path) -> Iterator[None]:
     timer = threading.Timer(seconds, stop)
     timer.daemon = True
     timer.start()
+    # One call into C that never ends keeps the timer's thread from running; this stops it too.
+    faulthandler.dump_traceback_later(seconds + 5, exit=True, file=sys.__stderr__ or 2)
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         timer.cancel()

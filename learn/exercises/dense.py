@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 
 from minireptile.testing import check_gradients, check_same
-from tests.mistakes import dense
+from tests.mistakes import dense, interface
 
 from ..record import Exercise, made_in, named
 
@@ -44,5 +44,5 @@ EXERCISE = Exercise(
     ),
     check=check,
     solution=SOLUTION,
-    mistakes=made_in(SOLUTION, dense),
+    mistakes=made_in(SOLUTION, dense, interface),
 )
