@@ -1,4 +1,4 @@
-"""01: the dense layer, y = x w + b, and its gradients.           20 minutes, 1 + 1 + 2 lines
+"""01: the dense layer, y = x w + b, and its gradients.                20 minutes, about 4 lines
 
 Read kernels/dense.md, eq. 1 to 4 (here without the task axis t).
 

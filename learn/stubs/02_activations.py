@@ -1,4 +1,4 @@
-"""02: activation functions, entry by entry: dx = dy f'(x).              25 minutes, 12 lines
+"""02: activation functions, entry by entry: dx = dy f'(x).         25 minutes, about 11 lines
 
 Read kernels/relu.md, eq. 1 and 2, and kernels/tanh.md, eq. 1 and 2.
 

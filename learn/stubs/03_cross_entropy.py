@@ -1,4 +1,4 @@
-"""03: softmax and the losses, where every gradient begins.              40 minutes, 16 lines
+"""03: softmax and the losses, where every gradient begins.         40 minutes, about 13 lines
 
 Read kernels/squared_error.md, eq. 1 and 2, and kernels/softmax_cross_entropy.md, eq. 1 to 5 (here
 without the task axis t).

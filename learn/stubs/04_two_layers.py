@@ -1,4 +1,4 @@
-"""04: the chain rule, through two layers and through two paths.         25 minutes, 10 lines
+"""04: the chain rule, through two layers and through two paths.    25 minutes, about 7 lines
 
 Read kernels/loss_and_grad.md, eq. 2, 4 and 5.
 

@@ -1,4 +1,4 @@
-"""06: a convolution, tap by tap.                                        45 minutes, 12 lines
+"""06: a convolution, tap by tap.                                  45 minutes, about 10 lines
 
 Read kernels/conv2d.md, eq. 1 to 5 (here without the task axis t).
 

@@ -1,4 +1,4 @@
-"""07: max pooling: which input won, and where its gradient goes.        30 minutes, 12 lines
+"""07: max pooling: which input won, and where its gradient goes.   30 minutes, about 12 lines
 
 Read kernels/maxpool.md, eq. 1 to 3 (here without the task axis t).
 
