@@ -296,7 +296,9 @@ def test_progress_that_cannot_be_read_is_made_again(my: Path, text: str) -> None
 def test_a_loop_that_never_ends_is_stopped_at_its_line(my: Path) -> None:
     write(my, RIGHT.replace(BACKWARD, "while True: dy = dy + 1"))
     code = (
-        "from pathlib import Path; from learn import __main__, learner; "
+        "import time; from pathlib import Path; from learn import __main__, learner\n"
+        "with learner.time_limit(0.05, Path('my')): pass\n"
+        "time.sleep(0.2)\n"  # what has come to an end is not stopped later
         "learner.CHECK_LIMIT = 0.5; __main__.main([], Path('my'))"
     )
     done = subprocess.run(
