@@ -92,7 +92,7 @@ def finish(exercise: Exercise, path: Path, folder: Folder) -> None:
     assert exercise.finish is not None
     try:
         with time_limit(learner.FINISH_LIMIT, path):
-            functions = learner.own_functions(exercise, learner.load(path), path)
+            functions = learner.for_use(exercise, path)
             print(f"\n{exercise.finish(functions, folder.path)}\n")
     except (Fault, ToDo) as fault:
         print(f"\n{fault}\n")

@@ -116,7 +116,7 @@ def own_functions(
     exercise: Exercise, module: ModuleType, path: Path, called: list[str] | None = None
 ) -> ModuleType:
     """The learner's module with its functions, which must all be there, under watch; `called`
-    gets the names of those that are called."""
+    gets the names of those that are called. Without it, what they print is dropped."""
     watched = ModuleType(module.__name__)
     watched.__dict__.update(module.__dict__)
     for name, right in exercise.solution.items():
@@ -133,8 +133,17 @@ def own_functions(
         except ValueError:  # written in C, without a signature
             pass
         log = [] if called is None else called
-        setattr(watched, name, _watched(own, name, right, path, log))
+        call = _watched(own, name, right, path, log)
+        setattr(watched, name, _silent(call) if called is None else call)
     return watched
+
+
+def _silent(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **options: Any) -> Any:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return function(*args, **options)
+
+    return call
 
 
 def _watched(
@@ -223,7 +232,14 @@ def passed_module(exercise: Exercise, folder: Path) -> ModuleType:
             f"More can be made of this with your functions of {exercise.name}, which are not "
             f"right yet: python -m learn {exercise.name}, and then this one again by its name."
         )
-    return own_functions(exercise, load(path), path)
+    return for_use(exercise, path)
+
+
+def for_use(exercise: Exercise, path: Path) -> ModuleType:
+    """The learner's functions, for more than a check."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        module = load(path)
+    return own_functions(exercise, module, path)
 
 
 @contextlib.contextmanager
