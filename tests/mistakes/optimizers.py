@@ -10,8 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minireptile.kernels.adam_numpy import adam_step
-from minireptile.kernels.sgd_numpy import sgd_step
+from minireptile.kernels import adam_numpy, sgd_numpy
 from minireptile.testing import check_same
 
 from .record import Check, Mistake
@@ -22,6 +21,7 @@ grads0 = np.random.default_rng(8).standard_normal((K, P)) + 0.5
 
 Steps = tuple[NDArray, ...]
 Run = Callable[[NDArray], Steps]
+Moved = tuple[NDArray, NDArray, NDArray, int]  # phi, m, v, t after a step
 
 
 def adam_reference(grads: NDArray) -> Steps:
@@ -30,7 +30,7 @@ def adam_reference(grads: NDArray) -> Steps:
     steps = []
     for g in grads:
         phi[...] = 0  # so that phi is the step
-        adam_step(phi, m, v, t, g[None], LR, BETA1, BETA2, EPS)
+        adam_numpy.adam_step(phi, m, v, t, g[None], LR, BETA1, BETA2, EPS)
         steps.append(phi[0].copy())
     return tuple(steps)
 
@@ -40,12 +40,20 @@ def momentum_reference(grads: NDArray) -> Steps:
     steps = []
     for g in grads:
         phi[...] = 0
-        sgd_step(phi, velocity, g[None], LR, MOMENTUM)
+        sgd_numpy.sgd_step(phi, velocity, g[None], LR, MOMENTUM)
         steps.append(phi[0].copy())
     return tuple(steps)
 
 
-def check_adam(run: Run) -> Check:
+def check_adam(adam_step: Callable[..., Moved]) -> Check:
+    def run(grads: NDArray) -> Steps:
+        m, v, t, steps = np.zeros(P), np.zeros(P), 0, []
+        with np.errstate(all="ignore"):  # 0 / 0 and roots, warnings that scroll by
+            for g in grads:
+                phi, m, v, t = adam_step(np.zeros(P), m, v, t, g, LR, BETA1, BETA2, EPS)
+                steps.append(phi)
+        return tuple(steps)
+
     return lambda: check_same(run, adam_reference, grads0, length=4 * K, name="adam")
 
 
@@ -53,75 +61,78 @@ def check_momentum(run: Run) -> Check:
     return lambda: check_same(run, momentum_reference, grads0, length=4 * K, name="momentum")
 
 
-def adam(grads: NDArray) -> Steps:
-    m, v, steps = np.zeros(P), np.zeros(P), []
-    for t, g in enumerate(grads, start=1):
-        m = BETA1 * m + (1 - BETA1) * g
-        v = BETA2 * v + (1 - BETA2) * g**2
-        rate = LR * np.sqrt(1 - BETA2**t) / (1 - BETA1**t)
-        steps.append(-rate * m / (np.sqrt(v) + EPS))
-    return tuple(steps)
+def adam_step(
+    phi: NDArray, m: NDArray, v: NDArray, t: int, grad: NDArray,
+    lr: float, beta1: float, beta2: float, eps: float,
+) -> Moved:  # fmt: skip
+    t += 1
+    m = beta1 * m + (1 - beta1) * grad
+    v = beta2 * v + (1 - beta2) * grad**2
+    rate = lr * np.sqrt(1 - beta2**t) / (1 - beta1**t)
+    return phi - rate * m / (np.sqrt(v) + eps), m, v, t
 
 
-def no_bias_correction(grads: NDArray) -> Steps:
-    m, v, steps = np.zeros(P), np.zeros(P), []
-    for g in grads:
-        m = BETA1 * m + (1 - BETA1) * g
-        v = BETA2 * v + (1 - BETA2) * g**2
-        steps.append(-LR * m / (np.sqrt(v) + EPS))
-    return tuple(steps)
+def no_bias_correction(
+    phi: NDArray, m: NDArray, v: NDArray, t: int, grad: NDArray,
+    lr: float, beta1: float, beta2: float, eps: float,
+) -> Moved:  # fmt: skip
+    t += 1
+    m = beta1 * m + (1 - beta1) * grad
+    v = beta2 * v + (1 - beta2) * grad**2
+    return phi - lr * m / (np.sqrt(v) + eps), m, v, t
 
 
-def t_not_incremented(grads: NDArray) -> Steps:
-    m, v, t, steps = np.zeros(P), np.zeros(P), 1, []
-    for g in grads:
-        m = BETA1 * m + (1 - BETA1) * g
-        v = BETA2 * v + (1 - BETA2) * g**2
-        rate = LR * np.sqrt(1 - BETA2**t) / (1 - BETA1**t)
-        steps.append(-rate * m / (np.sqrt(v) + EPS))
-    return tuple(steps)
+def t_not_incremented(
+    phi: NDArray, m: NDArray, v: NDArray, t: int, grad: NDArray,
+    lr: float, beta1: float, beta2: float, eps: float,
+) -> Moved:  # fmt: skip
+    m = beta1 * m + (1 - beta1) * grad
+    v = beta2 * v + (1 - beta2) * grad**2
+    rate = lr * np.sqrt(1 - beta2 ** (t + 1)) / (1 - beta1 ** (t + 1))
+    return phi - rate * m / (np.sqrt(v) + eps), m, v, t
 
 
-def t_from_zero(grads: NDArray) -> Steps:
-    m, v, steps = np.zeros(P), np.zeros(P), []
-    for t in np.arange(len(grads)):
-        m = BETA1 * m + (1 - BETA1) * grads[t]
-        v = BETA2 * v + (1 - BETA2) * grads[t] ** 2
-        with np.errstate(invalid="ignore"):  # 0 / 0, a warning that scrolls by
-            rate = LR * np.sqrt(1 - BETA2**t) / (1 - BETA1**t)
-        steps.append(-rate * m / (np.sqrt(v) + EPS))
-    return tuple(steps)
+def t_from_zero(
+    phi: NDArray, m: NDArray, v: NDArray, t: int, grad: NDArray,
+    lr: float, beta1: float, beta2: float, eps: float,
+) -> Moved:  # fmt: skip
+    m = beta1 * m + (1 - beta1) * grad
+    v = beta2 * v + (1 - beta2) * grad**2
+    rate = lr * np.sqrt(1 - beta2**t) / (1 - beta1**t)
+    return phi - rate * m / (np.sqrt(v) + eps), m, v, t + 1
 
 
-def eps_in_the_root(grads: NDArray) -> Steps:
-    m, v, steps = np.zeros(P), np.zeros(P), []
-    for t, g in enumerate(grads, start=1):
-        m = BETA1 * m + (1 - BETA1) * g
-        v = BETA2 * v + (1 - BETA2) * g**2
-        rate = LR * np.sqrt(1 - BETA2**t) / (1 - BETA1**t)
-        steps.append(-rate * m / np.sqrt(v + EPS))
-    return tuple(steps)
+def eps_in_the_root(
+    phi: NDArray, m: NDArray, v: NDArray, t: int, grad: NDArray,
+    lr: float, beta1: float, beta2: float, eps: float,
+) -> Moved:  # fmt: skip
+    t += 1
+    m = beta1 * m + (1 - beta1) * grad
+    v = beta2 * v + (1 - beta2) * grad**2
+    rate = lr * np.sqrt(1 - beta2**t) / (1 - beta1**t)
+    return phi - rate * m / np.sqrt(v + eps), m, v, t
 
 
-def betas_swapped(grads: NDArray) -> Steps:
-    m, v, steps = np.zeros(P), np.zeros(P), []
-    for t, g in enumerate(grads, start=1):
-        m = BETA2 * m + (1 - BETA2) * g
-        v = BETA1 * v + (1 - BETA1) * g**2
-        rate = LR * np.sqrt(1 - BETA1**t) / (1 - BETA2**t)
-        steps.append(-rate * m / (np.sqrt(v) + EPS))
-    return tuple(steps)
+def betas_swapped(
+    phi: NDArray, m: NDArray, v: NDArray, t: int, grad: NDArray,
+    lr: float, beta1: float, beta2: float, eps: float,
+) -> Moved:  # fmt: skip
+    t += 1
+    m = beta2 * m + (1 - beta2) * grad
+    v = beta1 * v + (1 - beta1) * grad**2
+    rate = lr * np.sqrt(1 - beta1**t) / (1 - beta2**t)
+    return phi - rate * m / (np.sqrt(v) + eps), m, v, t
 
 
-def v_not_squared(grads: NDArray) -> Steps:
-    m, v, steps = np.zeros(P), np.zeros(P), []
-    for t, g in enumerate(grads, start=1):
-        m = BETA1 * m + (1 - BETA1) * g
-        v = BETA2 * v + (1 - BETA2) * g
-        rate = LR * np.sqrt(1 - BETA2**t) / (1 - BETA1**t)
-        with np.errstate(invalid="ignore"):  # the root of a negative number
-            steps.append(-rate * m / (np.sqrt(v) + EPS))
-    return tuple(steps)
+def v_not_squared(
+    phi: NDArray, m: NDArray, v: NDArray, t: int, grad: NDArray,
+    lr: float, beta1: float, beta2: float, eps: float,
+) -> Moved:  # fmt: skip
+    t += 1
+    m = beta1 * m + (1 - beta1) * grad
+    v = beta2 * v + (1 - beta2) * grad
+    rate = lr * np.sqrt(1 - beta2**t) / (1 - beta1**t)
+    return phi - rate * m / (np.sqrt(v) + eps), m, v, t
 
 
 def momentum(grads: NDArray) -> Steps:
@@ -179,42 +190,48 @@ MISTAKES = (
         "the first step is (1 - beta1) / sqrt(1 - beta2) = 3.2 times too long; later ones less so",
         check_adam(no_bias_correction),
         r"output 0 .*ratio 3\.16",
-        check_adam(adam),
+        check_adam(adam_step),
+        {"adam_step": no_bias_correction},
     ),
     Mistake(
         "adam: t not incremented",
         "step 0 is right, all later ones are too short or too long",
         check_adam(t_not_incremented),
         r"output 1 ",
-        check_adam(adam),
+        check_adam(adam_step),
+        {"adam_step": t_not_incremented},
     ),
     Mistake(
         "adam: t counted from 0",
         "0 / 0 in step 0: phi is NaN from there on",
         check_adam(t_from_zero),
         r"output 0 .*nan",
-        check_adam(adam),
+        check_adam(adam_step),
+        {"adam_step": t_from_zero},
     ),
     Mistake(
         "adam: eps inside the root",
         "next to nothing for large gradients; for small ones the step is far too short",
         check_adam(eps_in_the_root),
         r"output 0 .*ratio 0\.",
-        check_adam(adam),
+        check_adam(adam_step),
+        {"adam_step": eps_in_the_root},
     ),
     Mistake(
         "adam: beta1 and beta2 swapped",
         "step 0 is nearly right, for both averages are corrected; then they drift apart",
         check_adam(betas_swapped),
         r"output 0 .*ratio 1\.0",
-        check_adam(adam),
+        check_adam(adam_step),
+        {"adam_step": betas_swapped},
     ),
     Mistake(
         "adam: v averages the gradient, not its square",
         "NaN where v is negative, nonsense elsewhere",
         check_adam(v_not_squared),
         r"output 0 .*nan",
-        check_adam(adam),
+        check_adam(adam_step),
+        {"adam_step": v_not_squared},
     ),
     Mistake(
         "momentum: velocity overwritten",
@@ -222,6 +239,7 @@ MISTAKES = (
         check_momentum(velocity_overwritten),
         r"output 1 ",
         check_momentum(momentum),
+        {"momentum": velocity_overwritten},
     ),
     Mistake(
         "momentum: gradient scaled by 1 - momentum",
@@ -229,6 +247,7 @@ MISTAKES = (
         check_momentum(velocity_averaged),
         r"output 0 .*ratio 0\.1;",
         check_momentum(momentum),
+        {"momentum": velocity_averaged},
     ),
     Mistake(
         "momentum: phi moved before the velocity is updated",
@@ -236,6 +255,7 @@ MISTAKES = (
         check_momentum(applied_before_update),
         r"output 0 .*: -?0, expected",
         check_momentum(momentum),
+        {"momentum": applied_before_update},
     ),
     Mistake(
         "momentum: added instead of subtracted",
@@ -243,6 +263,7 @@ MISTAKES = (
         check_momentum(uphill),
         r"output 0 .*ratio -1;",
         check_momentum(momentum),
+        {"momentum": uphill},
     ),
     Mistake(
         "momentum: velocity handed out without a copy",
@@ -250,5 +271,6 @@ MISTAKES = (
         check_momentum(velocity_aliased),
         r"output 0 ",
         check_momentum(momentum),
+        {"momentum": velocity_aliased},
     ),
 )
