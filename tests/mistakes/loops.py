@@ -1,115 +1,95 @@
 """The loops of meta-learning, on tasks that are solved by hand.
 
-Task t has the loss sum a (phi - c[t])^2 / 2, so k gradient steps lead from theta to
-c + (1 - lr a)^k (theta - c), and everything that a loop does has a closed form.
+A mini-batch (a, c) has the loss sum a (phi - c)^2 / 2, so a gradient step leads from phi to
+c + (1 - lr a) (phi - c), and everything that a loop does has a closed form. Every mini-batch has a
+c of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minireptile.kernels.adam_numpy import adam_step
+from minireptile.optim import SGD, Adam
 from minireptile.testing import check_gradients, check_hvp, check_same
 
 from .record import Check, Mistake
 
-T, P, K = 3, 4, 5  # tasks, parameters, inner steps
+T, K, P = 3, 5, 4  # tasks, inner steps, parameters
 LR, EPSILON = 0.1, 0.5
 rng = np.random.default_rng(9)
 theta0 = rng.standard_normal(P)
 a0 = rng.uniform(0.5, 2, P)
-c0 = rng.standard_normal((T, P))
+c0 = rng.standard_normal((T, K, P))
 
-Meta = Callable[[NDArray, NDArray, NDArray], NDArray]
+Batch = tuple[NDArray, NDArray]
+Batches = Sequence[Batch]  # the k mini-batches of a task
+LossAndGrad = Callable[[NDArray, NDArray, NDArray], tuple[Any, NDArray]]
 Path = tuple[NDArray, ...]
 
 
-def reptile_reference(theta: NDArray, a: NDArray, c: NDArray) -> NDArray:
-    phi = c + (1 - LR * a) ** K * (theta - c)
-    return EPSILON * (phi.mean(0) - theta)
+def quadratic(phi: NDArray, a: NDArray, c: NDArray) -> tuple[Any, NDArray]:
+    return (a * (phi - c) ** 2).sum() / 2, a * (phi - c)
 
 
-def reptile(theta: NDArray, a: NDArray, c: NDArray) -> NDArray:
-    phi = np.repeat(theta[None], T, axis=0)
-    for _ in range(K):
-        phi -= LR * a * (phi - c)
-    return EPSILON * (phi.mean(0) - theta)
-
-
-def theta_aliased(theta: NDArray, a: NDArray, c: NDArray) -> NDArray:
-    theta = theta.copy()
-    phi = [theta for _ in range(T)]  # should be theta.copy()
-    for t in range(T):
-        for _ in range(K):
-            phi[t] -= LR * a * (phi[t] - c[t])
-    return EPSILON * (np.mean(phi, axis=0) - theta)
-
-
-def sign_reversed(theta: NDArray, a: NDArray, c: NDArray) -> NDArray:
-    phi = np.repeat(theta[None], T, axis=0)
-    for _ in range(K):
-        phi -= LR * a * (phi - c)
-    return EPSILON * (theta - phi.mean(0))
-
-
-def summed_over_tasks(theta: NDArray, a: NDArray, c: NDArray) -> NDArray:
-    phi = np.repeat(theta[None], T, axis=0)
-    for _ in range(K):
-        phi -= LR * a * (phi - c)
-    return EPSILON * (phi - theta).sum(0)
-
-
-def last_task_only(theta: NDArray, a: NDArray, c: NDArray) -> NDArray:
-    for t in range(T):
-        phi = theta.copy()
-        for _ in range(K):
-            phi -= LR * a * (phi - c[t])
-    return EPSILON * (phi - theta)
-
-
-def check_reptile(loop: Meta) -> Check:
-    inputs = theta0, a0, c0
-    return lambda: check_same(loop, reptile_reference, *inputs, length=4 * K, name="step of theta")
-
-
-# The inner loop on one task: output i is phi after step i.
+def batches_of(a: NDArray, c: NDArray) -> list[Batch]:
+    return [(a, c_i) for c_i in c]
 
 
 def path_reference(theta: NDArray, a: NDArray, c: NDArray) -> Path:
-    return tuple(c + (1 - LR * a) ** i * (theta - c) for i in range(1, K + 1))
-
-
-def adapt(theta: NDArray, a: NDArray, c: NDArray) -> Path:
-    phi, path = theta.copy(), []
-    for _ in range(K):
-        phi -= LR * a * (phi - c)
-        path.append(phi.copy())
+    """theta and phi after each step."""
+    path = [theta]
+    for c_i in c:
+        path.append(c_i + (1 - LR * a) * (path[-1] - c_i))
     return tuple(path)
 
 
-def gradient_at_theta(theta: NDArray, a: NDArray, c: NDArray) -> Path:
-    phi, path = theta.copy(), []
-    for _ in range(K):
-        phi -= LR * a * (theta - c)  # should be phi
-        path.append(phi.copy())
-    return tuple(path)
+# The inner loop on one task. Output i is where the gradient of step i was taken, and the last one
+# where the loop ends.
 
 
-def one_step_short(theta: NDArray, a: NDArray, c: NDArray) -> Path:
-    phi, path = theta.copy(), []
-    for _ in range(1, K):
-        phi -= LR * a * (phi - c)
-        path.append(phi.copy())
-    return tuple(path)
+def adapt(phi: NDArray, batches: Batches, loss_and_grad: LossAndGrad, optimizer: Any) -> None:
+    state = optimizer.init(phi)
+    for x, y in batches:
+        _, grad = loss_and_grad(phi, x, y)
+        optimizer.step(phi, grad, state)
 
 
-def check_path(loop: Callable[..., Path]) -> Check:
-    inputs = theta0, a0, c0[0]
-    return lambda: check_same(loop, path_reference, *inputs, length=4 * K, name="inner loop")
+def gradient_at_theta(
+    phi: NDArray, batches: Batches, loss_and_grad: LossAndGrad, optimizer: Any
+) -> None:
+    theta, state = phi.copy(), optimizer.init(phi)
+    for x, y in batches:
+        _, grad = loss_and_grad(theta, x, y)  # should be phi
+        optimizer.step(phi, grad, state)
+
+
+def one_step_short(
+    phi: NDArray, batches: Batches, loss_and_grad: LossAndGrad, optimizer: Any
+) -> None:
+    state = optimizer.init(phi)
+    for i in range(1, len(batches)):
+        _, grad = loss_and_grad(phi, *batches[i - 1])
+        optimizer.step(phi, grad, state)
+
+
+def check_path(adapt: Callable[..., None]) -> Check:
+    def run(theta: NDArray, a: NDArray, c: NDArray) -> Path:
+        path = []
+
+        def loss_and_grad(phi: NDArray, a: NDArray, c: NDArray) -> tuple[Any, NDArray]:
+            path.append(phi.copy())
+            return quadratic(phi, a, c)
+
+        adapt(theta, batches_of(a, c), loss_and_grad, SGD(LR))
+        return *path, theta
+
+    inputs, name = (theta0, a0, c0[0]), "phi at each gradient and at the end"
+    return lambda: check_same(run, path_reference, *inputs, length=4 * K, name=name)
 
 
 # Adam on all tasks at once, against one task after another: output t is phi of task t.
@@ -118,47 +98,113 @@ def check_path(loop: Callable[..., Path]) -> Check:
 def all_at_once(theta: NDArray, a: NDArray, c: NDArray) -> Path:
     phi, m, v = np.repeat(theta[None], T, axis=0), np.zeros((T, P)), np.zeros((T, P))
     steps = np.zeros(T, np.int64)
-    for _ in range(K):
-        adam_step(phi, m, v, steps, a * (phi - c), LR, 0.9, 0.999, 1e-8)
+    for i in range(K):
+        adam_step(phi, m, v, steps, a * (phi - c[:, i]), LR, 0.9, 0.999, 1e-8)
     return tuple(phi)
 
 
-def one_by_one(theta: NDArray, a: NDArray, c: NDArray) -> Path:
-    ends = []
-    for t in range(T):
-        phi, m, v = theta[None].copy(), np.zeros((1, P)), np.zeros((1, P))
-        steps = np.zeros(1, np.int64)
-        for _ in range(K):
-            adam_step(phi, m, v, steps, a * (phi - c[t]), LR, 0.9, 0.999, 1e-8)
-        ends.append(phi[0])
-    return tuple(ends)
+def adapt_tasks(
+    theta: NDArray, tasks: Sequence[Batches], loss_and_grad: LossAndGrad, optimizer: Any
+) -> NDArray:
+    phi = np.repeat(theta[None], len(tasks), axis=0)
+    for t, batches in enumerate(tasks):
+        adapt(phi[t], batches, loss_and_grad, optimizer)
+    return phi
 
 
-def state_leaks(theta: NDArray, a: NDArray, c: NDArray) -> Path:
-    m, v = np.zeros((1, P)), np.zeros((1, P))
-    steps, ends = np.zeros(1, np.int64), []
-    for t in range(T):  # m, v and steps should start again
-        phi = theta[None].copy()
-        for _ in range(K):
-            adam_step(phi, m, v, steps, a * (phi - c[t]), LR, 0.9, 0.999, 1e-8)
-        ends.append(phi[0])
-    return tuple(ends)
+def phi_not_reset(
+    theta: NDArray, tasks: Sequence[Batches], loss_and_grad: LossAndGrad, optimizer: Any
+) -> NDArray:
+    phi, ends = theta.copy(), []  # should be in the loop over the tasks
+    for batches in tasks:
+        adapt(phi, batches, loss_and_grad, optimizer)
+        ends.append(phi.copy())
+    return np.array(ends)
 
 
-def phi_not_reset(theta: NDArray, a: NDArray, c: NDArray) -> Path:
-    phi, ends = theta[None].copy(), []  # should be in the loop over the tasks
-    for t in range(T):
-        m, v = np.zeros((1, P)), np.zeros((1, P))
-        steps = np.zeros(1, np.int64)
-        for _ in range(K):
-            adam_step(phi, m, v, steps, a * (phi - c[t]), LR, 0.9, 0.999, 1e-8)
-        ends.append(phi[0].copy())
-    return tuple(ends)
+def state_leaks(
+    theta: NDArray, tasks: Sequence[Batches], loss_and_grad: LossAndGrad, optimizer: Any
+) -> NDArray:
+    phi = np.repeat(theta[None], len(tasks), axis=0)
+    state = optimizer.init(theta)  # should start again with every task
+    for t, batches in enumerate(tasks):
+        for x, y in batches:
+            optimizer.step(phi[t], loss_and_grad(phi[t], x, y)[1], state)
+    return phi
 
 
-def check_tasks(loop: Callable[..., Path]) -> Check:
+def check_tasks(adapt_tasks: Callable[..., NDArray]) -> Check:
+    def run(theta: NDArray, a: NDArray, c: NDArray) -> Path:
+        tasks = [batches_of(a, c_t) for c_t in c]
+        return tuple(adapt_tasks(theta, tasks, quadratic, Adam(LR, 0.9, 0.999, 1e-8)))
+
     inputs = theta0, a0, c0
-    return lambda: check_same(loop, all_at_once, *inputs, length=16 * K, name="tasks")
+    return lambda: check_same(run, all_at_once, *inputs, length=16 * K, name="phi of each task")
+
+
+# Reptile's step of theta. The inner loop works on phi where it lies.
+
+
+def sgd_steps(phi: NDArray, batches: Batches) -> None:
+    for a, c in batches:
+        phi -= LR * a * (phi - c)
+
+
+def reptile_step(
+    theta: NDArray, tasks: Sequence[Batches], adapt: Callable[..., None], epsilon: float
+) -> NDArray:
+    phi = np.repeat(theta[None], len(tasks), axis=0)
+    for t, batches in enumerate(tasks):
+        adapt(phi[t], batches)
+    return theta + epsilon * (phi.mean(0) - theta)
+
+
+def theta_aliased(
+    theta: NDArray, tasks: Sequence[Batches], adapt: Callable[..., None], epsilon: float
+) -> NDArray:
+    phi = [theta for _ in tasks]  # should be theta.copy()
+    for t, batches in enumerate(tasks):
+        adapt(phi[t], batches)
+    return theta + epsilon * (np.mean(phi, axis=0) - theta)
+
+
+def sign_reversed(
+    theta: NDArray, tasks: Sequence[Batches], adapt: Callable[..., None], epsilon: float
+) -> NDArray:
+    phi = np.repeat(theta[None], len(tasks), axis=0)
+    for t, batches in enumerate(tasks):
+        adapt(phi[t], batches)
+    return theta + epsilon * (theta - phi.mean(0))
+
+
+def summed_over_tasks(
+    theta: NDArray, tasks: Sequence[Batches], adapt: Callable[..., None], epsilon: float
+) -> NDArray:
+    phi = np.repeat(theta[None], len(tasks), axis=0)
+    for t, batches in enumerate(tasks):
+        adapt(phi[t], batches)
+    return theta + epsilon * (phi - theta).sum(0)
+
+
+def last_task_only(
+    theta: NDArray, tasks: Sequence[Batches], adapt: Callable[..., None], epsilon: float
+) -> NDArray:
+    for batches in tasks:
+        phi = theta.copy()
+        adapt(phi, batches)
+    return theta + epsilon * (phi - theta)
+
+
+def check_reptile(reptile_step: Callable[..., NDArray]) -> Check:
+    def run(theta: NDArray, a: NDArray, c: NDArray) -> NDArray:
+        return reptile_step(theta, [batches_of(a, c_t) for c_t in c], sgd_steps, EPSILON) - theta
+
+    def reference(theta: NDArray, a: NDArray, c: NDArray) -> NDArray:
+        ends = [path_reference(theta, a, c_t)[-1] for c_t in c]
+        return EPSILON * (np.mean(ends, axis=0) - theta)
+
+    inputs = theta0, a0, c0
+    return lambda: check_same(run, reference, *inputs, length=4 * K, name="step of theta")
 
 
 # Backward through two dense layers, y = (x w) u, that are trained on the way.
@@ -192,78 +238,171 @@ def check_two_layers(backward: Callable[..., tuple[NDArray, NDArray, NDArray]]) 
     return lambda: check_gradients((two_layers, backward), *inputs, name="two layers")
 
 
-# MAML: the loss after one inner step, as a function of theta. Now the task is a curved one, with
-# the loss sum phi^4 / 4 + (phi' x)^2 / 2, its gradient and its Hessian times a vector.
+# MAML: the loss after k inner steps, as a function of theta. Now the tasks are curved: a mini-batch
+# (x, y) has the loss sum phi^4 / 4 + (phi' x - y)^2 / 2.
 
 
-support, query = c0[:2]
+support = [(c_i, c_i[0]) for c_i in c0[0, :3]]
+query = c0[1, 0], c0[1, 0, 0]
 
 
-def curved_loss(phi: NDArray, x: NDArray) -> Any:
-    return (phi**4).sum() / 4 + (phi @ x) ** 2 / 2
+def curved(phi: NDArray, x: NDArray, y: NDArray) -> tuple[Any, NDArray]:
+    apart = phi @ x - y
+    return (phi**4).sum() / 4 + apart**2 / 2, phi**3 + apart * x
 
 
-def curved_grad(phi: NDArray, x: NDArray) -> NDArray:
-    return phi**3 + (phi @ x) * x
-
-
-def curved_hvp(phi: NDArray, x: NDArray, v: NDArray) -> NDArray:
+def curved_hvp(phi: NDArray, x: NDArray, y: NDArray, v: NDArray) -> NDArray:
     return 3 * phi**2 * v + (v @ x) * x
 
 
-def maml(theta: NDArray) -> NDArray:
-    return curved_loss(theta - LR * curved_grad(theta, support), query)
+Hvp = Callable[[NDArray, NDArray, NDArray, NDArray], NDArray]
 
 
-def maml_backward(dy: NDArray, theta: NDArray) -> NDArray:
-    g = curved_grad(theta - LR * curved_grad(theta, support), query)
-    return dy * (g - LR * curved_hvp(theta, support, g))
+def meta_gradient(
+    theta: NDArray, support: Batches, query: Batch, loss_and_grad: LossAndGrad, hvp: Hvp, lr: float
+) -> NDArray:
+    phi, path = theta, []
+    for x, y in support:
+        path.append(phi)
+        phi = phi - lr * loss_and_grad(phi, x, y)[1]
+    a = loss_and_grad(phi, *query)[1]
+    for phi, (x, y) in zip(reversed(path), reversed(support), strict=True):
+        a = a - lr * hvp(phi, x, y, a)
+    return a
 
 
-def first_order(dy: NDArray, theta: NDArray) -> NDArray:
-    return dy * curved_grad(theta - LR * curved_grad(theta, support), query)
+def first_order(
+    theta: NDArray, support: Batches, query: Batch, loss_and_grad: LossAndGrad, hvp: Hvp, lr: float
+) -> NDArray:
+    phi = theta
+    for x, y in support:
+        phi = phi - lr * loss_and_grad(phi, x, y)[1]
+    return loss_and_grad(phi, *query)[1]
 
 
-def hessian_at_phi(dy: NDArray, theta: NDArray) -> NDArray:
-    phi = theta - LR * curved_grad(theta, support)
-    g = curved_grad(phi, query)
-    return dy * (g - LR * curved_hvp(phi, support, g))
+def hessian_at_phi(
+    theta: NDArray, support: Batches, query: Batch, loss_and_grad: LossAndGrad, hvp: Hvp, lr: float
+) -> NDArray:
+    phi = theta
+    for x, y in support:
+        phi = phi - lr * loss_and_grad(phi, x, y)[1]
+    a = loss_and_grad(phi, *query)[1]
+    for x, y in reversed(support):
+        a = a - lr * hvp(phi, x, y, a)  # should be where the step began
+    return a
 
 
-def gradient_at_theta_too(dy: NDArray, theta: NDArray) -> NDArray:
-    g = curved_grad(theta, query)
-    return dy * (g - LR * curved_hvp(theta, support, g))
+def gradient_at_theta_too(
+    theta: NDArray, support: Batches, query: Batch, loss_and_grad: LossAndGrad, hvp: Hvp, lr: float
+) -> NDArray:
+    phi, path = theta, []
+    for x, y in support:
+        path.append(phi)
+        phi = phi - lr * loss_and_grad(phi, x, y)[1]
+    a = loss_and_grad(theta, *query)[1]
+    for phi, (x, y) in zip(reversed(path), reversed(support), strict=True):
+        a = a - lr * hvp(phi, x, y, a)
+    return a
 
 
-def check_maml(backward: Callable[[NDArray, NDArray], NDArray]) -> Check:
-    return lambda: check_gradients((maml, backward), theta0, name="maml")
+def check_maml(meta_gradient: Callable[..., NDArray]) -> Check:
+    def meta_loss(theta: NDArray) -> Any:
+        for x, y in support:
+            theta = theta - LR * curved(theta, x, y)[1]
+        return curved(theta, *query)[0]
+
+    def backward(dy: NDArray, theta: NDArray) -> NDArray:
+        return dy * meta_gradient(theta, support, query, curved, curved_hvp, LR)
+
+    return lambda: check_gradients((meta_loss, backward), theta0, name="maml")
 
 
-def hvp(theta: NDArray, v: NDArray) -> NDArray:
-    return curved_hvp(theta, support, v)
+# The Hessian of a network with one hidden layer, tanh(x w + b) u + c, times a direction, one array
+# for each parameter; the loss is the squared error. rz is the derivative of z along it.
+
+Params = tuple[NDArray, NDArray, NDArray, NDArray]
+shapes = (2, 4), (4,), (4, 3), (3,)
+ends = np.cumsum([np.prod(shape) for shape in shapes])
+x1, target1 = rng.standard_normal((5, 2)), rng.standard_normal((5, 3))
+params0 = rng.standard_normal(ends[-1])
 
 
-def outer_product(theta: NDArray, v: NDArray) -> NDArray:
-    g = curved_grad(theta, support)
-    return g * (g @ v)
+def parts(flat: NDArray) -> Any:
+    pieces = np.split(flat, ends[:-1])
+    return tuple(piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True))
 
 
-def factor_forgotten(theta: NDArray, v: NDArray) -> NDArray:
-    return theta**2 * v + (v @ support) * support
+def flat(arrays: Params) -> NDArray:
+    return np.concatenate([np.ravel(array) for array in arrays])
 
 
-def not_symmetric(theta: NDArray, v: NDArray) -> NDArray:
-    return 3 * theta**2 * v + (v @ theta) * support
+def network_loss(params: Params, x: NDArray, target: NDArray) -> Any:
+    w, b, u, c = params
+    return ((np.tanh(x @ w + b) @ u + c - target) ** 2).sum() / len(x)
 
 
-def check_hessian(hvp: Callable[[NDArray, NDArray], NDArray]) -> Check:
-    def loss(phi: NDArray) -> float:
-        return curved_loss(phi, support)
+def network_gradient(params: Params, x: NDArray, target: NDArray) -> Params:
+    w, b, u, c = params
+    h = np.tanh(x @ w + b)
+    dy = 2 / len(x) * (h @ u + c - target)
+    dz = (dy @ u.T) * (1 - h * h)
+    return x.T @ dz, dz.sum(0), h.T @ dy, dy.sum(0)
 
-    def grad(phi: NDArray) -> NDArray:
-        return curved_grad(phi, support)
 
-    return lambda: check_hvp(grad, hvp, theta0, loss=loss)
+def hvp(params: Params, x: NDArray, target: NDArray, direction: Params) -> Params:
+    (w, b, u, c), (rw, rb, ru, rc) = params, direction
+    h = np.tanh(x @ w + b)
+    rh = (x @ rw + rb) * (1 - h * h)
+    dy = 2 / len(x) * (h @ u + c - target)
+    rdy = 2 / len(x) * (rh @ u + h @ ru + rc)
+    dh, rdh = dy @ u.T, rdy @ u.T + dy @ ru.T
+    rdz = rdh * (1 - h * h) - 2 * h * rh * dh
+    return x.T @ rdz, rdz.sum(0), rh.T @ dy + h.T @ rdy, rdy.sum(0)
+
+
+def outer_product(params: Params, x: NDArray, target: NDArray, direction: Params) -> Params:
+    grad = network_gradient(params, x, target)
+    along = sum((g * v).sum() for g, v in zip(grad, direction, strict=True))
+    return tuple(g * along for g in grad)
+
+
+def slope_of_tanh_constant(
+    params: Params, x: NDArray, target: NDArray, direction: Params
+) -> Params:
+    (w, b, u, c), (rw, rb, ru, rc) = params, direction
+    h = np.tanh(x @ w + b)
+    rh = (x @ rw + rb) * (1 - h * h)
+    dy = 2 / len(x) * (h @ u + c - target)
+    rdy = 2 / len(x) * (rh @ u + h @ ru + rc)
+    rdh = rdy @ u.T + dy @ ru.T
+    rdz = rdh * (1 - h * h)  # and -2 h rh dh
+    return x.T @ rdz, rdz.sum(0), rh.T @ dy + h.T @ rdy, rdy.sum(0)
+
+
+def weights_constant_on_the_way_back(
+    params: Params, x: NDArray, target: NDArray, direction: Params
+) -> Params:
+    (w, b, u, c), (rw, rb, ru, rc) = params, direction
+    h = np.tanh(x @ w + b)
+    rh = (x @ rw + rb) * (1 - h * h)
+    dy = 2 / len(x) * (h @ u + c - target)
+    rdy = 2 / len(x) * (rh @ u + h @ ru + rc)
+    dh, rdh = dy @ u.T, rdy @ u.T  # and dy ru'
+    rdz = rdh * (1 - h * h) - 2 * h * rh * dh
+    return x.T @ rdz, rdz.sum(0), rh.T @ dy + h.T @ rdy, rdy.sum(0)
+
+
+def check_hessian(hvp: Callable[..., Params]) -> Check:
+    def loss(theta: NDArray) -> Any:
+        return network_loss(parts(theta), x1, target1)
+
+    def grad(theta: NDArray) -> NDArray:
+        return flat(network_gradient(parts(theta), x1, target1))
+
+    def product(theta: NDArray, v: NDArray) -> NDArray:
+        return flat(hvp(parts(theta), x1, target1, parts(v)))
+
+    return lambda: check_hvp(grad, product, params0, loss=loss)
 
 
 MISTAKES = (
@@ -272,28 +411,32 @@ MISTAKES = (
         "theta moves with phi: phi - theta is 0, epsilon has no effect, tasks follow one another",
         check_reptile(theta_aliased),
         r": -?0, expected",
-        check_reptile(reptile),
+        check_reptile(reptile_step),
+        {"reptile_step": theta_aliased},
     ),
     Mistake(
         "reptile: theta - phi instead of phi - theta",
         "moves away from the tasks: the loss before adaptation goes up",
         check_reptile(sign_reversed),
         r"ratio -1;",
-        check_reptile(reptile),
+        check_reptile(reptile_step),
+        {"reptile_step": sign_reversed},
     ),
     Mistake(
         "reptile: sum over the tasks instead of the mean",
         "T times the outer step; diverges as the meta-batch grows",
         check_reptile(summed_over_tasks),
         r"ratio 3;",
-        check_reptile(reptile),
+        check_reptile(reptile_step),
+        {"reptile_step": summed_over_tasks},
     ),
     Mistake(
         "reptile: only the last task counts",
         "noisy, but it learns: the meta-batch was for nothing",
         check_reptile(last_task_only),
         r"step of theta",
-        check_reptile(reptile),
+        check_reptile(reptile_step),
+        {"reptile_step": last_task_only},
     ),
     Mistake(
         "loops: gradient taken at theta in every inner step",
@@ -301,27 +444,31 @@ MISTAKES = (
         check_path(gradient_at_theta),
         r"output 1 ",
         check_path(adapt),
+        {"adapt": gradient_at_theta},
     ),
     Mistake(
         "loops: one inner step too few",
         "range(1, k): everything learns, a little too slowly",
         check_path(one_step_short),
-        r"4 outputs, and the reference has 5",
+        r"5 outputs, and the reference has 6",
         check_path(adapt),
+        {"adapt": one_step_short},
     ),
     Mistake(
         "loops: phi not reset to theta between tasks",
         "task 0 is right; every other task starts where the one before it ended",
         check_tasks(phi_not_reset),
         r"output 1 ",
-        check_tasks(one_by_one),
+        check_tasks(adapt_tasks),
+        {"adapt_tasks": phi_not_reset},
     ),
     Mistake(
         "loops: Adam's state leaks from task to task",
         "task 0 is right; all others depend on the order of the tasks",
         check_tasks(state_leaks),
         r"output 1 ",
-        check_tasks(one_by_one),
+        check_tasks(adapt_tasks),
+        {"adapt_tasks": state_leaks},
     ),
     Mistake(
         "loops: a layer's weights updated before dy went through them",
@@ -329,27 +476,31 @@ MISTAKES = (
         check_two_layers(updated_too_early),
         r"backward changes its input u",
         check_two_layers(two_layers_backward),
+        {"two_layers_backward": updated_too_early},
     ),
     Mistake(
         "maml: second-order term left out",
         "off by the learning rate times the Hessian: this is first-order MAML",
         check_maml(first_order),
         r"dtheta: is wrong",
-        check_maml(maml_backward),
+        check_maml(meta_gradient),
+        {"meta_gradient": first_order},
     ),
     Mistake(
         "maml: Hessian taken at phi instead of theta",
         "right for quadratic losses, off by lr^2 otherwise",
         check_maml(hessian_at_phi),
         r"dtheta: is wrong",
-        check_maml(maml_backward),
+        check_maml(meta_gradient),
+        {"meta_gradient": hessian_at_phi},
     ),
     Mistake(
         "maml: outer gradient taken at theta instead of phi",
         "as if nothing had been learned in between",
         check_maml(gradient_at_theta_too),
         r"dtheta: is wrong",
-        check_maml(maml_backward),
+        check_maml(meta_gradient),
+        {"meta_gradient": gradient_at_theta_too},
     ),
     Mistake(
         "hvp: outer product of the gradient instead of the Hessian",
@@ -357,19 +508,22 @@ MISTAKES = (
         check_hessian(outer_product),
         r"u \. H v = .* differences give",
         check_hessian(hvp),
+        {"hvp": outer_product},
     ),
     Mistake(
-        "hvp: factor 3 of the cube's derivative forgotten",
-        "still symmetric; wrong against differences of gradients",
-        check_hessian(factor_forgotten),
+        "hvp: the slope of tanh taken as a constant",
+        "-2 y ry dy left out: still symmetric; wrong against differences of gradients",
+        check_hessian(slope_of_tanh_constant),
         r"u \. H v = .* differences give",
         check_hessian(hvp),
+        {"hvp": slope_of_tanh_constant},
     ),
     Mistake(
-        "hvp: the wrong vector in the inner product",
-        "u' H v differs from v' H u",
-        check_hessian(not_symmetric),
+        "hvp: the weights taken as constant on the way back",
+        "dy ru' left out of rdx: u' H v differs from v' H u",
+        check_hessian(weights_constant_on_the_way_back),
         r"not symmetric",
         check_hessian(hvp),
+        {"hvp": weights_constant_on_the_way_back},
     ),
 )
