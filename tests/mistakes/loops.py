@@ -336,17 +336,14 @@ def flat(arrays: Params) -> NDArray:
     return np.concatenate([np.ravel(array) for array in arrays])
 
 
-def network_loss(params: Params, x: NDArray, target: NDArray) -> Any:
-    w, b, u, c = params
-    return ((np.tanh(x @ w + b) @ u + c - target) ** 2).sum() / len(x)
-
-
-def network_gradient(params: Params, x: NDArray, target: NDArray) -> Params:
+def network(params: Params, x: NDArray, target: NDArray) -> tuple[Any, Params]:
+    """The loss and its gradient by each parameter."""
     w, b, u, c = params
     h = np.tanh(x @ w + b)
-    dy = 2 / len(x) * (h @ u + c - target)
+    apart = h @ u + c - target
+    dy = 2 / len(x) * apart
     dz = (dy @ u.T) * (1 - h * h)
-    return x.T @ dz, dz.sum(0), h.T @ dy, dy.sum(0)
+    return (apart**2).sum() / len(x), (x.T @ dz, dz.sum(0), h.T @ dy, dy.sum(0))
 
 
 def hvp(params: Params, x: NDArray, target: NDArray, direction: Params) -> Params:
@@ -361,7 +358,7 @@ def hvp(params: Params, x: NDArray, target: NDArray, direction: Params) -> Param
 
 
 def outer_product(params: Params, x: NDArray, target: NDArray, direction: Params) -> Params:
-    grad = network_gradient(params, x, target)
+    grad = network(params, x, target)[1]
     along = sum((g * v).sum() for g, v in zip(grad, direction, strict=True))
     return tuple(g * along for g in grad)
 
@@ -394,10 +391,10 @@ def weights_constant_on_the_way_back(
 
 def check_hessian(hvp: Callable[..., Params]) -> Check:
     def loss(theta: NDArray) -> Any:
-        return network_loss(parts(theta), x1, target1)
+        return network(parts(theta), x1, target1)[0]
 
     def grad(theta: NDArray) -> NDArray:
-        return flat(network_gradient(parts(theta), x1, target1))
+        return flat(network(parts(theta), x1, target1)[1])
 
     def product(theta: NDArray, v: NDArray) -> NDArray:
         return flat(hvp(parts(theta), x1, target1, parts(v)))
@@ -412,7 +409,7 @@ MISTAKES = (
         check_reptile(theta_aliased),
         r": -?0, expected",
         check_reptile(reptile_step),
-        {"reptile_step": theta_aliased},
+        wrong={"reptile_step": theta_aliased},
     ),
     Mistake(
         "reptile: theta - phi instead of phi - theta",
@@ -420,7 +417,7 @@ MISTAKES = (
         check_reptile(sign_reversed),
         r"ratio -1;",
         check_reptile(reptile_step),
-        {"reptile_step": sign_reversed},
+        wrong={"reptile_step": sign_reversed},
     ),
     Mistake(
         "reptile: sum over the tasks instead of the mean",
@@ -428,7 +425,7 @@ MISTAKES = (
         check_reptile(summed_over_tasks),
         r"ratio 3;",
         check_reptile(reptile_step),
-        {"reptile_step": summed_over_tasks},
+        wrong={"reptile_step": summed_over_tasks},
     ),
     Mistake(
         "reptile: only the last task counts",
@@ -436,7 +433,7 @@ MISTAKES = (
         check_reptile(last_task_only),
         r"step of theta",
         check_reptile(reptile_step),
-        {"reptile_step": last_task_only},
+        wrong={"reptile_step": last_task_only},
     ),
     Mistake(
         "loops: gradient taken at theta in every inner step",
@@ -444,7 +441,7 @@ MISTAKES = (
         check_path(gradient_at_theta),
         r"output 1 ",
         check_path(adapt),
-        {"adapt": gradient_at_theta},
+        wrong={"adapt": gradient_at_theta},
     ),
     Mistake(
         "loops: one inner step too few",
@@ -452,7 +449,7 @@ MISTAKES = (
         check_path(one_step_short),
         r"5 outputs, and the reference has 6",
         check_path(adapt),
-        {"adapt": one_step_short},
+        wrong={"adapt": one_step_short},
     ),
     Mistake(
         "loops: phi not reset to theta between tasks",
@@ -460,7 +457,7 @@ MISTAKES = (
         check_tasks(phi_not_reset),
         r"output 1 ",
         check_tasks(adapt_tasks),
-        {"adapt_tasks": phi_not_reset},
+        wrong={"adapt_tasks": phi_not_reset},
     ),
     Mistake(
         "loops: Adam's state leaks from task to task",
@@ -468,7 +465,7 @@ MISTAKES = (
         check_tasks(state_leaks),
         r"output 1 ",
         check_tasks(adapt_tasks),
-        {"adapt_tasks": state_leaks},
+        wrong={"adapt_tasks": state_leaks},
     ),
     Mistake(
         "loops: a layer's weights updated before dy went through them",
@@ -476,7 +473,7 @@ MISTAKES = (
         check_two_layers(updated_too_early),
         r"backward changes its input u",
         check_two_layers(two_layers_backward),
-        {"two_layers_backward": updated_too_early},
+        wrong={"two_layers_backward": updated_too_early},
     ),
     Mistake(
         "maml: second-order term left out",
@@ -484,7 +481,7 @@ MISTAKES = (
         check_maml(first_order),
         r"dtheta: is wrong",
         check_maml(meta_gradient),
-        {"meta_gradient": first_order},
+        wrong={"meta_gradient": first_order},
     ),
     Mistake(
         "maml: Hessian taken at phi instead of theta",
@@ -492,7 +489,7 @@ MISTAKES = (
         check_maml(hessian_at_phi),
         r"dtheta: is wrong",
         check_maml(meta_gradient),
-        {"meta_gradient": hessian_at_phi},
+        wrong={"meta_gradient": hessian_at_phi},
     ),
     Mistake(
         "maml: outer gradient taken at theta instead of phi",
@@ -500,7 +497,7 @@ MISTAKES = (
         check_maml(gradient_at_theta_too),
         r"dtheta: is wrong",
         check_maml(meta_gradient),
-        {"meta_gradient": gradient_at_theta_too},
+        wrong={"meta_gradient": gradient_at_theta_too},
     ),
     Mistake(
         "hvp: outer product of the gradient instead of the Hessian",
@@ -508,7 +505,7 @@ MISTAKES = (
         check_hessian(outer_product),
         r"u \. H v = .* differences give",
         check_hessian(hvp),
-        {"hvp": outer_product},
+        wrong={"hvp": outer_product},
     ),
     Mistake(
         "hvp: the slope of tanh taken as a constant",
@@ -516,7 +513,7 @@ MISTAKES = (
         check_hessian(slope_of_tanh_constant),
         r"u \. H v = .* differences give",
         check_hessian(hvp),
-        {"hvp": slope_of_tanh_constant},
+        wrong={"hvp": slope_of_tanh_constant},
     ),
     Mistake(
         "hvp: the weights taken as constant on the way back",
@@ -524,6 +521,6 @@ MISTAKES = (
         check_hessian(weights_constant_on_the_way_back),
         r"not symmetric",
         check_hessian(hvp),
-        {"hvp": weights_constant_on_the_way_back},
+        wrong={"hvp": weights_constant_on_the_way_back},
     ),
 )

@@ -191,7 +191,7 @@ MISTAKES = (
         check_adam(no_bias_correction),
         r"output 0 .*ratio 3\.16",
         check_adam(adam_step),
-        {"adam_step": no_bias_correction},
+        wrong={"adam_step": no_bias_correction},
     ),
     Mistake(
         "adam: t not incremented",
@@ -199,7 +199,7 @@ MISTAKES = (
         check_adam(t_not_incremented),
         r"output 1 ",
         check_adam(adam_step),
-        {"adam_step": t_not_incremented},
+        wrong={"adam_step": t_not_incremented},
     ),
     Mistake(
         "adam: t counted from 0",
@@ -207,7 +207,7 @@ MISTAKES = (
         check_adam(t_from_zero),
         r"output 0 .*nan",
         check_adam(adam_step),
-        {"adam_step": t_from_zero},
+        wrong={"adam_step": t_from_zero},
     ),
     Mistake(
         "adam: eps inside the root",
@@ -215,7 +215,7 @@ MISTAKES = (
         check_adam(eps_in_the_root),
         r"output 0 .*ratio 0\.",
         check_adam(adam_step),
-        {"adam_step": eps_in_the_root},
+        wrong={"adam_step": eps_in_the_root},
     ),
     Mistake(
         "adam: beta1 and beta2 swapped",
@@ -223,7 +223,7 @@ MISTAKES = (
         check_adam(betas_swapped),
         r"output 0 .*ratio 1\.0",
         check_adam(adam_step),
-        {"adam_step": betas_swapped},
+        wrong={"adam_step": betas_swapped},
     ),
     Mistake(
         "adam: v averages the gradient, not its square",
@@ -231,7 +231,7 @@ MISTAKES = (
         check_adam(v_not_squared),
         r"output 0 .*nan",
         check_adam(adam_step),
-        {"adam_step": v_not_squared},
+        wrong={"adam_step": v_not_squared},
     ),
     Mistake(
         "momentum: velocity overwritten",
@@ -239,7 +239,7 @@ MISTAKES = (
         check_momentum(velocity_overwritten),
         r"output 1 ",
         check_momentum(momentum),
-        {"momentum": velocity_overwritten},
+        wrong={"momentum": velocity_overwritten},
     ),
     Mistake(
         "momentum: gradient scaled by 1 - momentum",
@@ -247,7 +247,7 @@ MISTAKES = (
         check_momentum(velocity_averaged),
         r"output 0 .*ratio 0\.1;",
         check_momentum(momentum),
-        {"momentum": velocity_averaged},
+        wrong={"momentum": velocity_averaged},
     ),
     Mistake(
         "momentum: phi moved before the velocity is updated",
@@ -255,7 +255,7 @@ MISTAKES = (
         check_momentum(applied_before_update),
         r"output 0 .*: -?0, expected",
         check_momentum(momentum),
-        {"momentum": applied_before_update},
+        wrong={"momentum": applied_before_update},
     ),
     Mistake(
         "momentum: added instead of subtracted",
@@ -263,7 +263,7 @@ MISTAKES = (
         check_momentum(uphill),
         r"output 0 .*ratio -1;",
         check_momentum(momentum),
-        {"momentum": uphill},
+        wrong={"momentum": uphill},
     ),
     Mistake(
         "momentum: velocity handed out without a copy",
@@ -271,6 +271,6 @@ MISTAKES = (
         check_momentum(velocity_aliased),
         r"output 0 ",
         check_momentum(momentum),
-        {"momentum": velocity_aliased},
+        wrong={"momentum": velocity_aliased},
     ),
 )
