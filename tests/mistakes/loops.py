@@ -473,7 +473,6 @@ MISTAKES = (
         check_two_layers(updated_too_early),
         r"backward changes its input u",
         check_two_layers(two_layers_backward),
-        wrong={"two_layers_backward": updated_too_early},
     ),
     Mistake(
         "maml: second-order term left out",

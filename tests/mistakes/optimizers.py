@@ -20,7 +20,6 @@ LR, MOMENTUM, BETA1, BETA2, EPS = 0.1, 0.9, 0.9, 0.999, 1e-3
 grads0 = np.random.default_rng(8).standard_normal((K, P)) + 0.5
 
 Steps = tuple[NDArray, ...]
-Run = Callable[[NDArray], Steps]
 Moved = tuple[NDArray, NDArray, NDArray, int]  # phi, m, v, t after a step
 
 
@@ -57,7 +56,10 @@ def check_adam(adam_step: Callable[..., Moved]) -> Check:
     return lambda: check_same(run, adam_reference, grads0, length=4 * K, name="adam")
 
 
-def check_momentum(run: Run) -> Check:
+def check_momentum(momentum_steps: Callable[..., Steps]) -> Check:
+    def run(grads: NDArray) -> Steps:
+        return momentum_steps(grads, LR, MOMENTUM)
+
     return lambda: check_same(run, momentum_reference, grads0, length=4 * K, name="momentum")
 
 
@@ -135,51 +137,51 @@ def v_not_squared(
     return phi - rate * m / (np.sqrt(v) + eps), m, v, t
 
 
-def momentum(grads: NDArray) -> Steps:
-    velocity, steps = np.zeros(P), []
+def momentum_steps(grads: NDArray, lr: float, mu: float) -> Steps:
+    velocity, steps = np.zeros(grads.shape[1]), []
     for g in grads:
-        velocity = MOMENTUM * velocity + g
-        steps.append(-LR * velocity)
+        velocity = mu * velocity + g
+        steps.append(-lr * velocity)
     return tuple(steps)
 
 
-def velocity_overwritten(grads: NDArray) -> Steps:
+def velocity_overwritten(grads: NDArray, lr: float, mu: float) -> Steps:
     steps = []
     for g in grads:
         velocity = g
-        steps.append(-LR * velocity)
+        steps.append(-lr * velocity)
     return tuple(steps)
 
 
-def velocity_averaged(grads: NDArray) -> Steps:
-    velocity, steps = np.zeros(P), []
+def velocity_averaged(grads: NDArray, lr: float, mu: float) -> Steps:
+    velocity, steps = np.zeros(grads.shape[1]), []
     for g in grads:
-        velocity = MOMENTUM * velocity + (1 - MOMENTUM) * g
-        steps.append(-LR * velocity)
+        velocity = mu * velocity + (1 - mu) * g
+        steps.append(-lr * velocity)
     return tuple(steps)
 
 
-def applied_before_update(grads: NDArray) -> Steps:
-    velocity, steps = np.zeros(P), []
+def applied_before_update(grads: NDArray, lr: float, mu: float) -> Steps:
+    velocity, steps = np.zeros(grads.shape[1]), []
     for g in grads:
-        steps.append(-LR * velocity)
-        velocity = MOMENTUM * velocity + g
+        steps.append(-lr * velocity)
+        velocity = mu * velocity + g
     return tuple(steps)
 
 
-def uphill(grads: NDArray) -> Steps:
-    velocity, steps = np.zeros(P), []
+def uphill(grads: NDArray, lr: float, mu: float) -> Steps:
+    velocity, steps = np.zeros(grads.shape[1]), []
     for g in grads:
-        velocity = MOMENTUM * velocity + g
-        steps.append(LR * velocity)
+        velocity = mu * velocity + g
+        steps.append(lr * velocity)
     return tuple(steps)
 
 
-def velocity_aliased(grads: NDArray) -> Steps:
-    velocity, steps = np.zeros(P), []
+def velocity_aliased(grads: NDArray, lr: float, mu: float) -> Steps:
+    velocity, steps = np.zeros(grads.shape[1]), []
     for g in grads:
-        velocity *= MOMENTUM
-        velocity -= LR * g
+        velocity *= mu
+        velocity -= lr * g
         steps.append(velocity)  # one array six times: should be a copy
     return tuple(steps)
 
@@ -238,39 +240,39 @@ MISTAKES = (
         "plain SGD: step 0 is right, later ones lack what went before",
         check_momentum(velocity_overwritten),
         r"output 1 ",
-        check_momentum(momentum),
-        wrong={"momentum": velocity_overwritten},
+        check_momentum(momentum_steps),
+        wrong={"momentum_steps": velocity_overwritten},
     ),
     Mistake(
         "momentum: gradient scaled by 1 - momentum",
         "another convention: every step is 10 times too short at momentum 0.9",
         check_momentum(velocity_averaged),
         r"output 0 .*ratio 0\.1;",
-        check_momentum(momentum),
-        wrong={"momentum": velocity_averaged},
+        check_momentum(momentum_steps),
+        wrong={"momentum_steps": velocity_averaged},
     ),
     Mistake(
         "momentum: phi moved before the velocity is updated",
         "one step late: step 0 does nothing",
         check_momentum(applied_before_update),
         r"output 0 .*: -?0, expected",
-        check_momentum(momentum),
-        wrong={"momentum": applied_before_update},
+        check_momentum(momentum_steps),
+        wrong={"momentum_steps": applied_before_update},
     ),
     Mistake(
         "momentum: added instead of subtracted",
         "ratio -1 from step 0 on: the loss goes up",
         check_momentum(uphill),
         r"output 0 .*ratio -1;",
-        check_momentum(momentum),
-        wrong={"momentum": uphill},
+        check_momentum(momentum_steps),
+        wrong={"momentum_steps": uphill},
     ),
     Mistake(
         "momentum: velocity handed out without a copy",
         "every step shows the last velocity; a history of phi without copies looks the same",
         check_momentum(velocity_aliased),
         r"output 0 ",
-        check_momentum(momentum),
-        wrong={"momentum": velocity_aliased},
+        check_momentum(momentum_steps),
+        wrong={"momentum_steps": velocity_aliased},
     ),
 )
