@@ -14,6 +14,11 @@ MODULES = (
     "batchnorm",
     "convolution",
     "maxpool",
+    "adam",
+    "inner_loop",
+    "reptile",
+    "hvp",
+    "maml",
 )
 
 COURSE: tuple[Exercise, ...] = tuple(

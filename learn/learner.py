@@ -108,8 +108,10 @@ def _faults(path: Path, when: str) -> Iterator[None]:
 
 
 def _of(value: Any) -> str:
-    """An argument in a few words: the shape of an array, or the value itself."""
-    return str(value.shape) if isinstance(value, np.ndarray) and value.ndim else repr(value)[:40]
+    """An argument in a few words: the shape of an array, how long a list is, or the value."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return str(value.shape)
+    return f"of {len(value)}" if isinstance(value, list | tuple) else repr(value)[:40]
 
 
 def own_functions(
