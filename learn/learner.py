@@ -160,7 +160,8 @@ def _watched(
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         called.append(name)
-        if any(map(np.iscomplexobj, args)):  # the kit tries a complex step, and can do without
+        arrays = (a for a in args if isinstance(a, np.ndarray | np.generic))
+        if any(map(np.iscomplexobj, arrays)):  # the kit tries a complex step, and can do without
             return function(*args, **options)
         given = ", ".join(f"{n} {_of(a)}" for n, a in zip(names, args, strict=False))
         with _faults(path, f"where {name} was called with {given}"):
