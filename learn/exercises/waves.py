@@ -116,7 +116,9 @@ def picture(before: NDArray, after: NDArray, adapt: Adapt, file: Path) -> str:
     colors = colormaps["viridis"](np.linspace(0.85, 0, len(MARKS)))
     figure: Any = Figure(figsize=(9.6, 3.8), layout="constrained", dpi=150)
     axes = figure.subplots(ncols=2, sharey=True)
-    for ax, theta, title in zip(axes, (before, after), ("before training", "after"), strict=True):
+    for ax, theta, title in zip(
+        axes, (before, after), ("before training", "after training"), strict=True
+    ):
         ax.plot(task.query_x, task.query_y, color="0.75", lw=5, label="the wave")
         for phi, mark, color in zip(path(theta, task, adapt), MARKS, colors, strict=True):
             word = "step" if mark == 1 else "steps"
