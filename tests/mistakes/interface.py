@@ -176,6 +176,7 @@ MISTAKES = (
         check(keeps_dims),
         r"db: has shape \(1, \d\), expected \(\d,\)",
         check(backward),
+        wrong={"backward": keeps_dims},
     ),
     Mistake(
         "interface: float32 gradient for float64 input",
@@ -183,6 +184,7 @@ MISTAKES = (
         check(single_precision),
         r"dx: is float32 for float64",
         check(backward),
+        wrong={"backward": single_precision},
     ),
     Mistake(
         "interface: return forgotten",
@@ -190,6 +192,7 @@ MISTAKES = (
         check(returns_nothing),
         r"None",
         check(backward),
+        wrong={"backward": returns_nothing},
     ),
     Mistake(
         "interface: one gradient too few",
@@ -197,6 +200,7 @@ MISTAKES = (
         check(one_too_few),
         r"(2|two) gradients",
         check(backward),
+        wrong={"backward": one_too_few},
     ),
     Mistake(
         "interface: the last row never written",
@@ -204,6 +208,7 @@ MISTAKES = (
         check(uninitialised),
         r"dx: .*NaN.*first at \(\d, 0\)",
         check(backward),
+        wrong={"backward": uninitialised},
     ),
     Mistake(
         "interface: changes its input x",
@@ -211,6 +216,7 @@ MISTAKES = (
         check(normalises_its_input),
         r"backward changes its input x",
         check(backward),
+        wrong={"backward": normalises_its_input},
     ),
     Mistake(
         "interface: changes dy",
@@ -218,6 +224,7 @@ MISTAKES = (
         check(scales_dy),
         r"backward changes its input the upstream gradient",
         check(backward),
+        wrong={"backward": scales_dy},
     ),
     Mistake(
         "interface: ones instead of dy",
@@ -225,6 +232,7 @@ MISTAKES = (
         check(ones_upstream),
         r"does not change with the upstream gradient",
         check(backward),
+        wrong={"backward": ones_upstream},
     ),
     Mistake(
         "interface: noise added to a gradient",
@@ -232,6 +240,7 @@ MISTAKES = (
         check(adds_noise),
         r"backward is random",
         check(backward),
+        wrong={"backward": adds_noise},
     ),
     Mistake(
         "interface: exp(x) / (1 + exp(x)) for large x",
