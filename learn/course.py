@@ -19,6 +19,8 @@ MODULES = (
     "reptile",
     "hvp",
     "maml",
+    "col2im",
+    "fast_convolution",
 )
 
 COURSE: tuple[Exercise, ...] = tuple(

@@ -1,4 +1,4 @@
-"""09: the inner loop: k steps on each task.                        20 minutes, 4 + 4 lines
+"""09: the inner loop: k steps on each task.                          20 minutes, about 8 lines
 
 Read kernels/adapt.md, eq. 1; kernels/adam.md says what becomes of an optimizer's state.
 

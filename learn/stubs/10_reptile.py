@@ -1,4 +1,4 @@
-"""10: Reptile: the outer loop.                                     15 minutes, 4 + 3 lines
+"""10: Reptile: the outer loop.                                       15 minutes, about 7 lines
 
 Read kernels/reptile.md, eq. 1 and 2, with 0 for the last epsilon of eq. 2.
 

@@ -1,4 +1,4 @@
-"""11: a Hessian-vector product, by the R-operator.                 30 minutes, 8 lines
+"""11: a Hessian-vector product, by the R-operator.                   30 minutes, about 8 lines
 
 Read the sections "The R-operator" of three pages: kernels/dense.md, eq. 5 to 8, kernels/tanh.md,
 eq. 6 and 7, and kernels/squared_error.md, eq. 3.

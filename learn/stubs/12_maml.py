@@ -1,4 +1,4 @@
-"""12: exact MAML: back through the inner steps.                    25 minutes, 8 lines
+"""12: exact MAML: back through the inner steps.                      25 minutes, about 8 lines
 
 Read kernels/maml.md, eq. 1 to 5, without momentum and weight decay (mu = 0, rho = 1). Its tail is
 called query here.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from minireptile import Conv2D
@@ -39,11 +40,11 @@ def inside(x: NDArray) -> tuple[slice, ...]:
     return slice(None), slice(top, top + x.shape[1]), slice(left, left + x.shape[2])
 
 
-def taps(x: NDArray, stride: int = S, left_out: int = 0) -> Iterator[Tap]:
+def taps(x: NDArray, left_out: int = 0) -> Iterator[Tap]:
     """Each (i, j) of the kernel, and the view of the padded images x that it meets."""
     rows, columns = (x.shape[1] - 1) // S - left_out, (x.shape[2] - 1) // S
     for i, j in np.ndindex(K, K):
-        down, right = slice(i, i + stride * rows, stride), slice(j, j + stride * columns, stride)
+        down, right = slice(i, i + S * rows, S), slice(j, j + S * columns, S)
         yield i, j, (slice(None), down, right)
 
 
@@ -171,60 +172,83 @@ def bias_mean_over_positions(dy: NDArray, x: NDArray, w: NDArray, b: NDArray) ->
     return *backward(dy, x, w, b)[:2], dy.mean((1, 2)).sum(0)
 
 
-# im2col and col2im, which must be adjoint: <im2col(x), cols> = <x, col2im(cols)>.
+# im2col and col2im, which must be adjoint: <im2col(x), cols> = <x, col2im(cols)>. pad is what lies
+# before and behind, (rows, columns); cols is (B, H_out, W_out, kh, kw, C).
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+SAME = (0, 1), (1, 1)  # for the images above, whose rows are even and columns odd
 
 
-def im2col(x: NDArray) -> NDArray:
-    x = np.pad(x, PAD)
-    return np.stack([x[at] for _, _, at in taps(x)], axis=-2)
+def im2col(x: NDArray, kernel: tuple[int, int], stride: int, pad: Pads) -> NDArray:
+    x = np.pad(x, ((0, 0), *pad, (0, 0)))
+    windows = sliding_window_view(x, kernel, (1, 2))[:, ::stride, ::stride]
+    return np.moveaxis(windows, 3, -1)
 
 
-def col2im(cols: NDArray) -> NDArray:
-    x = np.zeros((B, 7, 7, C), cols.dtype)
-    for i, j, at in taps(x):
-        x[at] += cols[..., i * K + j, :]
-    return x[INSIDE]
+def col2im(cols: NDArray, shape: tuple[int, ...], stride: int, pad: Pads) -> NDArray:
+    (top, bottom), (left, right) = pad
+    images, height, width, channels = shape
+    x = np.zeros((images, top + height + bottom, left + width + right, channels))
+    rows, columns, kh, kw = cols.shape[1:5]
+    for i, j in np.ndindex(kh, kw):
+        down, across = slice(i, i + stride * rows, stride), slice(j, j + stride * columns, stride)
+        x[:, down, across] += cols[:, :, :, i, j]
+    return x[:, top : top + height, left : left + width]
 
 
-def col2im_stride_forgotten(cols: NDArray) -> NDArray:
-    x = np.zeros((B, 7, 7, C), cols.dtype)
-    for i, j, at in taps(x, stride=1):
-        x[at] += cols[..., i * K + j, :]
-    return x[INSIDE]
+def col2im_stride_forgotten(
+    cols: NDArray, shape: tuple[int, ...], stride: int, pad: Pads
+) -> NDArray:
+    return col2im(cols, shape, 1, pad)
 
 
-def col2im_assigned(cols: NDArray) -> NDArray:
-    x = np.zeros((B, 7, 7, C), cols.dtype)
-    for i, j, at in taps(x):
-        x[at] = cols[..., i * K + j, :]
-    return x[INSIDE]
+def col2im_assigned(cols: NDArray, shape: tuple[int, ...], stride: int, pad: Pads) -> NDArray:
+    (top, bottom), (left, right) = pad
+    images, height, width, channels = shape
+    x = np.zeros((images, top + height + bottom, left + width + right, channels))
+    rows, columns, kh, kw = cols.shape[1:5]
+    for i, j in np.ndindex(kh, kw):
+        down, across = slice(i, i + stride * rows, stride), slice(j, j + stride * columns, stride)
+        x[:, down, across] = cols[:, :, :, i, j]
+    return x[:, top : top + height, left : left + width]
 
 
-def check_col2im(col2im: Callable[[NDArray], NDArray]) -> Check:
-    cols = im2col(x0[::-1])
-    return lambda: check_adjoint(im2col, col2im, x0, cols, name="im2col")
+def check_col2im(
+    col2im: Callable[..., NDArray], x: NDArray = x0, kernel: tuple[int, int] = (K, K),
+    stride: int = S, pad: Pads = SAME,
+) -> Check:  # fmt: skip
+    def out(x: NDArray) -> NDArray:
+        return im2col(x, kernel, stride, pad)
+
+    def back(cols: NDArray) -> NDArray:
+        return col2im(cols, x.shape, stride, pad)
+
+    return lambda: check_adjoint(out, back, x, out(x), name="im2col")
 
 
 # Transposed convolution, whose adjoint is the convolution with the same kernel.
 
 
-def spread(y: NDArray) -> NDArray:
-    x = np.zeros((B, 7, 7, C), y.dtype)
-    for i, j, at in taps(x):
-        x[at] += y @ w0[i, j].T
-    return x[INSIDE]
+def spread(y: NDArray, w: NDArray, shape: tuple[int, ...], stride: int, pad: Pads) -> NDArray:
+    return col2im(np.tensordot(y, w, (3, 3)), shape, stride, pad)
 
 
-def gather(x: NDArray) -> NDArray:
-    return forward(x, w0, 0 * b0)
+def gather(x: NDArray, w: NDArray, stride: int, pad: Pads) -> NDArray:
+    return np.tensordot(im2col(x, w.shape[:2], stride, pad), w, 3)
 
 
-def gather_flipped(x: NDArray) -> NDArray:
-    return forward(x, w0[::-1, ::-1], 0 * b0)
+def gather_flipped(x: NDArray, w: NDArray, stride: int, pad: Pads) -> NDArray:
+    return np.tensordot(im2col(x, w.shape[:2], stride, pad), w[::-1, ::-1], 3)
 
 
-def check_transposed(adjoint: Callable[[NDArray], NDArray]) -> Check:
-    return lambda: check_adjoint(spread, adjoint, y0, x0, name="transposed convolution")
+def check_transposed(gather: Callable[..., NDArray]) -> Check:
+    def out(y: NDArray) -> NDArray:
+        return spread(y, w0, x0.shape, S, SAME)
+
+    def back(x: NDArray) -> NDArray:
+        return gather(x, w0, S, SAME)
+
+    return lambda: check_adjoint(out, back, y0, x0, name="transposed convolution")
 
 
 # Flattening an image channel by channel on the way up, pixel by pixel on the way down.
