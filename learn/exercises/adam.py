@@ -32,7 +32,7 @@ def check(my: ModuleType) -> None:
     """Six steps from zero; then one in the middle of a run, and all that is kept."""
     grads = optimizers.grads0
     steps = my.momentum_steps(grads.copy(), 0.1, 0.9)
-    check_form("momentum_steps", np.array(steps) if steps else None, steps=grads.shape)
+    check_form("momentum_steps", steps, steps=grads.shape)
     optimizers.check_momentum(my.momentum_steps)()
 
     def step(phi: NDArray, m: NDArray, v: NDArray, t: int, grad: NDArray) -> Any:

@@ -1,4 +1,4 @@
-"""08: momentum and Adam.                                             15 minutes, about 8 lines
+"""08: momentum and Adam.                                            15 minutes, about 10 lines
 
 Read kernels/sgd.md, eq. 1 and 2, and kernels/adam.md, eq. 1 to 4. Both are elementwise: here
 without the task axis.

@@ -1,4 +1,4 @@
-"""14: a convolution faster than `numpy v1`.                         30 minutes, about 12 lines
+"""14: a convolution faster than `numpy v1`.                         30 minutes, about 11 lines
 
 Read kernels/conv2d.md, eq. 6, and the sections 1 and 4 around it. numpy v1 is conv2d_forward_v1 of
 kernels/conv2d_numpy.py: one small product for each tap. It is yours to beat, in NumPy.
