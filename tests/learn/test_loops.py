@@ -26,6 +26,17 @@ from tests.mistakes import loops
 ADAM, INNER_LOOP, REPTILE, HVP, MAML, COL2IM, FAST = COURSE[7:]
 
 
+@pytest.fixture
+def my(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with all that has been written up to here."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "my"
+    folder.mkdir()
+    for e in COURSE[7:12]:
+        (folder / f"{e.name}.py").write_text(solved(e), encoding="utf-8")
+    return folder
+
+
 def said(exercise: Exercise, **functions: Callable[..., Any]) -> str:
     """What the check says to the solution with these functions in it."""
     module = with_mistake(exercise)
@@ -163,11 +174,29 @@ def test_which_part_of_a_product_is_wrong() -> None:
     assert "by w, b, u, c; right: none" in said(HVP, hvp=loops.outer_product)
 
 
+def test_a_product_for_one_size_of_mini_batches() -> None:
+    def hvp(params: Any, x: NDArray, target: NDArray, direction: Any) -> Any:
+        product = loops.hvp(params, x, target, direction)
+        return tuple(len(x) / 5 * part for part in product)
+
+    text = said(HVP, hvp=hvp)
+    assert "(output 0 to 3): output 0 differs" in text
+    assert "ratio 1.4;" in text
+
+
 def test_gather_for_one_stride() -> None:
     def gather(x: NDArray, w: NDArray, stride: int, pad: Any) -> NDArray:
         return COL2IM.solution["gather"](x, w, 2, pad)
 
     assert "stride 1" in said(COL2IM, gather=gather)
+
+
+def test_a_list_in_few_words(my: Path) -> None:
+    path = my / f"{INNER_LOOP.name}.py"
+    right = path.read_text(encoding="utf-8")
+    path.write_text(right.replace("for x, y in batches", "for x in batches.x"), encoding="utf-8")
+    text = attempt(INNER_LOOP, path).text
+    assert "no attribute 'x', where adapt was called with phi (4,), batches of 5, loss" in text
 
 
 # ------------------------------------------------------------------------------ 14: its verdict
@@ -246,17 +275,6 @@ def test_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------------- 10 and 12: what they end with
 
 ENDS = [(REPTILE, reptile, 300), (MAML, maml, 40)]
-
-
-@pytest.fixture
-def my(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with all that has been written up to here."""
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "my"
-    folder.mkdir()
-    for e in COURSE[7:12]:
-        (folder / f"{e.name}.py").write_text(solved(e), encoding="utf-8")
-    return folder
 
 
 @pytest.mark.parametrize(("exercise", "module", "iterations"), ENDS)
