@@ -202,7 +202,7 @@ def test_a_list_in_few_words(my: Path) -> None:
 # ------------------------------------------------------------------------------ 14: its verdict
 
 
-@pytest.mark.parametrize("times", [9.78, 0.8, 1.05])
+@pytest.mark.parametrize("times", [9.78, 0.8, 1.05, 1 / 1600])
 def test_right_and_so_many_times_as_fast(times: float, monkeypatch: pytest.MonkeyPatch) -> None:
     def seconds(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
         for call in calls.values():
@@ -210,7 +210,8 @@ def test_right_and_so_many_times_as_fast(times: float, monkeypatch: pytest.Monke
         return {"yours": 1e-3, "numpy v1": times * 1e-3}
 
     monkeypatch.setattr(fast_convolution, "seconds", seconds)
-    told = f"right, and {times} times as fast as numpy v1: 2 ms against {2 * times:.3g} ms"
+    pace = f"{times} times as fast as" if times > 0.1 else "1,600 times slower than"
+    told = f"right, and {pace} numpy v1: 2.00 ms against {2 * times:.2f} ms"
     if times < fast_convolution.FASTER:
         text = said(FAST)
         assert text.startswith(told)
@@ -252,7 +253,7 @@ def test_wrong_numbers_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
             y += 1e-3
 
     text = said(FAST, conv2d_forward=of_double_precision_alone)
-    assert text.startswith("y of float32, tasks 1, images 10")
+    assert text.startswith("y of float32, tasks 8, images 1")
 
 
 @pytest.mark.parametrize("case", [*fast_convolution.CASES, *fast_convolution.TIMED], ids=str)
@@ -267,9 +268,14 @@ def test_the_cases_are_the_kernels_own(case: fast_convolution.Case) -> None:
 def test_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     calls = {"yours": lambda: None, "numpy v1": lambda: None}
-    assert all(t > 0 for t in fast_convolution.seconds(calls).values())
-    monkeypatch.setitem(sys.modules, "threadpoolctl", None)  # NumPy alone
+    times = fast_convolution.seconds(calls)
+    assert times.keys() == calls.keys()
+    assert all(t > 0 for t in times.values())
+    many: list[str] = []
+    calls = {name: lambda name=name: many.append(name) for name in calls}  # type: ignore[misc]
+    monkeypatch.setattr(fast_convolution, "LONG", 0)
     assert fast_convolution.seconds(calls).keys() == calls.keys()
+    assert sorted(many) == sorted(calls), "what takes long is called once"
 
 
 # ------------------------------------------------------------------- 10 and 12: what they end with
