@@ -6,6 +6,7 @@
 # These make their own virtual environment in .venv and install what they need.
 # make peers-test   the same meta-iteration in PyTorch and JAX, which it installs into .venv/peers
 # make pages-test   the figures of `minireptile explore` in Chromium, which must be there
+# make site     these pages and the API as a site, in build/site; make site-test looks at it in Chromium
 # make dist     a wheel and a source archive in dist/
 # make gpu-test   what only a GPU can show; make gpu-bench measures it, in 25 minutes
 # These two take the Python that they are given, PYTHON=python3, with the packages that it has;
@@ -20,7 +21,7 @@ GPU_PYTHON := $(or $(GIVEN),$(BIN)/python)
 GPU_TESTS := tests/kernels/test_contract.py tests/gpu/test_gpu.py tests/gpu/test_cu_compiles.py
 
 .PHONY: run quick test long portable thorough mutants kernel-mutants bench peers-test pages-test \
-  gpu-test gpu-bench dist clean
+  site site-test gpu-test gpu-bench dist clean
 
 run: .venv/.cli,numba
 	$(BIN)/minireptile train glyphs --classes 500 --iterations 400 --inner-lr 0.002 \
@@ -85,13 +86,29 @@ pages-test: .venv/.dev,pages .venv/pages/.fetched
 	tar xzf .venv/pages/axe-core-*.tgz -C .venv/pages/axe
 	@touch $@
 
+# Warnings are errors: a formula that KaTeX cannot read, a link that leads nowhere, a page in no list.
+# With EXPLORE=DIR, a copy of Pyodide and its NumPy, the pages of minireptile explore are in it too.
+site: .venv/.cli,docs .venv/katex/.fetched
+	rm -rf build/site
+	$(BIN)/python -m sphinx -q -n -W --keep-going -E -d build/doctrees -c docs . build/site
+	$(if $(EXPLORE),$(BIN)/python -m minireptile explore --static build/site/explore --pyodide $(EXPLORE))
+	$(BIN)/python -m docs.check build/site
+
+site-test: site .venv/.dev,pages
+	MINIREPTILE_BROWSER=required $(BIN)/python -m pytest -m browser tests/site -rs
+
+.venv/katex/.fetched: | .venv/bin/python
+	mkdir -p .venv/katex
+	cd .venv/katex && npm pack --silent katex@0.19.1 && tar xzf katex-*.tgz
+	@touch $@
+
 gpu-test: $(if $(GIVEN),,.venv/.dev,$(CUDA))
 	$(GPU_PYTHON) -m pytest $(GPU_TESTS) -W default -rs
 
 gpu-bench: $(if $(GIVEN),,.venv/.dev,$(CUDA))
 	$(GPU_PYTHON) -m bench gpu
 
-.venv/.cli,numba .venv/.dev .venv/.dev,pages .venv/.dev,$(CUDA) .venv/.mutants: .venv/.%: setup.py pyproject.toml | .venv/bin/python
+.venv/.cli,numba .venv/.dev .venv/.dev,pages .venv/.dev,$(CUDA) .venv/.cli,docs .venv/.mutants: .venv/.%: setup.py pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 

@@ -61,6 +61,7 @@ setup(
         "cuda13": CUDA13,
         "dev": DEV,
         "pages": ["playwright>=1.50", "marionette-driver>=3.4"],  # drive browsers that are there
+        "docs": ["sphinx>=9,<10", "myst-parser>=5", "furo>=2025.12", "numpydoc>=1.8", "hypothesis"],
         "mutants": MUTANTS,
     },
     packages=[

@@ -4,10 +4,10 @@ import os
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from minireptile import __version__  # noqa: E402
+from docs.sources import linkcode_resolve as linkcode_resolve
+from minireptile import __version__
 
 project, release = "minireptile", __version__
 html_title = "minireptile"
@@ -33,33 +33,33 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.linkcode",
     "numpydoc",
-    "pages",
-    "formulas",
-    "sources",
+    "docs.pages",
+    "docs.formulas",
+    "docs.sources",
 ]
 
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 4
 myst_enable_extensions = ["substitution"]
-# EXPLORE is a copy of Pyodide and its NumPy: make site puts the pages with them into the site.
 myst_substitutions = {
-    "explore": "<a href='../explore/index.html'>Open it here</a>: the engine runs in this page."
-    if os.environ.get("EXPLORE")
-    else "`minireptile explore` opens it in your browser; it is not a part of this copy of the site."
+    "explore": "<a href='../explore/index.html'>Open it here</a>: the engine runs in the page."
+    if os.environ.get("EXPLORE")  # make site puts it there
+    else "`minireptile explore` opens it in your browser."
 }
 
 default_role = "code"  # in docstrings
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # numpydoc's sections have them
 numpydoc_show_class_members = False
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}
 html_math_renderer = "katex"
-html_static_path = ["style.css"]
+html_static_path = ["style.css", "local.js"]
 html_css_files = ["katex/katex.css", "style.css"]
-html_copy_source = html_show_sourcelink = False
-html_use_index = True
-html_show_sphinx = False
-templates_path = ["templates"]
+html_js_files = ["local.js"]
+html_copy_source = html_show_sourcelink = html_show_copyright = False
+smartquotes = False

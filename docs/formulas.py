@@ -5,9 +5,12 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
+from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
@@ -20,20 +23,25 @@ log = logging.getLogger(__name__)
 class Setter:
     """One process of node for all formulas."""
 
-    def __init__(self):
-        self.process = None
+    process: subprocess.Popen[str] | None = None
 
-    def ask(self, tex, display):
-        """HTML, or the sentence that says what is wrong."""
+    def ask(self, tex: str, display: bool) -> dict[str, str]:
+        """Its HTML under "html", or what is wrong with it under "error"."""
         if self.process is None:
-            command = ["node", str(HERE / "katex.js"), str(KATEX / "katex.min.js")]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-            self.process = subprocess.Popen(command, **pipes, text=True, encoding="utf-8")
+            self.process = subprocess.Popen(
+                ["node", str(HERE / "katex.js"), str(KATEX / "katex.min.js")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+            )
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.write(json.dumps({"tex": tex, "display": display}) + "\n")
         self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        answer: dict[str, str] = json.loads(self.process.stdout.readline())
+        return answer
 
-    def stop(self, *_):
+    def stop(self, *_: Any) -> None:
         if self.process is not None:
             self.process.communicate()
 
@@ -41,24 +49,26 @@ class Setter:
 setter = Setter()
 
 
-def visit(tag):
-    def write(self, node):
+def visit(tag: str) -> Callable[[Any, nodes.Element], None]:
+    """How a formula is written: a span in a line, or a div of its own."""
+
+    def write(page: Any, node: nodes.Element) -> None:
         tex = node.astext()
         answer = setter.ask(tex, tag == "div")
         if "error" in answer:
             log.warning("%s, in %s", answer["error"], " ".join(tex.split()), location=node)
-        html = answer.get("html", self.encode(tex))
-        self.body.append(f'<{tag} class="formula">{html}</{tag}>')
+        html = answer.get("html", page.encode(tex))
+        page.body.append(f'<{tag} class="formula">{html}</{tag}>')
         raise nodes.SkipNode
 
     return write
 
 
-def copy(app):
+def copy(app: Sphinx) -> None:
     """KaTeX's style and fonts, into the site's own files."""
     if not shutil.which("node") or not KATEX.is_dir():
         raise ExtensionError(
-            "formulas need node and KaTeX: `make site` fetches KaTeX by npm; install Node.js"
+            f"formulas need node, and KaTeX in {KATEX.parent}: install Node.js, and use make site"
         )
     static = Path(app.outdir) / "_static" / "katex"
     (static / "fonts").mkdir(parents=True, exist_ok=True)
@@ -68,7 +78,7 @@ def copy(app):
     (static / "katex.css").write_text(OTHER_FONTS.sub("", css), encoding="utf-8")
 
 
-def setup(app):
+def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("katex", (visit("span"), None), (visit("div"), None))
     app.connect("builder-inited", copy)
     app.connect("build-finished", setter.stop)

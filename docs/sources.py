@@ -1,122 +1,137 @@
-"""A page for each file of code that a page links to, and for each folder; API pages link to them.
+"""A page for each file of code and each folder that a page or the API links to.
 
 Links stand in the pages as GitHub follows them: [conv2d_numpy.py](conv2d_numpy.py), [bench](bench).
 """
 
 import ast
 import inspect
+from collections.abc import Iterator
+from html import escape
 from importlib import import_module
 from pathlib import Path
+from string import Template
+from typing import Any
 
 from docutils import nodes
-from markupsafe import Markup, escape
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_for_filename
 from sphinx import addnodes
+from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
 CODE = {".py", ".cu", ".cuh", ".h", ".js", ".css", ".html"}
-HIDDEN = {"__pycache__", "kernels/__init__.py"}
+SHELL = Template((Path(__file__).parent / "source.html").read_text(encoding="utf-8"))
 FORMAT = HtmlFormatter(linespans="L", wrapcode=True)
 linked: set[Path] = set()  # files and folders, relative to the root
 
 
-def link(app, doctree):
+def link(app: Sphinx, doctree: nodes.document) -> None:
     """Turn links to code and folders into links to their pages."""
     docname = app.env.docname
-    kinds = (addnodes.download_reference, addnodes.pending_xref)
-    for node in list(doctree.findall(lambda n: isinstance(n, kinds))):
-        if node.get("reftype") != "myst" or node.get("refdomain"):
-            continue
-        name, _, line = node["reftarget"].partition("#")
-        path = (ROOT / docname).parent.joinpath(name).resolve()  # minireptile/kernels is a link
-        if not path.is_relative_to(ROOT) or not (path.is_dir() or path.suffix in CODE):
-            continue
-        if path.exists():
-            uri = app.builder.get_relative_uri(docname, target(app, path))
-            uri += f"#{line}" if line else ""
-            node.replace_self(
-                nodes.reference("", "", *node.children, internal=True, refuri=uri)
-            )
+    for kind in (addnodes.download_reference, addnodes.pending_xref):
+        for node in list(doctree.findall(kind)):
+            if node.get("reftype") != "myst" or node.get("refdomain"):
+                continue
+            path = (ROOT / docname).parent.joinpath(node["reftarget"]).resolve()
+            if path.is_relative_to(ROOT) and (path.is_dir() or path.suffix in CODE):
+                uri = app.builder.get_relative_uri(docname, target(app, path.relative_to(ROOT)))
+                node.replace_self(
+                    nodes.reference("", "", *node.children, internal=True, refuri=uri)
+                )
 
 
-def target(app, path):
+def target(app: Sphinx, path: Path) -> str:
     """The name of the page that shows a file or a folder."""
-    path = path.relative_to(ROOT)
-    for page in (path.with_suffix(""), path / "README"):
-        if page.as_posix() in app.env.found_docs and path.suffix not in CODE:
-            return page.as_posix()
+    if page := written(app, path):
+        return page
     linked.add(path)
     return f"source/{path.as_posix()}" + ("/index" if (ROOT / path).is_dir() else "")
 
 
-def linkcode_resolve(domain, info):
+def written(app: Sphinx, path: Path) -> str | None:
+    """The page of the documentation that a file or a folder is, if it is one."""
+    name = (path / "README" if (ROOT / path).is_dir() else path.with_suffix("")).as_posix()
+    return name if path.suffix not in CODE and name in app.env.found_docs else None
+
+
+def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
     """Where the code of a public name is, from an API page, docs/api/NAME.html."""
-    thing = import_module(info["module"])
+    thing: Any = import_module(info["module"])
     for part in info["fullname"].split("."):
         thing = getattr(thing, part, None)
-    thing = inspect.unwrap(thing.fget if isinstance(thing, property) else thing)
+    thing = thing.fget if isinstance(thing, property) else thing
     try:
-        path = Path(inspect.getsourcefile(thing)).resolve().relative_to(ROOT)
+        thing = inspect.unwrap(thing)
+        path = Path(inspect.getsourcefile(thing) or "").resolve().relative_to(ROOT)
         line = inspect.getsourcelines(thing)[1]
-    except (TypeError, OSError, ValueError):
+    except (TypeError, OSError, ValueError):  # an attribute, or made by a decorator of others
         return None
     linked.add(path)
     return f"../../source/{path.as_posix()}.html#L-{line}"
 
 
-def collect(app):
-    """The pages of what was linked, and of the files in a folder that was."""
+def write(app: Sphinx, failed: Exception | None) -> None:
+    """The pages of what was linked, and of the files in a folder that was. They have no sidebar:
+    there are hundreds."""
+    if failed:
+        return
     todo = sorted(linked)
     for path in todo:
         if (ROOT / path).is_dir() and path.parts[0] != "tests":  # too many: those that are linked
             new = [p.relative_to(ROOT) for p in sorted((ROOT / path).iterdir()) if p.suffix in CODE]
+            todo += [p for p in new if p not in linked]
             linked.update(new)
-            todo += [p for p in new if p not in todo]
     for path in todo:
-        page = target(app, ROOT / path)
-        body = folder(app, page, path) if (ROOT / path).is_dir() else code(path)
-        context = {"title": path.as_posix(), "body": body, "way": way(app, page, path)}
-        derivation = path.with_name(path.stem.rsplit("_", 1)[0]) if path.suffix == ".py" else path
-        for name in (path.with_suffix("").as_posix(), derivation.as_posix()):
-            if path.parts[0] == "kernels" and name in app.env.found_docs:
-                context["derivation"] = app.builder.get_relative_uri(page, name)
-        yield page, context, "source.html"
+        page = target(app, path)
+        values = {
+            "title": escape(path.as_posix()),
+            "static": app.builder.get_relative_uri(page, "_static/").removesuffix(".html"),
+            "way": " / ".join(way(app, page, path)),
+            "body": folder(app, page, path) if (ROOT / path).is_dir() else code(path),
+        }
+        file = Path(app.outdir, f"{page}.html")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(SHELL.substitute(values), encoding="utf-8")
 
 
-def way(app, page, path):
-    """The folders above, each with the address of its page where it has one."""
+def way(app: Sphinx, page: str, path: Path) -> Iterator[str]:
+    """The front page, the folders above, and the name, with its derivation if it has one."""
+    yield anchor(app, page, app.config.root_doc, "minireptile")
     for above in list(path.parents)[-2::-1]:
-        uri = ""
-        if above in linked:
-            uri = app.builder.get_relative_uri(page, target(app, ROOT / above))
-        yield above.name, uri
+        shown = above in linked or written(app, above)
+        yield anchor(app, page, target(app, above), above.name) if shown else escape(above.name)
+    stem = path.with_suffix("").as_posix()
+    derived = [n for n in (stem, stem.rpartition("_")[0]) if n in app.env.found_docs]
+    link = f" ({anchor(app, page, derived[0], 'derivation')})" if derived else ""
+    yield escape(path.name) + link
 
 
-def code(path):
+def anchor(app: Sphinx, page: str, to: str, text: str) -> str:
+    return f'<a href="{escape(app.builder.get_relative_uri(page, to))}">{escape(text)}</a>'
+
+
+def code(path: Path) -> str:
     text = (ROOT / path).read_text(encoding="utf-8")
-    return Markup(highlight(text, get_lexer_for_filename(path.name), FORMAT))
+    return highlight(text, get_lexer_for_filename(path.name), FORMAT)
 
 
-def folder(app, page, path):
-    """A table: what is in it, and the first line of what each module says of itself."""
+def folder(app: Sphinx, page: str, path: Path) -> str:
+    """A table: what is in it, and the first sentence of what each module says of itself."""
     rows = []
     for item in sorted((ROOT / path).iterdir(), key=lambda p: (p.is_file(), p.name)):
         inside = item.relative_to(ROOT)
-        if item.name.startswith(".") or item.name == "__pycache__" or item.is_symlink():
+        if item.name.startswith((".", "__pycache__")) or item.is_symlink():
             continue
-        name = escape(item.name + "/" * item.is_dir())
-        shown = inside.with_suffix("").as_posix() in app.env.found_docs
-        if inside in linked or shown or (inside / "README").as_posix() in app.env.found_docs:
-            uri = app.builder.get_relative_uri(page, target(app, item))
-            name = f'<a href="{escape(uri)}">{name}</a>'
+        name = item.name + "/" * item.is_dir()
+        if inside in linked or written(app, inside):
+            name = anchor(app, page, target(app, inside), name)
         rows.append(f"<tr><td>{name}</td><td>{escape(said(item))}</td></tr>")
-    return Markup(f"<table>{''.join(rows)}</table>")
+    return f"<table>{''.join(rows)}</table>"
 
 
-def said(path):
-    """The first line of a module's or a package's docstring."""
+def said(path: Path) -> str:
+    """The first paragraph of a module's or a package's docstring."""
     module = path / "__init__.py" if path.is_dir() else path
     if module.suffix != ".py" or not module.is_file():
         return ""
@@ -124,7 +139,6 @@ def said(path):
     return text.partition("\n\n")[0].replace("\n", " ")
 
 
-def setup(app):
-    app.config.linkcode_resolve = linkcode_resolve
+def setup(app: Sphinx) -> None:
     app.connect("doctree-read", link, priority=400)  # before what is linked is copied for download
-    app.connect("html-collect-pages", collect)
+    app.connect("build-finished", write)

@@ -1,0 +1,1 @@
+"""The site: how Sphinx reads the pages of the project, and a check of what it writes."""
