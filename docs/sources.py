@@ -34,7 +34,8 @@ def link(app: Sphinx, doctree: nodes.document) -> None:
             if node.get("reftype") != "myst" or node.get("refdomain"):
                 continue
             path = (ROOT / docname).parent.joinpath(node["reftarget"]).resolve()
-            if path.is_relative_to(ROOT) and (path.is_dir() or path.suffix in CODE):
+            shown = path.is_dir() or (path.is_file() and path.suffix in CODE)
+            if shown and path.is_relative_to(ROOT):
                 uri = app.builder.get_relative_uri(docname, target(app, path.relative_to(ROOT)))
                 node.replace_self(
                     nodes.reference("", "", *node.children, internal=True, refuri=uri)
