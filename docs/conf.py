@@ -58,6 +58,7 @@ html_theme = "furo"
 pygments_dark_style = "github-dark"
 html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}
 html_math_renderer = "katex"
+html_favicon = "../minireptile/explore/page/icon.svg"
 html_static_path = ["style.css", "local.js"]
 html_css_files = ["katex/katex.css", "style.css"]
 html_js_files = ["local.js"]

@@ -44,6 +44,12 @@ def test_the_derivations_come_in_reading_order() -> None:
     assert len(table) == len([*(ROOT / "kernels").glob("*.md")]) - 1
 
 
+def test_the_first_link_of_a_readme_gives_a_page_its_place(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("[c](c.md), [a](a.md) and [c](c.md) again, [d](x/d.md)")
+    found = ["k/z", "k/a", "k/b", "k/c", "k/README"]
+    assert pages.in_order(found, tmp_path) == ["k/README", "k/c", "k/a", "k/b", "k/z"]
+
+
 def test_a_list_without_pages_is_left_out_and_no_page_is_listed_twice() -> None:
     text = (
         "```{toctree}\n:caption: A\n\n/a/README\n/a/*\n```\n\n```{toctree}\n:hidden:\n\n/b/*\n```\n"
