@@ -21,7 +21,7 @@ include_patterns = [
     "minireptile/layers/*.md",
     "minireptile/pretrained/*.md",
     "minireptile/testing/*.md",
-    "bench/results/**.md",
+    "bench/**.md",
     "tests/README.md",
     "tests/mistakes/README.md",
     "docs/**.md",
