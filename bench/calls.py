@@ -5,7 +5,7 @@ passes: shapes, strides and values.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import minireptile as mr
 from minireptile.backend import kernels
 from minireptile.engine import Walked
-from minireptile.kernels.operations import OPERATIONS, Arguments
+from minireptile.kernels.operations import OPERATIONS, SCRATCH, Arguments
 from minireptile.optim import Optimizer
 from minireptile.plan import fuse
 
@@ -95,8 +95,11 @@ class Recorder:
         return note
 
 
-def calls_of(model: mr.Model, optimizer: Optimizer, T: int, B: int) -> list[Call]:
-    """The calls of one inner step on T tasks with mini-batches of B, equal shapes counted once."""
+def calls_of(
+    model: mr.Model, optimizer: Optimizer, T: int, B: int, wanted: Collection[str] = OPERATIONS
+) -> list[Call]:
+    """The calls of one inner step on T tasks with mini-batches of B, equal shapes counted once; of
+    these operations alone, if not of all."""
     recorder = Recorder()
     rng = recorder.rng
     phi = np.repeat(model.init(0)[None], T, axis=0)
@@ -110,14 +113,16 @@ def calls_of(model: mr.Model, optimizer: Optimizer, T: int, B: int) -> list[Call
     # Of a Hessian-vector product, what an inner step does not have.
     second = Recorder(rng=rng)
     v = rng.standard_normal(phi.shape).astype(phi.dtype)
-    Walked(model.plan, second).products(phi, x, y, v)
+    if any(name.endswith("_r") for name in wanted):
+        Walked(model.plan, second).products(phi, x, y, v)
     recorder.calls += [call for call in second.calls if call.operation.endswith("_r")]
     # Of the plan in fewer steps, those that are two in one.
     third = Recorder(rng=rng)
-    Walked(fuse(model.plan), third).gradients(phi, x, y)
+    if any("_relu_" in name for name in wanted):
+        Walked(fuse(model.plan), third).gradients(phi, x, y)
     recorder.calls += [call for call in third.calls if "_relu_" in call.operation]
     counted: dict[tuple, Call] = {}
-    for call in recorder.calls:
+    for call in (call for call in recorder.calls if call.operation in wanted):
         shapes = tuple(getattr(a, "shape", a) for a in call.arguments.values())
         key = call.operation, shapes
         earlier = counted.get(key)
@@ -139,16 +144,22 @@ def check(call: Call, variants: dict[str, Kernel], reference: Kernel) -> None:
     `Mismatch` if a number differs by more than the rounding of the call's longest sums, of itself
     and of the largest of its array."""
     refresh(call)
-    wanted = _outputs(call, reference)
-    longest = terms(call)
+    wanted = outputs(call, reference)
     for name, kernel in variants.items():
-        got = _outputs(call, kernel)
-        for output, array in wanted.items():
-            exact = array.dtype.kind != "f"
-            tolerance = 0.0 if exact else rounding(array.dtype, longest)
-            largest = float(np.abs(array).max())
-            what = f"{name}, {output} of {call.operation} {call.shapes}"
-            close(what, got[output], array, tolerance, tolerance * largest)
+        compare(name, call, outputs(call, kernel), wanted)
+
+
+def compare(
+    name: str, call: Call, got: Mapping[str, NDArray], wanted: Mapping[str, NDArray]
+) -> None:
+    """Hold what a variant wrote in a call to what the reference did, as `check` does."""
+    longest = terms(call)
+    for output, array in wanted.items():
+        exact = array.dtype.kind != "f"
+        tolerance = 0.0 if exact else rounding(array.dtype, longest)
+        largest = float(np.abs(array).max())
+        what = f"{name}, {output} of {call.operation} {call.shapes}"
+        close(what, got[output], array, tolerance, tolerance * largest)
 
 
 def terms(call: Call) -> float:
@@ -162,20 +173,48 @@ def terms(call: Call) -> float:
     return max(work / max(sizes), max(a.size for a in arrays) / min(sizes))
 
 
-def _outputs(call: Call, kernel: Kernel) -> dict[str, NDArray]:
+def outputs(call: Call, kernel: Kernel) -> dict[str, NDArray]:
     """Make the call with fresh values in what it writes, and copy that."""
     before = {
         name: call.arguments[name].copy() for name in _updated(call.operation, call.arguments)
     }
-    written = [n for n in OPERATIONS[call.operation].written if call.arguments[n] is not None]
-    for name in written:
-        array = call.arguments[name]
-        array[...] = np.nan if array.dtype.kind == "f" else -1
+    blank(call)
     kernel(*call.arguments.values())
+    written = [n for n in OPERATIONS[call.operation].written if call.arguments[n] is not None]
     results = {name: call.arguments[name].copy() for name in [*written, *before]}
     for name, array in before.items():
         call.arguments[name][...] = array
     return results
+
+
+def blank(call: Call) -> None:
+    """NaN in what the call writes, and in its scratch memory; -1 in integers."""
+    for name in (*OPERATIONS[call.operation].written, *SCRATCH):
+        array = call.arguments.get(name)
+        if array is not None:
+            array[...] = np.nan if array.dtype.kind == "f" else -1
+
+
+def alone(call: Call) -> Call:
+    """The call with arrays of its own, in memory as before: a parameter is a view of a vector."""
+    copies: dict[int, tuple[NDArray, NDArray]] = {}
+
+    def own(array: Any) -> Any:
+        if not isinstance(array, np.ndarray):
+            return array
+        whole = whole_of(array)
+        _, copy = copies.setdefault(id(whole), (whole, whole.copy()))
+        start = array.ctypes.data - whole.ctypes.data
+        return np.ndarray(array.shape, array.dtype, copy, start, array.strides)  # type: ignore[call-overload]
+
+    return replace(call, arguments={name: own(a) for name, a in call.arguments.items()})
+
+
+def whole_of(array: NDArray) -> NDArray:
+    """The array that this one is a view of, or itself."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 def _updated(operation: str, arguments: Arguments) -> Iterator[str]:

@@ -23,7 +23,7 @@ from minireptile.testing.layers import examples
 
 from .calls import Call, Kernel, calls_of, check
 from .machine import Limits, blas_threads, limits, usable
-from .measure import in_turns
+from .measure import Timing, in_turns
 from .results import Row, timed
 from .roofline import SWEPT, draw_ladders, draw_roofline, draw_sweep
 from .tables import TIME, Columns
@@ -66,26 +66,31 @@ def networks(quick: bool) -> dict[str, tuple[mr.Model, Optimizer, int, int]]:
     }
 
 
-def cases(quick: bool) -> Iterator[tuple[Call, Row]]:
-    """Every case: the call, and the entries of its rows that say where it belongs."""
-    met: set[str] = set()
-    for network, (model, optimizer, T, B) in networks(quick).items():
-        for call in calls_of(model, optimizer, T, B):
-            met.add(call.operation)
-            name = f"{network} {call.operation} {call.shapes}"
-            yield call, {"case": name, "group": network, "times": call.times}
-    size = {**BASE, "channels": 4, "size": 6} if quick else BASE
-    for model, optimizer in others(networks(quick).values(), size):
-        for call in calls_of(model, optimizer, size["tasks"], size["images"]):
-            if call.operation not in met:
-                name = f"others {call.operation} {call.shapes}"
-                yield call, {"case": name, "group": "others", "times": call.times}
+def cases(quick: bool, wanted: Collection[str] = OPERATIONS) -> Iterator[tuple[Call, Row]]:
+    """Every case of these operations, training's and the sweep's: the call, and the entries of its
+    rows that say where it belongs."""
+    yield from of_training(quick, wanted)
     for axis, values in ({} if quick else SWEEP).items():
         for value in values:
             at = {**BASE, axis: value}
-            for call in calls_of(_block(at), ADAM, at["tasks"], at["images"]):
+            for call in calls_of(_block(at), ADAM, at["tasks"], at["images"], wanted):
                 name = f"{axis}={value} {call.operation} {call.shapes}"
                 yield call, {"case": name, "group": f"sweep {axis}", "value": value}
+
+
+def of_training(quick: bool, wanted: Collection[str]) -> Iterator[tuple[Call, Row]]:
+    """The cases of the networks, and of operations that no network has."""
+    missing = {*wanted}
+    for network, (model, optimizer, T, B) in networks(quick).items():
+        for call in calls_of(model, optimizer, T, B, wanted):
+            missing.discard(call.operation)
+            name = f"{network} {call.operation} {call.shapes}"
+            yield call, {"case": name, "group": network, "times": call.times}
+    size = {**BASE, "channels": 4, "size": 6} if quick else BASE
+    for model, optimizer in others(networks(quick).values(), size) if missing else ():
+        for call in calls_of(model, optimizer, size["tasks"], size["images"], missing):
+            name = f"others {call.operation} {call.shapes}"
+            yield call, {"case": name, "group": "others", "times": call.times}
 
 
 def others(
@@ -122,15 +127,24 @@ def run(rounds: int, quick: bool, number: int | None = None, only: str = "") -> 
     wanted = chosen(only)
     number = number or 1
     limit = limits("float32", number, quick)
+    rows = [roof(limit)]
+    with blas_threads(number):
+        for call, place in each(cases(quick, wanted), "kernels"):
+            rows += measure(call, place, rounds, limit, least_turn(quick))
+    return rows
+
+
+def roof(limit: Limits) -> Row:
+    """The row of the machine's limits."""
     bandwidths = {f"gbs_{level}": gbs for level, gbs in limit.gbs.items()}
     peaks = {"peak_gflops": limit.gflops, "blas_gflops": limit.blas}
-    roof = {"threads": number, **peaks, **bandwidths}
-    rows: list[Row] = [{"case": "limits of the machine", "variant": f"threads: {number}", **roof}]
-    with blas_threads(number):
-        for call, place in each(cases(quick), "kernels"):
-            if call.operation in wanted:
-                rows += measure(call, place, rounds, limit, least=0.002 if quick else 0.02)
-    return rows
+    names = {"case": "limits of the machine", "variant": f"threads: {limit.threads}"}
+    return {**names, "threads": limit.threads, **peaks, **bandwidths}
+
+
+def least_turn(quick: bool) -> float:
+    """Seconds of a turn, at least."""
+    return 0.002 if quick else 0.02
 
 
 def chosen(only: str) -> set[str]:
@@ -142,41 +156,52 @@ def chosen(only: str) -> set[str]:
     return found
 
 
-def measure(call: Call, place: Row, rounds: int, limit: Limits, least: float) -> list[Row]:
-    """Rows of one case: a row for every backend and version; `place` says where they belong."""
-    operation, arguments = call.operation, tuple(call.arguments.values())
-    ladder: dict[str, tuple[str, str, Kernel]] = {
+def ladder(operation: str) -> dict[str, tuple[str, str, Kernel]]:
+    """Every backend and version that works here, by the names of their rows."""
+    return {
         f"{backend} {version}": (backend, version, kernel)
         for backend in usable()
         for version, kernel in versions(operation, backend).items()
     }
-    variants = {variant: kernel for variant, (_, _, kernel) in ladder.items()}
+
+
+def work(call: Call, timing: Timing, limit: Limits) -> Row:
+    """What a call of that time has done, and its share of the machine's limits."""
+    flops, done, moved = call.flops, call.done, call.traffic
+    gflops = 1e-9 * flops / timing.median
+    return {
+        "operation": call.operation, "threads": limit.threads,
+        "flops": flops, "flops_done": done, "bytes": moved,
+        "gflops": gflops, "gbs": 1e-9 * moved / timing.median,
+        "intensity": done / moved, "level": limit.level(moved),
+        "share": done / flops * gflops / limit.at(done / moved, moved),
+        "nominal": gflops / limit.at(flops / moved, moved),
+    }  # fmt: skip
+
+
+def measure(call: Call, place: Row, rounds: int, limit: Limits, least: float) -> list[Row]:
+    """Rows of one case: a row for every backend and version; `place` says where they belong."""
+    operation, arguments = call.operation, tuple(call.arguments.values())
+    rungs = ladder(operation)
+    variants = {variant: kernel for variant, (_, _, kernel) in rungs.items()}
     check(call, variants, getattr(kernels("numpy"), operation))
     timings = in_turns(
         {v: partial(kernel, *arguments) for v, kernel in variants.items()}, rounds, least
     )
     in_use = {
         variant
-        for variant, (backend, _, kernel) in ladder.items()
+        for variant, (backend, _, kernel) in rungs.items()
         if kernel is getattr(kernels(backend), operation)
     }
-    numpy = timings[next(v for v in in_use if ladder[v][0] == "numpy")]
-    work, done, moved = call.flops, call.done, call.traffic
+    numpy = timings[next(v for v in in_use if rungs[v][0] == "numpy")]
     rows = []
     for variant, timing in timings.items():
-        backend, version, _ = ladder[variant]
-        gflops = 1e-9 * work / timing.median
+        backend, version, _ = rungs[variant]
         other = backend != "numpy" and variant in in_use
         loses = other and timing.median > 1.05 * numpy.median and timing.low > numpy.high
         numbers = {
-            "operation": operation, "backend": backend, "version": version,
-            "in_use": variant in in_use, "threads": limit.threads,
-            "flops": work, "flops_done": done, "bytes": moved,
-            "gflops": gflops, "gbs": 1e-9 * moved / timing.median,
-            "intensity": done / moved, "level": limit.level(moved),
-            "share": done / work * gflops / limit.at(done / moved, moved),
-            "nominal": gflops / limit.at(work / moved, moved),
-            "ratio": timing.median / numpy.median,
+            "backend": backend, "version": version, "in_use": variant in in_use,
+            **work(call, timing, limit), "ratio": timing.median / numpy.median,
             "note": "slower than NumPy" if loses else "",
         }  # fmt: skip
         rows.append({**place, **timed(place["case"], variant, timing, **numbers)})
@@ -187,12 +212,18 @@ def summary(rows: list[Row]) -> str:
     """How often the version in use of another backend loses against NumPy's."""
     others = [row for row in rows if row.get("in_use") and row["backend"] != "numpy"]
     lost = [row for row in others if row["note"]]
-    roof = rows[0]
-    bandwidths = [f"{roof[k]:.0f} GB/s {k[4:]}" for k in roof if k.startswith("gbs_")]
     return (
-        f"Limits of the machine ({roof['variant']}): {roof['peak_gflops']:.0f} GFLOP/s, "
-        f"{', '.join(bandwidths)}; BLAS reaches {roof['blas_gflops']:.0f} GFLOP/s.\n"
+        f"{sentence(rows[0])}\n"
         f"Slower than NumPy's version in use: {len(lost)} of {len(others)} cases."
+    )
+
+
+def sentence(limits: Row) -> str:
+    """The machine's limits in a line."""
+    bandwidths = [f"{limits[k]:.0f} GB/s {k[4:]}" for k in limits if k.startswith("gbs_")]
+    return (
+        f"Limits of the machine ({limits['variant']}): {limits['peak_gflops']:.0f} GFLOP/s, "
+        f"{', '.join(bandwidths)}; BLAS reaches {limits['blas_gflops']:.0f} GFLOP/s."
     )
 
 

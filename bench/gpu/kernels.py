@@ -23,7 +23,7 @@ from minireptile import backend
 from minireptile.devices.base import through
 from minireptile.kernels.operations import OPERATIONS
 
-from ..calls import Call, Kernel, _outputs, calls_of, check, refresh
+from ..calls import Call, Kernel, calls_of, check, outputs, refresh
 from ..child import sentence
 from ..kernels import networks
 from ..measure import Mismatch, Timing
@@ -89,7 +89,7 @@ def measure(
                 graphs |= captured(variant, call, kernel, device, count)
             except Exception as error:
                 # Calls share the arrays of one network: leave none of them half-written.
-                _outputs(call, getattr(backend.kernels("numpy"), call.operation))
+                outputs(call, getattr(backend.kernels("numpy"), call.operation))
                 yield {**place, "variant": variant, "failed": True, "note": sentence(error)}
                 continue
             done, every = (
@@ -171,7 +171,7 @@ def agree(variant: str, call: Call, kernel: Kernel, rounded: bool) -> None:
     if not rounded:
         check(call, {variant: kernel}, reference)
         return
-    wanted, got = _outputs(call, reference), _outputs(call, kernel)
+    wanted, got = outputs(call, reference), outputs(call, kernel)
     for output, array in wanted.items():
         off = float(np.linalg.norm(got[output] - array) / np.linalg.norm(array))
         if not off <= LEAST_AGREEMENT:
