@@ -2,17 +2,20 @@
 
     python -m bench kernels|inner|step|peers|runs|all
                     [--quick] [--out FOLDER] [--rounds N] [--threads N]
+    python -m bench race FILE [--against OTHER] [--only OPERATION] [--quick] [--rounds N]
+                    [--out FOLDER] [--time-limit SECONDS]
     python -m bench gpu [--quick] [--out FOLDER] [--rounds N] [--minutes M] [--parts PART,...]
     python -m bench compare OLD.json NEW.json
 
-Exit codes: 0 done, 1 a variant gave wrong numbers or something got slower, 2 wrong input.
+Exit codes: 0 done, 1 a variant gave wrong numbers or something got slower, 2 wrong input. A race:
+RACE.md.
 """
 
 import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +27,7 @@ from minireptile.errors import InputError, MissingPackage, require
 from .compare import compare
 from .machine import cores, describe
 from .measure import Mismatch
-from .results import save
+from .results import Row, save
 from .tables import table
 
 # Each module has COLUMNS and run(rounds, quick, threads) -> rows: so many turns of each variant, of
@@ -56,16 +59,25 @@ def parser() -> argparse.ArgumentParser:
         "runs": "whole runs, and the first start",
         "all": "all of these",
     }
+    helps["race"] = "kernels from a file of your own, against the ladder"
     for name, text in helps.items():
         suite = commands.add_parser(name, help=text)
         suite.add_argument("--quick", action="store_true", help="few rounds, small shapes")
         suite.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="FOLDER",
                            help="where the JSON files and pictures go (runs/bench)")  # fmt: skip
         suite.add_argument("--rounds", type=int, help="turns of each variant (15; quick: 3)")
-        suite.add_argument(
-            "--threads", type=int, help="threads of compiled loops; kernels: of BLAS"
-        )
-        if name == "kernels":
+        if name == "race":
+            suite.add_argument("file", type=Path, metavar="FILE",
+                               help="functions named after operations; it is run")  # fmt: skip
+            suite.add_argument("--against", type=Path, metavar="OTHER", help="another such file")
+            suite.add_argument("--time-limit", type=float, default=60.0, metavar="SECONDS",
+                               help="for a call, with its compiling (60)")  # fmt: skip
+            suite.set_defaults(threads=None)  # all have one
+        else:
+            suite.add_argument(
+                "--threads", type=int, help="threads of compiled loops; kernels: of BLAS"
+            )
+        if name in ("kernels", "race"):
             suite.add_argument("--only", default="", metavar="OPERATION",
                                help="one operation or module, such as conv2d")  # fmt: skip
     gpu = commands.add_parser("gpu", help="all of it on a GPU, within a number of minutes")
@@ -85,17 +97,44 @@ def parser() -> argparse.ArgumentParser:
 def _suite(name: str, args: argparse.Namespace) -> None:
     """Run a suite, print its table, save its rows and draw them."""
     module: Any = import_module(f"bench.{SUITES[name]}")
-    rounds = (3 if args.quick else 15) if args.rounds is None else args.rounds
     more = {"only": args.only} if getattr(args, "only", "") else {}
-    rows = module.run(rounds, args.quick, args.threads, **more)
-    save(args.out / f"{name}.json", name, rows)  # before anything else can go wrong
-    print(f"## {name}\n\n{table(rows, module.COLUMNS)}\n")
+    rows = module.run(_rounds(args), args.quick, args.threads, **more)
+    text = table(rows, module.COLUMNS)
     if hasattr(module, "summary"):
-        print(f"{module.summary(rows)}\n")
+        text += f"\n\n{module.summary(rows)}"
+    _publish(name, rows, text, args.out, getattr(module, "draw", None))
+
+
+def _race(args: argparse.Namespace) -> int:
+    """Race somebody's file; returns the exit code."""
+    race = import_module("bench.race")
+    job = race.planned(args.file, args.against, _rounds(args), args.quick, args.only)
+    try:
+        rows = race.run(job, args.time_limit)
+    except race.Unfair as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    _publish("race", rows, race.report(rows), args.out, race.draw)
+    problem = race.impossible(rows)
+    if problem:
+        print(f"bench: {problem}", file=sys.stderr)
+    return 1 if problem else 0
+
+
+def _rounds(args: argparse.Namespace) -> int:
+    return (3 if args.quick else 15) if args.rounds is None else args.rounds
+
+
+def _publish(
+    name: str, rows: list[Row], text: str, out: Path,
+    draw: Callable[[list[Row], Path, str], list[Path]] | None,
+) -> None:  # fmt: skip
+    """Save rows, print what they say, and draw them."""
+    save(out / f"{name}.json", name, rows)  # before anything else can go wrong
+    print(f"## {name}\n\n{text}\n")
     machine = describe()
     where = f"{machine['cpu']}, {machine['cores']} cores, {date.today().isoformat()}"
-    paths = module.draw(rows, args.out, where) if hasattr(module, "draw") else []
-    for path in (args.out / f"{name}.json", *paths):
+    for path in (out / f"{name}.json", *(draw(rows, out, where) if draw else [])):
         print(f"wrote {path}")
 
 
@@ -138,6 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _writable(args.out)
             return gpu.main(plan)
         _prepare(args)
+        if args.command == "race":
+            return _race(args)
         for name in SUITES if args.command == "all" else (args.command,):
             _suite(name, args)
     except (InputError, MissingPackage) as error:

@@ -205,7 +205,7 @@ def alone(call: Call) -> Call:
         whole = whole_of(array)
         _, copy = copies.setdefault(id(whole), (whole, whole.copy()))
         start = array.ctypes.data - whole.ctypes.data
-        return np.ndarray(array.shape, array.dtype, copy, start, array.strides)  # type: ignore[call-overload]
+        return np.ndarray(array.shape, array.dtype, copy, start, array.strides)
 
     return replace(call, arguments={name: own(a) for name, a in call.arguments.items()})
 

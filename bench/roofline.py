@@ -11,6 +11,12 @@ from minireptile.runs.plot import save_figure
 from .plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
 from .results import Row
 
+# Of a version, and of what somebody races against all: larger, and with an edge.
+RUNG: dict[str, Any] = {"alpha": 0.85}
+OWN: tuple[dict[str, Any], ...] = (
+    {"marker": "*", "color": "crimson", "ms": 15, "mec": "black", "mew": 0.8, "zorder": 4},
+    {"marker": "*", "color": "gold", "ms": 15, "mec": "black", "mew": 0.8, "zorder": 3},
+)
 SWEPT = ("conv2d_forward", "conv2d_backward")
 
 
@@ -49,33 +55,39 @@ def draw_roofline(rows: list[Row], path: Path, where: str) -> Path:
     return save_figure(new, path)
 
 
-def draw_ladders(rows: list[Row], path: Path, where: str) -> Path:
-    """Time of each operation in one inner step, summed over the layers, for every version."""
+def draw_ladders(rows: list[Row], path: Path, where: str, by: str = "operation") -> Path:
+    """Time in one inner step of each operation, summed over the layers, or of each `case`, for
+    every version. Somebody's own stand out."""
     calls = _networks(rows)
     groups, variants = distinct(calls, "group"), distinct(calls, "variant")
-    most = max(len(distinct([r for r in calls if r["group"] == g], "operation")) for g in groups)
+    own = distinct([row for row in calls if row.get("yours")], "variant")
+    rungs = [variant for variant in variants if variant not in own]
+    most = max(len(distinct([r for r in calls if r["group"] == g], by)) for g in groups)
     new, axes = figure(
-        f"One inner step, operation by operation, threads: {rows[0]['threads']}\n{where}",
-        5.2 * len(groups), 1.6 + 0.42 * most, ncols=len(groups),
+        f"One inner step, {by} by {by}, threads: {rows[0]['threads']}\n{where}",
+        max(5.2 * len(groups), 7.5), 1.8 + 0.42 * most, ncols=len(groups),
     )  # fmt: skip
     for ax, group in zip(axes[0], groups, strict=True):
         here = [row for row in calls if row["group"] == group]
-        operations = distinct(here, "operation")
-        for i, variant in enumerate(variants):
+        lines = distinct(here, by)
+        for variant in [*rungs, *own]:
             totals = [
                 sum(r["seconds"] * r["times"] for r in here
-                    if r["operation"] == operation and r["variant"] == variant)
-                for operation in operations
+                    if r[by] == line and r["variant"] == variant)
+                for line in lines
             ]  # fmt: skip
             there = [(total, at) for at, total in enumerate(totals) if total]
             if there:
                 seconds, y = zip(*there, strict=True)
-                ax.plot(
-                    1e3 * np.array(seconds), y, MARKERS[i % 10], color=f"C{i}", label=variant,
-                    alpha=0.85, ls="none",
-                )  # fmt: skip
-        ax.set_yticks(range(len(operations)), operations, fontsize=8)
+                i = [*rungs, *own].index(variant)
+                look = OWN[own.index(variant)] if variant in own else RUNG | {
+                    "marker": MARKERS[i % 10], "color": f"C{i}"
+                }  # fmt: skip
+                ax.plot(1e3 * np.array(seconds), y, label=variant, ls="none", **look)
+        labels = [line.removeprefix(f"{group} ") for line in lines]
+        ax.set_yticks(range(len(lines)), labels, fontsize=8)
         ax.set(title=group, xlabel="ms")
+        ax.margins(y=0.5 / len(lines))
         logarithmic(ax, "x")
         ax.tick_params("x", labelrotation=45)
         ax.invert_yaxis()
@@ -84,9 +96,10 @@ def draw_ladders(rows: list[Row], path: Path, where: str) -> Path:
         for ax in axes[0]
         for mark, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
+    shown = [*own, *rungs]
     new.legend(
-        [marks[variant] for variant in variants], variants, loc="outside lower center",
-        ncols=8, frameon=False, fontsize=8,
+        [marks[variant] for variant in shown], shown, loc="outside lower center",
+        ncols=min(8, 4 * len(groups)), frameon=False, fontsize=8,
     )  # fmt: skip
     return save_figure(new, path)
 
