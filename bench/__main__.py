@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
             suite.add_argument("--against", type=Path, metavar="OTHER", help="another such file")
             suite.add_argument("--time-limit", type=float, default=60.0, metavar="SECONDS",
                                help="for a call, with its compiling (60)")  # fmt: skip
+            suite.add_argument("--gpu", action="store_true", help="CuPy functions, on a GPU")
             suite.set_defaults(threads=None)  # all have one
         else:
             suite.add_argument(
@@ -108,7 +109,7 @@ def _suite(name: str, args: argparse.Namespace) -> None:
 def _race(args: argparse.Namespace) -> int:
     """Race somebody's file; returns the exit code."""
     race = import_module("bench.race")
-    job = race.planned(args.file, args.against, _rounds(args), args.quick, args.only)
+    job = race.planned(args.file, args.against, _rounds(args), args.quick, args.only, args.gpu)
     try:
         rows = race.run(job, args.time_limit)
     except race.Unfair as error:

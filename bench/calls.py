@@ -169,6 +169,8 @@ def terms(call: Call) -> float:
     operation = OPERATIONS[call.operation]
     outputs = [call.arguments[name] for name in (*operation.written, *operation.updated)]
     sizes = [a.size for a in outputs if a is not None and a.dtype.kind == "f"]
+    if not sizes:  # none is a sum
+        return 1
     work = operation.flops(call.arguments)
     return max(work / max(sizes), max(a.size for a in arrays) / min(sizes))
 

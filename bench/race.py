@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from minireptile.backend import why_not
 from minireptile.errors import InputError
 from minireptile.runs.console import waiting
 
@@ -30,8 +31,8 @@ from .measure import Mismatch
 from .peers_process import ROOT, THREADS
 from .plots import distinct
 from .race_check import Unfair
-from .race_file import FORKED, there
-from .race_turns import MARGIN, Job
+from .race_file import CUDA, FORKED, there
+from .race_turns import IMPOSSIBLE, MARGIN, Job
 from .results import Row
 from .roofline import draw_ladders
 from .tables import TIME, Columns, duration, table
@@ -49,10 +50,18 @@ SHOWN = 10  # lines of what the file prints
 PLACES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 
 
-def planned(file: Path, against: Path | None, rounds: int, quick: bool, only: str) -> Job:
-    """What is to be done. `InputError` if a file is none that can be raced."""
+def planned(
+    file: Path, against: Path | None, rounds: int, quick: bool, only: str, gpu: bool
+) -> Job:
+    """What is to be done. `InputError` if a file is none that can be raced, or there is no GPU for
+    it; a CUDA source needs one."""
     files = {"yours": file} | ({} if against is None else {"theirs": against})
-    return Job({name: str(there(path)) for name, path in files.items()}, rounds, quick, only)
+    files = {name: there(path) for name, path in files.items()}
+    if gpu or CUDA in {path.suffix for path in files.values()}:
+        gpu, reason = True, why_not("cupy")
+        if reason:
+            raise InputError(f"kernels for a GPU can be raced on one alone: {reason}")
+    return Job({name: str(path) for name, path in files.items()}, rounds, quick, only, gpu)
 
 
 def run(job: Job, limit: float) -> list[Row]:
@@ -63,7 +72,7 @@ def run(job: Job, limit: float) -> list[Row]:
     names = " and of ".join(Path(path).name for path in job.files.values())
     print(f"runs the code of {names}", flush=True)
     with waiting(f"racing {names}"), _process(job) as process:
-        at = ""
+        at = last = ""
         lines = lines_of(process)
         while True:
             try:
@@ -76,8 +85,11 @@ def run(job: Job, limit: float) -> list[Row]:
                 raise InputError(f"{at or 'the race'}: {_ended(process.wait())}")
             answer = json.loads(line)
             if answer.get("doing") == FORKED:
-                raise InputError(f"{at}: it forks; a kernel computes in the process that calls it")
+                raise InputError(
+                    f"{last}: it forks; a kernel computes in the process that calls it"
+                )
             at = answer.get("doing", "")
+            last = at or last
             if "doing" not in answer:
                 return _rows(answer)
 
@@ -182,12 +194,12 @@ def _place(rows: list[Row], name: str) -> str:
 
 def impossible(rows: list[Row]) -> str:
     """The sentence on files that were faster than can be; "" if none was."""
-    found = [row for row in rows if "faster than this machine can" in row.get("note", "")]
+    found = [row for row in rows if IMPOSSIBLE in row.get("note", "")]
     if not found:
         return ""
     most = max(found, key=lambda row: row["share"])
     return (
-        f"{most['variant']}: faster than this machine can: {duration(most['seconds'])} for "
+        f"{most['variant']}: {IMPOSSIBLE}: {duration(most['seconds'])} for "
         f"{most['case']}, and its limits leave {duration(most['share'] * most['seconds'])} at "
         f"least, {MARGIN:g} times too much allowed for: is all of it computed in every call?"
     )

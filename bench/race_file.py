@@ -10,12 +10,12 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 from minireptile.backend import kernels
 from minireptile.errors import InputError
@@ -37,6 +37,8 @@ class Racer:
     kernels: dict[str, Callable[..., None]]  # by operation
     # Called with what the file's code is about to do, and with "" when it is done.
     tell: Callable[[str], object]
+    # The same for arrays of a GPU, where the others copy.
+    on_gpu: dict[str, Callable[..., None]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.path.name
@@ -44,12 +46,13 @@ class Racer:
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
         """Run the file's code: whatever it raises is an `InputError` that says what it was at."""
-        with _watched(self.path, what, self.tell):
+        with watched(self.path, what, self.tell):
             yield
 
 
 @contextmanager
-def _watched(path: Path, what: str, tell: Callable[[str], object]) -> Iterator[None]:
+def watched(path: Path, what: str, tell: Callable[[str], object]) -> Iterator[None]:
+    """Run code of the file at `path`, and tell; whatever it raises is an `InputError`."""
     process = os.getpid()
     tell(f"{path.name}, {what}")
     try:
@@ -57,15 +60,10 @@ def _watched(path: Path, what: str, tell: Callable[[str], object]) -> Iterator[N
     except BaseException as error:
         raise InputError(f"{path.name}, {what}: {_said(error)}{_line(error, path)}") from None
     finally:
-        if os.getpid() != process:
-            forked(tell)  # behind Python's back
+        if os.getpid() != process:  # a copy, made behind Python's back
+            tell(FORKED)
+            os._exit(0)
     tell("")
-
-
-def forked(tell: Callable[[str], object]) -> NoReturn:
-    """Be the copy of the process that the file's code has made: the race is not its business."""
-    tell(FORKED)
-    os._exit(0)
 
 
 def _said(error: BaseException) -> str:
@@ -117,7 +115,7 @@ def _imported(name: str, path: Path, tell: Callable[[str], object]) -> ModuleTyp
     assert spec.loader is not None
     sys.path.append(str(path.parent))  # as for a script, but behind what is installed
     try:
-        with _watched(path, "while it is imported", tell):
+        with watched(path, "while it is imported", tell):
             module = module_from_spec(spec)
             sys.modules[spec.name] = module
             spec.loader.exec_module(module)

@@ -12,12 +12,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from math import ceil, prod
 from pathlib import Path
+from typing import Any
 
 from minireptile.errors import InputError, MissingPackage
 
@@ -39,12 +41,13 @@ from .race_check import (
     numbers,
     reference,
 )
-from .race_file import Racer, forked, load
+from .race_file import FORKED, Racer, load
 from .results import Row, timed
 
 # So much faster than its limits no machine is: they too are measured on one that is now faster, now
 # slower. Before anything is said they are measured anew, and the best of them counts.
 MARGIN = 1.5
+IMPOSSIBLE = "faster than this machine can"
 AGAIN = 2  # times
 SEVERAL = 1.25  # seconds of processors in a second, from which on it is said
 TILE = 4  # outputs along an axis that a fast convolution computes at once: F(4, r)
@@ -60,12 +63,15 @@ class Job:
     rounds: int
     quick: bool
     only: str = ""
+    gpu: bool = False
 
 
 def race(job: Job, tell: Tell) -> list[Row]:
     """The rows: the machine's limits, then the files' and the ladder's of each case. `Mismatch` if
     a number is wrong, and nothing was timed; `Unfair` if one is later on."""
-    racers = [load(name, Path(path), tell) for name, path in job.files.items()]
+    gpu: Any = import_module("bench.race_gpu") if job.gpu else None
+    loaded = gpu.load if gpu else load
+    racers = [loaded(name, Path(path), tell) for name, path in job.files.items()]
     wanted = operations(racers, job.only)
     with blas_threads(1):
         for racer in racers:
@@ -76,15 +82,21 @@ def race(job: Job, tell: Tell) -> list[Row]:
                 own = alone(call)
                 check_one(racer, own, late=LATE)
                 check_kept(racer, own)
-        limit = limits("float32", 1, job.quick)
-        rows: list[Row] = []
-        for call, place in cases:
-            timings = take_turns(racers, alone(call), job.rounds, least_turn(job.quick))
-            again: Iterator[Limits] = (limits("float32", 1, job.quick) for _ in range(AGAIN))
-            names = [racer.name for racer in racers]
-            while too_fast(call, timings, names, limit) and (more := next(again, None)):
-                limit = better(limit, more)
-            rows += rows_of(call, place, timings, names, limit)
+        return (gpu.timed_cases if gpu else timed_cases)(racers, cases, job.rounds, job.quick)
+
+
+def timed_cases(
+    racers: list[Racer], cases: Iterable[tuple[Call, Row]], rounds: int, quick: bool
+) -> list[Row]:
+    """The rows of a race on the processor."""
+    limit, rows = limits("float32", 1, quick), []
+    names = [racer.name for racer in racers]
+    for call, place in cases:
+        timings = take_turns(racers, alone(call), rounds, least_turn(quick))
+        tries = AGAIN
+        while too_fast(call, timings, names, limit) and tries:
+            limit, tries = better(limit, limits("float32", 1, quick)), tries - 1
+        rows += rows_of(call, place, timings, names, limit)
     return [roof(limit), *rows]
 
 
@@ -148,7 +160,7 @@ def rows_of(
     for name, (timing, used) in sorted(timings.items(), key=lambda item: item[1][0].median):
         notes = []
         if name in impossible:
-            notes.append("faster than this machine can")
+            notes.append(IMPOSSIBLE)
         if name in racers and used >= SEVERAL:
             notes.append(f"computes on {used:.1f} processors at a time, the ladder on one")
         more = {"yours": name in racers, "processors": used, "note": "; ".join(notes)}
@@ -171,11 +183,11 @@ def too_fast(
 def least_seconds(call: Call, limit: Limits) -> float:
     """What a call takes at least: for its bytes, or for its operations, of a convolution those that
     are left where a tile of outputs shares its products (winograd.md)."""
-    done = call.done / _shared(call)
+    done = call.done / shared(call)
     return 1e-9 * done / limit.at(done / call.traffic, call.traffic)
 
 
-def _shared(call: Call) -> float:
+def shared(call: Call) -> float:
     """How many products of the formula F(4, r) has for each of its own: m outputs of r taps along
     an axis take m + r - 1. With a stride s each phase has r / s taps."""
     if not call.operation.startswith("conv2d"):
@@ -203,7 +215,9 @@ def serve() -> None:
             answer({"doing": doing})
 
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=partial(forked, tell))
+            os.register_at_fork(
+                after_in_parent=partial(tell, FORKED), after_in_child=partial(os._exit, 0)
+            )
         try:
             answer({"rows": race(Job(**json.loads(sys.argv[1])), tell)})
         except Mismatch as error:

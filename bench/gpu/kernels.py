@@ -11,7 +11,7 @@ way found in PyTorch.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -73,17 +73,20 @@ def run(context: Context) -> Iterator[Row]:
 
 def measure(
     call: Call, place: Row, devices: dict[str, Any], limit: Ceilings, cache: int, rounds: int,
-    wait: Callable[[], object] = synchronize,
+    wait: Callable[[], object] = synchronize, own: Mapping[str, Kernel] = {},
 ) -> Iterator[Row]:  # fmt: skip
-    """Rows of one call; a version with wrong numbers has a row that says so."""
+    """Rows of one call; a version with wrong numbers has a row that says so. `own` are kernels for
+    arrays of the devices beside the ladder's, by the names of their rows."""
     refresh(call)
     moved, work = call.traffic, call.flops
     count = sets(moved, cache)
     graphs: dict[str, tuple[Callable[[], object], int]] = {}
     about: dict[str, Row] = {}
     for name, device in devices.items():
-        for version, (kernel, in_use) in ladder(call.operation, name, device).items():
-            variant = f"{name} {version}"
+        found = {f"{name} {v}": k for v, k in ladder(call.operation, name, device).items()}
+        found |= {variant: (kernel, False) for variant, kernel in own.items()}
+        for variant, (kernel, in_use) in found.items():
+            version = variant.rpartition(" ")[2]
             try:
                 agree(variant, call, through(device, kernel), version == TF32)
                 graphs |= captured(variant, call, kernel, device, count)
