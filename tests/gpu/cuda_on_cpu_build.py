@@ -68,7 +68,10 @@ def build(name: str, dtype: DTypeLike, changes: Changes = (), sanitize: bool = F
         flags += ["-g1", "-fsanitize=address", "-fsanitize-sections=block_shared"]
     runtime = _made("runtime.o", RUNTIME.read_text(encoding="utf-8"), [*FLAGS, "-O3", "-c"])
     return _made(
-        f"{Path(name).name}.so", lambda: _program(source, options), [*flags, "-shared", str(runtime)], source
+        f"{Path(name).name}.so",
+        lambda: _program(source, options),
+        [*flags, "-shared", str(runtime)],
+        source,
     )
 
 
