@@ -228,7 +228,6 @@ def serve() -> None:
             answer({"error": str(error)})
         except Exception as error:
             answer({"error": f"the race failed: {sentence(error)}"})
-        os._exit(0)  # whatever threads the file has started
 
 
 def _end_with(parent: int) -> None:

@@ -158,6 +158,7 @@ def test_other_numbers_are_others_and_still_go_together(operation: str) -> None:
     before = {k: a.copy() for k, a in call.arguments.items() if isinstance(a, np.ndarray)}
     race_check.change_all(call, np.random.default_rng(0))
     changed = {k for k, a in before.items() if not np.array_equal(a, call.arguments[k])}
+    assert changed >= {"mean", "winner"} & {*race_check._inputs(call)}  # which exchange tasks
     assert changed
     assert not changed & {*OPERATIONS[operation].written, *OPERATIONS[operation].updated}
     if "mean" in changed:
@@ -241,6 +242,17 @@ def test_a_kernel_that_is_idle_once_it_is_timed_is_found(write: Any, tiny: list[
     with pytest.raises(Unfair, match=r"1 of .* entries differ"):
         race_turns.race(job(write(RELU.replace("    def relu_forward(y, x):", idle))), nothing)
     assert "yours" in tiny
+
+
+def test_a_file_that_keeps_answers_once_it_is_timed_is_found(write: Any, tiny: list[str]) -> None:
+    """Also where the other file wrote last."""
+    late = dedent(KEEPS.format(key="x.ctypes.data if late else object()")).replace(
+        "key =", "late.extend([1] * (not np.isnan(y).any()))\n    key ="
+    )
+    other = write(dedent(RELU) + "late = []\n" + late, "other.py")
+    with pytest.raises(Unfair, match=r"theirs \(other.py\), y of relu_forward"):
+        race_turns.race(job(write(RELU), other), nothing)
+    assert "theirs" in tiny
 
 
 def test_no_call_of_a_turn_has_the_inputs_of_another() -> None:
