@@ -33,7 +33,7 @@ from .plots import distinct
 from .race_check import Unfair
 from .race_file import CUDA, FORKED, there
 from .race_turns import IMPOSSIBLE, MARGIN, Job
-from .results import Row
+from .results import TIMES, Row
 from .roofline import draw_ladders
 from .tables import TIME, Columns, duration, table
 
@@ -159,36 +159,45 @@ def report(rows: list[Row]) -> str:
 
 
 def summary(rows: list[Row]) -> str:
-    """A line for each file, operation and network: its place, and how fast beside the best."""
+    """A line for each file, operation and network: its place, and how fast beside the best; two
+    files are also held to one another."""
     cases = [row for row in rows if "operation" in row]
+    own = [name for name in ("yours", "theirs") if name in distinct(cases, "variant")]
     lines = []
-    for name in [name for name in ("yours", "theirs") if name in distinct(cases, "variant")]:
-        for operation in distinct(cases, "operation"):
-            for group in distinct(cases, "group"):
-                here = [r for r in cases if (r["operation"], r["group"]) == (operation, group)]
-                if here:
-                    lines.append(f"{name}: {_place(here, name)} ({operation}, {group})")
+    for operation in distinct(cases, "operation"):
+        for group in distinct(cases, "group"):
+            here = [r for r in cases if (r["operation"], r["group"]) == (operation, group)]
+            times = _inner_step(here)
+            told = [f"{name}: {_place(times, name)}" for name in own if name in times]
+            if len(told) == 2:
+                told.append(f"yours against theirs: {_beside(times, *own)}")
+            lines += [f"{line} ({operation}, {group})" for line in told]
     return "\n".join(lines)
 
 
-def _place(rows: list[Row], name: str) -> str:
-    """How a variant does in one inner step, over all the layers that make the call."""
-    times = {
+def _inner_step(rows: list[Row]) -> dict[str, tuple[float, ...]]:
+    """Seconds of each variant with their quartiles, over all the layers that make the call."""
+    return {
         variant: tuple(sum(r[key] * r["times"] for r in rows if r["variant"] == variant)
-                       for key in ("seconds", "low", "high"))
+                       for key in TIMES)
         for variant in distinct(rows, "variant")
     }  # fmt: skip
+
+
+def _place(times: dict[str, tuple[float, ...]], name: str) -> str:
     order = sorted(times, key=lambda variant: times[variant])
     place = order.index(name)
     nth = PLACES[place] if place < len(PLACES) else f"number {place + 1}"
-    other = next((variant for variant in order if variant != name), "")
-    if not other:
-        return f"alone, {duration(times[name][0])} an inner step"
+    other = order[place == 0]  # the fastest of the others: there is always NumPy's
+    return f"{nth} of {len(order)}, {_beside(times, name, other)}"
+
+
+def _beside(times: dict[str, tuple[float, ...]], name: str, other: str) -> str:
     (seconds, low, high), (others, other_low, other_high) = times[name], times[other]
     close = "; the quartiles overlap" if low <= other_high and other_low <= high else ""
     return (
-        f"{nth} of {len(order)}, {others / seconds:.2g} times as fast as {other}: "
-        f"{duration(seconds)} an inner step, {duration(others)}{close}"
+        f"{others / seconds:.2g} times as fast as {other}: {duration(seconds)} an inner step "
+        f"against {duration(others)}{close}"
     )
 
 

@@ -11,12 +11,12 @@ from minireptile.runs.plot import save_figure
 from .plots import MARKERS, band, distinct, figure, logarithmic, ticks_at
 from .results import Row
 
-# Of a version, and of what somebody races against all: larger, and with an edge.
-RUNG: dict[str, Any] = {"alpha": 0.85}
+# What somebody races against the versions: larger, and with an edge.
 OWN: tuple[dict[str, Any], ...] = (
     {"marker": "*", "color": "crimson", "ms": 15, "mec": "black", "mew": 0.8, "zorder": 4},
     {"marker": "*", "color": "gold", "ms": 15, "mec": "black", "mew": 0.8, "zorder": 3},
 )
+RUNGS = MARKERS.replace("*", "h")
 SWEPT = ("conv2d_forward", "conv2d_backward")
 
 
@@ -62,9 +62,15 @@ def draw_ladders(rows: list[Row], path: Path, where: str, by: str = "operation")
     groups, variants = distinct(calls, "group"), distinct(calls, "variant")
     own = distinct([row for row in calls if row.get("yours")], "variant")
     rungs = [variant for variant in variants if variant not in own]
+    if own:  # the fastest came first
+        rungs.sort()
+    looks = {variant: {"marker": RUNGS[i % 10], "color": f"C{i % 10}", "alpha": 0.85}
+             for i, variant in enumerate(rungs)}  # fmt: skip
+    looks |= dict(zip(own, OWN, strict=False))
+    words = "layer" if by == "case" else by
     most = max(len(distinct([r for r in calls if r["group"] == g], by)) for g in groups)
     new, axes = figure(
-        f"One inner step, {by} by {by}, threads: {rows[0]['threads']}\n{where}",
+        f"One inner step, {words} by {words}, threads: {rows[0]['threads']}\n{where}",
         max(5.2 * len(groups), 7.5), 1.8 + 0.42 * most, ncols=len(groups),
     )  # fmt: skip
     for ax, group in zip(axes[0], groups, strict=True):
@@ -79,11 +85,7 @@ def draw_ladders(rows: list[Row], path: Path, where: str, by: str = "operation")
             there = [(total, at) for at, total in enumerate(totals) if total]
             if there:
                 seconds, y = zip(*there, strict=True)
-                i = [*rungs, *own].index(variant)
-                look = OWN[own.index(variant)] if variant in own else RUNG | {
-                    "marker": MARKERS[i % 10], "color": f"C{i}"
-                }  # fmt: skip
-                ax.plot(1e3 * np.array(seconds), y, label=variant, ls="none", **look)
+                ax.plot(1e3 * np.array(seconds), y, label=variant, ls="none", **looks[variant])
         labels = [line.removeprefix(f"{group} ") for line in lines]
         ax.set_yticks(range(len(lines)), labels, fontsize=8)
         ax.set(title=group, xlabel="ms")

@@ -618,14 +618,16 @@ def test_the_summary_is_of_an_inner_step() -> None:
         row("numpy v1", 0.001, "b", times=2),
     ]  # fmt: skip
     assert race.summary([{}, *rows]) == (
-        "yours: second of 3, 0.44 times as fast as numba v3: 9.00 ms an inner step, 4.00 ms "
-        "(conv2d_forward, omniglot)"
+        "yours: second of 3, 0.44 times as fast as numba v3: 9.00 ms an inner step against "
+        "4.00 ms (conv2d_forward, omniglot)"
     )
     close = [row("yours", 0.001, yours=True), row("numba v3", 0.0011), row("theirs", 0.003)]
-    mine, others = race.summary(close).splitlines()
+    mine, others, both = race.summary(close).splitlines()
     assert mine.startswith("yours: first of 3, 1.1 times as fast as numba v3")
     assert "the quartiles overlap" in mine
     assert others.startswith("theirs: third of 3, 0.33 times as fast as yours")
+    assert both.startswith("yours against theirs: 3 times as fast as theirs: 1.00 ms an inner")
+    assert "overlap" not in both
 
 
 def test_yours_stand_out_in_the_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
