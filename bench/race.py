@@ -42,7 +42,7 @@ COLUMNS: Columns = {
     "low": ("from", "first quartile of the turns"),
     "high": ("to", "third quartile"),
     "gflops": KERNELS["gflops"],
-    "share": KERNELS["share"],
+    "share": ("share", f"{KERNELS['share'][1]}; above 1 where products are saved (winograd.md)"),
     "ratio": ("ratio", "time over that of the ladder's fastest"),
 }
 COMMAND = [sys.executable, "-c", "from bench.race_turns import serve; serve()"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -145,6 +146,21 @@ def test_small_cases_are_of_every_operation_and_kind() -> None:
 def test_the_projects_own_kernels_pass(operation: str, tiny: list[str]) -> None:
     for name, kernel in versions(operation, "numpy").items():
         check_small(Racer(name, Path("own.py"), {operation: kernel}, nothing), {operation})
+
+
+@pytest.mark.parametrize("operation", sorted(OPERATIONS))
+def test_cases_do_not_cancel(operation: str) -> None:
+    """A right kernel that rounds otherwise is right: here, in double precision; first versions."""
+
+    def in_double(*arguments: Any) -> None:
+        real = [isinstance(a, np.ndarray) and a.dtype.kind == "f" for a in arguments]
+        wide = [a.astype(np.float64) if r else a for a, r in zip(arguments, real, strict=True)]
+        versions(operation, "numpy")["v1"](*wide)
+        for a, b, r in zip(arguments, wide, real, strict=True):
+            if r:
+                a[...] = b
+
+    check_small(Racer("double", Path("own.py"), {operation: in_double}, nothing), {operation})
 
 
 def small_call(operation: str) -> Call:
@@ -409,6 +425,29 @@ def test_a_file_that_calls_c(yours: Any, tmp_path: Path, tiny: list[str]) -> Non
     check_small(yours(text), {"relu_forward"})
     with pytest.raises(Mismatch, match="y of relu_forward"):
         check_small(yours(text.replace("y.size", "y.size - 1")), {"relu_forward"})
+
+
+EXAMPLES = {
+    next(word for word in ("cupy", "numba", "ctypes", "") if word in block): block
+    for block in re.findall(r"```python\n(.*?)```", Path(race.__file__).with_name("RACE.md")
+                            .read_text(encoding="utf-8"), re.DOTALL)
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["", "numba", "ctypes"])
+def test_the_pages_examples_are_right(way: str, yours: Any, tiny: list[str]) -> None:
+    assert {*EXAMPLES} == {"", "numba", "ctypes", "cupy"}
+    if way == "ctypes" and shutil.which("cc") is None:
+        pytest.skip("no C compiler is installed")
+    if way == "numba" and why_not("numba"):
+        pytest.skip(f"not compiled here: {why_not('numba')}")
+    racer = yours(EXAMPLES[way])
+    (operation,) = racer.kernels
+    call = alone(small_call(operation))
+    check_one(racer, call)
+    check_kept(racer, call)
+    if way != "numba":  # which compiles for each kind of argument
+        check_small(racer, {operation})
 
 
 # ------------------------------------------------------------------- a process that comes to an end
