@@ -235,4 +235,6 @@ def _end_with(parent: int) -> None:
     with suppress(OSError):
         while os.read(parent, 1):
             pass
-    os.killpg(0, signal.SIGKILL)
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)

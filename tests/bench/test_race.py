@@ -501,6 +501,17 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.usefixtures("no_compiler")
+def test_a_race_ends_with_the_process_that_asked_for_it(write: Any) -> None:
+    """However that one ended: killed, it can tell nobody."""
+    with race._process(job(write("print('begun')\nwhile True: pass"))) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        process.wait(60)
+        process.stdout.close()
+
+
+@pytest.mark.usefixtures("no_compiler")
 def test_the_command_races_saves_and_draws(
     write: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
