@@ -129,15 +129,21 @@ def take_turns(
     with racers[0].doing(what):
         timings = in_turns(calls, rounds, least, partial(racers[0].tell, f"{racers[0]}, {what}"))
         answers = left(call)  # the last turn was the first file's
-    if answers:
-        check_answers(racers[0], call, lambda: answers)
     found = {}
-    for name, timing in timings.items():
-        found[name] = timing, processors(calls[name], timing.calls)
-    for name, array in before.items():
-        call.arguments[name][...] = array
-    for racer in racers:
-        check_kept(racer, call)
+    try:
+        if answers:
+            check_answers(racers[0], call, answers)
+        for name, timing in timings.items():
+            found[name] = timing, processors(calls[name], timing.calls)
+        for name, array in before.items():
+            call.arguments[name][...] = array
+        for racer in racers:
+            check_kept(racer, call)
+    except Mismatch as error:
+        raise Unfair(
+            "right before the turns, and no more in them or after them: what was timed is not "
+            f"the call, and the times mean nothing: {error}"
+        ) from None
     return found
 
 
