@@ -28,14 +28,15 @@ def pip(*packages: str) -> str:
     return "pip install " + " ".join(f'"{p}"' if "[" in p else p for p in packages)
 
 
-def require(module: str, extra: str) -> ModuleType:
-    """Import `module`, or raise `MissingPackage` naming the package, and the extra it is of."""
+def require(module: str, extra: str | None) -> ModuleType:
+    """Import `module`, or raise `MissingPackage` naming the package and the extra it is of."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
         line = pip(DISTRIBUTIONS.get(package, package))
+        rest = f', or, in the repository, with all that go with it: pip install -e ".[{extra}]"'
         raise MissingPackage(
-            f"this needs the package {package!r}, which is not installed; bring it with: {line}, "
-            f'or, in the repository, with all that go with it: pip install -e ".[{extra}]"'
+            f"this needs the package {package!r}, which is not installed; bring it with: {line}"
+            + (rest if extra else "")
         ) from error

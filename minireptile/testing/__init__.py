@@ -7,13 +7,17 @@ Works on NumPy arrays, on a pair of functions or an object with ``forward`` and 
 nothing of the rest of the product. Hypothesis strategies: `minireptile.testing.strategies`.
 """
 
+from .float32 import check_float32
 from .gradients import check_gradients
 from .identities import IdentityError, SameError, check_adjoint, check_hvp, check_same
+from .jax_adapter import from_jax
 from .layers import check_layers, table
 from .numeric import complex_step
 from .report import Finding, GradientError, Report
+from .torch_adapter import from_torch
 
 __all__ = [
     "Finding", "GradientError", "IdentityError", "Report", "SameError", "check_adjoint",
-    "check_gradients", "check_hvp", "check_layers", "check_same", "complex_step", "table",
+    "check_float32", "check_gradients", "check_hvp", "check_layers", "check_same", "complex_step",
+    "from_jax", "from_torch", "table",
 ]  # fmt: skip

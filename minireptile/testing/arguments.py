@@ -43,6 +43,19 @@ def text(name: Any) -> None:
         raise InputError(f"name must be a string, not {shown(name)}")
 
 
+def given_names(names: Any, count: int) -> list[str] | None:
+    """What the inputs are to be called, if anybody says so."""
+    if names is None:
+        return None
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise InputError(f"names must be a list of names such as ['x', 'w'], not {shown(names)}")
+    if not all(isinstance(n, str) and n for n in names) or len({*names}) < len(names):
+        raise InputError(f"names must be strings, each another one, not {shown(names)}")
+    if len(names) != count:
+        raise InputError(f"there are {len(names)} names for {count} inputs: give one for each")
+    return list(names)
+
+
 def functions(**given: Any) -> None:
     """All of these can be called."""
     for what, value in given.items():

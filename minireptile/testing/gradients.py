@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -14,11 +14,13 @@ from ..errors import InputError
 from ..rng import SEEDS
 from . import numeric
 from .arguments import array_of
-from .diagnosis import diagnose
+from .diagnosis import CLOSE, diagnose
 from .guesses import what_if
 from .numeric import Arrays, Function
-from .report import GradientError, Report
-from .subject import Subject, subject_of
+from .report import Fault, GradientError, Report
+from .subject import UPSTREAM, Subject, subject_of
+
+__tracebackhide__ = True  # pytest shows the report, not the way to it
 
 COMPLEX_TOLERANCE, DIFFERENCE_TOLERANCE = 1e-12, 1e-7
 MANY = 4000  # entries: above, a few random directions stand for all of them
@@ -30,6 +32,7 @@ FEW = 400  # entries: up to here, guesses at the cause are tried out
 def check_gradients(
     subject: Any, *inputs: Any, params: Sequence[str] = (), seed: int = 0, method: str = "auto",
     tolerance: float | None = None, name: str | None = None, backend: str = "numpy",
+    names: Sequence[str] | None = None,
 ) -> Report:  # fmt: skip
     """Prove a backward pass right, or say how it is wrong.
 
@@ -41,16 +44,18 @@ def check_gradients(
 
     Parameters
     ----------
-    subject : (forward, backward), object or layer
+    subject : (forward, backward), object, layer, or what `from_torch` or `from_jax` makes
         A pair of functions: ``forward(*inputs)`` returns y; ``backward(dy, *inputs)`` returns the
         gradient of the input, or a tuple with one for each (None for one that has none).
         An object: ``forward(*inputs)`` and ``backward(dy)``; its parameters are the attributes
         named in `params`, and their gradients the attributes of that name after a "d".
         A layer of minireptile: the input is x (T, B, ...); parameters are drawn.
+        A function of PyTorch or JAX: its gradients are what its framework makes of them.
     *inputs : arrays
         Floats are taken in double precision; integers are not differentiated.
     params : sequence of str
-        Names of an object's parameters.
+        Names of an object's parameters. A module of PyTorch is checked in all that it learns,
+        unless some are named.
     seed : int
         Of the upstream gradient and of all directions.
     method : {"auto", "complex step", "differences"}
@@ -62,6 +67,8 @@ def check_gradients(
         What to call the subject.
     backend : str
         Whose kernels a layer of minireptile uses.
+    names : sequence of str, optional
+        What to call the inputs in the report: as forward's arguments, unless given.
 
     Returns
     -------
@@ -94,13 +101,20 @@ def check_gradients(
         raise InputError(f"there is no method {shown(method)}: choose one of {', '.join(METHODS)}")
     if tolerance is not None:
         tolerance = number(tolerance, "tolerance", "positive")
-    s = subject_of(subject, inputs, params, name, seed, backend)
+    s = subject_of(subject, inputs, params, name, seed, backend, names)
+    return prove(s, seed, method, tolerance)
+
+
+def prove(s: Subject, seed: int, method: str, tolerance: float | None) -> Report:
+    """The check itself, of what has passed the door."""
     if not any(a.dtype.kind == "f" for a in s.arrays.values()):
         raise InputError("there is nothing to differentiate: no input is an array of floats")
     report = Report(s.name)
     _check(s, report, np.random.default_rng([seed, 1]), method, tolerance)
+    if explained := s.explained():
+        report.notes.insert(0, explained)
     if not report.passed:
-        call = f"check_gradients({s.name}, {', '.join(s.arrays)}, seed={seed})"
+        call = f"{s.check}({s.name}, {', '.join(s.arrays)}, seed={seed})"
         shapes = ", ".join(f"{n} {a.shape}" for n, a in s.arrays.items())
         report.notes.append(f"again: {call} with {shapes}")
         raise GradientError(report)
@@ -114,7 +128,7 @@ def _check(
     y = _forward(s, report, arrays)
     if y is None:
         return
-    dy = rng.standard_normal(y.shape)
+    dy = s.rounded(UPSTREAM, rng.standard_normal(y.shape))
     floats = [n for n, a in arrays.items() if a.dtype.kind == "f"]
     got = _backward(s, report, dy, arrays, floats)
 
@@ -129,7 +143,8 @@ def _check(
     limit = tolerance or (COMPLEX_TOLERANCE if analytic else DIFFERENCE_TOLERANCE)
     for n in floats:
         if n in got:
-            _compare(s, report, rng, value, arrays, n, got[n], analytic, limit, dy, noise)
+            allowed = s.limit(n) or limit
+            _compare(s, report, rng, value, arrays, n, got[n], analytic, allowed, dy, noise)
 
 
 def _forward(s: Subject, report: Report, arrays: Arrays) -> NDArray | None:
@@ -161,6 +176,9 @@ def _backward(
         raw = _copies(s.backward(upstream, arrays))
     except InputError:
         raise
+    except Fault as fault:
+        report.add("raises", "", str(fault))
+        return {}
     except Exception as error:  # whatever the code under test may raise
         report.add("raises", "", f"backward raises {type(error).__name__}: {error}")
         return {}
@@ -205,8 +223,10 @@ def _check_linearity(
         g = got[n]
         scale = max(float(np.abs(g).max()), 1e-300)
 
-        def same(a: NDArray | None, b: NDArray, scale: float = scale) -> bool:
-            return a is not None and bool(np.abs(a - b).max() <= 1e-9 * scale)
+        near = max(1e-9, s.limit(n) or 0.0) * scale
+
+        def same(a: NDArray | None, b: NDArray, near: float = near) -> bool:
+            return a is not None and bool(np.abs(a - b).max() <= near)
 
         if not same(again[n], g):
             one, two = again[n], third[n]
@@ -238,10 +258,10 @@ def _around_kinks(
         if not any(numeric.has_kink(value, arrays, v, noise) for v in directions):
             break
         if attempt == 0 and len(got) == len(floats):
-            _check_ties(report, value, arrays, got, noise)
+            _check_ties(s, report, value, arrays, got, noise)
         size = {n: 0.01 * max(float(np.abs(arrays[n]).max()), 1e-2) for n in floats}
         moved = {n: arrays[n] + size[n] * rng.standard_normal(arrays[n].shape) for n in floats}
-        arrays = {**arrays, **moved}
+        arrays = {**arrays, **{n: s.rounded(n, a) for n, a in moved.items()}}
         raw = _copies(s.backward(dy.copy(), {n: a.copy() for n, a in arrays.items()}))
         got = {n: g for n in got if (g := raw[n]) is not None}
         if attempt == 0:
@@ -253,8 +273,9 @@ def _around_kinks(
 
 
 def _check_ties(
-    report: Report, value: Function, arrays: Arrays, got: dict[str, NDArray], noise: float
-) -> None:
+    s: Subject, report: Report, value: Function, arrays: Arrays, got: dict[str, NDArray],
+    noise: float,
+) -> None:  # fmt: skip
     """At a tie in a max, moving all tied inputs together meets no bend, so that the slope must fit.
 
     Along a single input there is no telling which side's slope the gradient should be.
@@ -273,7 +294,8 @@ def _check_ties(
                 continue
             want, error = numeric.richardson_slope(value, arrays, v, 1e-3, noise=noise)
             slope = float((g * v[n]).sum())
-            if abs(slope - want) > 1e-6 * abs(want) + 100 * error + 1e-12:
+            near = max(1e-6, s.limit(n) or 0.0)
+            if abs(slope - want) > near * abs(want) + 100 * error + 1e-12:
                 at = [tuple(map(int, index)) for index in np.argwhere(v[n])]
                 shown = " and ".join(map(str, at[:2])) + (" and others" if len(at) > 2 else "")
                 report.add(
@@ -301,7 +323,7 @@ def _compare(
     want, uncertain = numeric.gradient(value, arrays, n, analytic, entries, noise)
     known = np.isfinite(want)
     scale = max(float((np.abs(want) - uncertain)[known].max()), 1e-300)
-    if scale < 1e-14 and not np.any(np.abs(got[known]) > 1e-12):
+    if scale < 1e-14 and not np.any(np.abs(got[known]) > max(1e-12, s.limit(n) or 0.0)):
         scale = 1.0  # nothing depends on this input, up to rounding
     if not analytic:
         off = known & ~(np.abs(got - want) - 10 * uncertain <= limit * scale)
@@ -317,21 +339,46 @@ def _compare(
     difference = np.where(decided, np.abs(got - want), 0.0)
     beyond = difference - np.where(decided, 10 * uncertain, 0.0)
     report.errors[f"d{n}"] = float(difference.max() / scale)
-    if beyond.max() <= limit * scale:
+    allowed = limit * scale
+    if s.limit(n) and beyond.max() > allowed:  # terms that cancel are larger than what they leave
+        allowed = limit * max(scale, _size_of_terms(s, arrays, n, dy, analytic, entries))
+    if beyond.max() <= allowed:
         return
     worst = tuple(map(int, np.unravel_index(int(np.argmax(difference)), got.shape)))
-    wrong = int((beyond > limit * scale).sum())
+    wrong = int((beyond > allowed).sum())
     ratio = f", ratio {got[worst] / want[worst]:.6g}" if want[worst] and got[worst] else ""
     lines = [
         f"is wrong in {wrong} of {int(decided.sum())} entries, shape {got.shape}",
         f"worst at {worst}: analytic {got[worst]:.9g}, numeric {want[worst]:.9g}{ratio}",
     ]
+    if s.limit(n):
+        lines.append(f"rounding explains {allowed:.1e}, and the error is {difference[worst]:.1e}")
     if decided.all():
-        causes = diagnose(n, got, want, arrays, dy.shape)
+        close = max(CLOSE, allowed / scale)
+        causes = diagnose(n, got, want, arrays, dy.shape, close)
         if not causes and got.size <= FEW:
-            causes = what_if(s.forward, arrays, dy, n, got, want, analytic)
+            causes = what_if(s.forward, arrays, dy, n, got, want, analytic, close)
         lines += causes
     report.add("value", f"d{n}", "\n".join(lines))
+
+
+def _size_of_terms(
+    s: Subject, arrays: Arrays, n: str, dy: NDArray, analytic: bool,
+    entries: Iterable[tuple[int, ...]],
+) -> float:  # fmt: skip
+    """The largest sum |dy_j dy_j/dx_i| over the outputs j: what a gradient's rounding errors are a
+    part of, however its terms cancel."""
+    largest = 0.0
+    for index in entries:
+        along = numeric.unit(arrays[n], index)
+        if analytic:
+            slopes = s.forward({**arrays, n: arrays[n] + 1j * numeric.STEP * along}).imag
+            slopes = slopes / numeric.STEP
+        else:
+            ahead, behind = (s.forward({**arrays, n: arrays[n] + h * along}) for h in (1e-6, -1e-6))
+            slopes = (ahead - behind) / 2e-6
+        largest = max(largest, float(np.abs(slopes * dy).sum()))
+    return largest
 
 
 def _along_directions(

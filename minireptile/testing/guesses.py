@@ -17,7 +17,7 @@ CLOSE = 1e-6
 
 def what_if(
     forward: Forward, arrays: Arrays, dy: NDArray, name: str, got: NDArray, want: NDArray,
-    analytic: bool,
+    analytic: bool, close: float = CLOSE,
 ) -> list[str]:  # fmt: skip
     """Sentences on what the wrong gradient `got` of the input `name` would be right for.
 
@@ -30,7 +30,7 @@ def what_if(
 
     def fits(other: NDArray) -> bool:
         scale = max(float(np.abs(got).max()), 1e-300)
-        return other.shape == got.shape and bool(np.abs(other - got).max() <= CLOSE * scale)
+        return other.shape == got.shape and bool(np.abs(other - got).max() <= close * scale)
 
     floats = [n for n, a in arrays.items() if a.dtype.kind == "f"]
     for other in floats:

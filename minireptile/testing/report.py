@@ -85,6 +85,10 @@ class Report:
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
+class Fault(Exception):
+    """What keeps a backward pass from giving any gradient, in a sentence for the report."""
+
+
 class GradientError(AssertionError):
     """A gradient is wrong; `report` says which and how.
 
