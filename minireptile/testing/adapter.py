@@ -97,6 +97,15 @@ class Adapter:
         return (lambda row: run(row, None)), run, theta
 
 
+def all_complex(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """With all floats complex where one array is: of what is kept fixed, too."""
+    arrays = [x for x in args if isinstance(x, np.ndarray)]
+    if not any(x.dtype.kind == "c" for x in arrays):
+        return args
+    floats = [isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in args]
+    return tuple(x.astype(complex) if f else x for x, f in zip(args, floats, strict=True))
+
+
 def framework(module: str, name: str, oldest: tuple[int, int]) -> ModuleType:
     """The framework, if it is there and not too old."""
     found = require(module, None)

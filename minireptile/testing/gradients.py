@@ -372,8 +372,7 @@ def _size_of_terms(
     for index in entries:
         along = numeric.unit(arrays[n], index)
         if analytic:
-            slopes = s.forward({**arrays, n: arrays[n] + 1j * numeric.STEP * along}).imag
-            slopes = slopes / numeric.STEP
+            slopes = s.forward(numeric.stepped(arrays, {n: along})).imag / numeric.STEP
         else:
             ahead, behind = (s.forward({**arrays, n: arrays[n] + h * along}) for h in (1e-6, -1e-6))
             slopes = (ahead - behind) / 2e-6

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..checks import shown
 from ..errors import InputError
-from .adapter import Adapter, framework, name_of, no_output, told
+from .adapter import Adapter, all_complex, framework, name_of, no_output, told
 from .foreign import host
 from .report import Fault
 from .subject import signature_of
@@ -60,6 +60,7 @@ def from_jax(function: Callable[..., Any]) -> Adapter:
     name = name_of(function)
 
     def lent(args: tuple[Any, ...]) -> list[Any]:
+        args = all_complex(args)
         arrays = [x for x in args if isinstance(x, np.ndarray)]
         wide = any(x.dtype in (np.float64, np.complex128) for x in arrays)
         if wide and not jax.config.jax_enable_x64:

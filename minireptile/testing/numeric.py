@@ -73,8 +73,14 @@ def complex_step(f: Callable[[NDArray], NDArray], x: NDArray) -> NDArray:
 
 def complex_slope(f: Function, at: Arrays, along: Arrays) -> float:
     """The derivative of an analytic f at `at`, along `along`."""
-    stepped = {name: a + 1j * STEP * along[name] if name in along else a for name, a in at.items()}
-    return complex(f(stepped)).imag / STEP
+    return complex(f(stepped(at, along))).imag / STEP
+
+
+def stepped(at: Arrays, along: Arrays) -> Arrays:
+    """`at`, moved along `along` by an imaginary step. All floats are complex then: many a framework
+    multiplies numbers of one type alone."""
+    floats = {name: a.astype(np.complex128) for name, a in at.items() if a.dtype.kind == "f"}
+    return {**at, **floats, **{name: at[name] + 1j * STEP * v for name, v in along.items()}}
 
 
 def is_analytic(f: Function, at: Arrays, along: Arrays, noise: float = 0.0) -> bool:

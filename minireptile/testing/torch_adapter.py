@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..checks import shown
 from ..errors import InputError
-from .adapter import Adapter, framework, name_of, no_output, told
+from .adapter import Adapter, all_complex, framework, name_of, no_output, told
 from .foreign import host
 from .report import Fault
 from .subject import signature_of
@@ -77,6 +77,7 @@ def from_torch(function: Any, device: str = "cpu") -> Adapter:
 
     def lent(args: tuple[Any, ...]) -> list[Any]:
         """Arrays as tensors, which on a CPU share their memory."""
+        args = all_complex(args)
         return [torch.from_numpy(x).to(device) if isinstance(x, np.ndarray) else x for x in args]
 
     def back(args: tuple[Any, ...], tensors: list[Any]) -> None:
@@ -197,10 +198,10 @@ def _of_module(torch: Any, module: Any) -> tuple[dict[str, Any], Callable[..., A
     def run(*args: Any) -> Any:
         cut = len(args) - len(learned)
         tensors = [x for x in args if isinstance(x, torch.Tensor)]
-        wide = any(t.dtype in (torch.float64, torch.complex128) for t in tensors)
+        wide = [t.dtype for t in tensors if t.dtype in (torch.complex128, torch.float64)]
         # Copies, since a forward pass may move a buffer, such as running means.
         rest = {n: t.detach().clone().to(tensors[0].device) for n, t in kept.items()}
-        rest = {n: t.double() if wide and _is_float(t) else t for n, t in rest.items()}
+        rest = {n: t.to(wide[0]) if wide and _is_float(t) else t for n, t in rest.items()}
         now = rest | dict(zip(learned, args[cut:], strict=True))
         return torch.func.functional_call(module, now, args[:cut])
 
