@@ -26,7 +26,7 @@ __tracebackhide__ = True
 LONGEST = 240  # characters of a framework's message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Adapter:
     """A framework's function of NumPy arrays; `from_torch` and `from_jax` make one.
 
@@ -136,6 +136,15 @@ def no_output(value: Any, name: str, kind: str) -> InputError:
             "lambda *inputs: function(*inputs)[0]"
         )
     return InputError(f"{name} returns an object of type {type(value).__name__}: {kind} is needed")
+
+
+def said(error: Exception, failures: Sequence[tuple[str, str]]) -> str:
+    """What a framework says of a backward pass, shorter where it is a usual mistake: `failures` are
+    patterns and what stands for them."""
+    for pattern, words in failures:
+        if found := re.search(pattern, str(error), re.DOTALL):
+            return found.expand(words)
+    return f"backward raises {told(error)}"
 
 
 def told(error: BaseException) -> str:

@@ -27,11 +27,13 @@ def diagnose(
         return ["all zeros: the gradient is never written, or the path to it is cut"]
     if scale == 0:
         return ["the true gradient is zero: this input does not matter here, or a term is too much"]
+    ratio = list(_ratio(got, want, close, y_shape))
+    flat = any(" everywhere" in words for words in ratio)
     return [
-        *_ratio(got, want, close, y_shape),
+        *ratio,
         *_factor(name, got, want, arrays, close * scale),
         *_moved(got, want, close * scale),
-        *_confined(error, close * scale),
+        *([] if flat else _confined(error, close * scale)),
         *_missing_term(name, error, arrays, close * scale),
         *_unwritten(got, want, close * scale),
     ]

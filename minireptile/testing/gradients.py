@@ -222,7 +222,6 @@ def _check_linearity(
     for n in list(got):
         g = got[n]
         scale = max(float(np.abs(g).max()), 1e-300)
-
         near = max(1e-9, s.limit(n) or 0.0) * scale
 
         def same(a: NDArray | None, b: NDArray, near: float = near) -> bool:
@@ -237,7 +236,7 @@ def _check_linearity(
                 report.add("random", f"d{n}", "backward is random, or remembers its last call: "
                            "keep what forward drew, such as a mask")  # fmt: skip
             del got[n]
-        elif np.any(g) and same(double[n], g):
+        elif np.any(g) and same(double[n], g) and same(negative[n], g):
             report.add("ignores upstream", f"d{n}", "does not change with the upstream gradient: "
                        "multiply by dy")  # fmt: skip
         elif not (same(double[n], 2 * g) and same(negative[n], -g)):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..checks import shown
 from ..errors import InputError
-from .adapter import Adapter, all_complex, framework, name_of, no_output, told
+from .adapter import Adapter, all_complex, framework, name_of, no_output, said, told
 from .foreign import host
 from .report import Fault
 from .subject import signature_of
@@ -75,58 +75,107 @@ def from_jax(function: Callable[..., Any]) -> Adapter:
             raise InputError(f"{name} returns {y.dtype}, which has no gradient")
         return y
 
-    def forward(*args: Any) -> NDArray:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # casts of complex numbers, which is_analytic sees
-                return host(called(lent(args)))
-        except InputError:
-            raise
-        except Exception as error:
-            kinds = dict.fromkeys(str(x.dtype) for x in args if isinstance(x, np.ndarray))
-            raise InputError(f"{name} of {', '.join(kinds)} raises {told(error)}") from None
-
-    def of_floats(args: list[Any]) -> tuple[list[int], Callable[..., Any]]:
-        """Which inputs take a gradient, and the output as a function of them."""
+    def of_floats(args: list[Any]) -> tuple[Callable[..., Any], list[Any]]:
+        """The output as a function of the inputs that take a gradient, and those."""
         at = [i for i, x in enumerate(args) if _is_float(jnp, x)]
 
         def f(*floats: Any) -> Any:
             now = dict(zip(at, floats, strict=True))
             return called([now.get(i, x) for i, x in enumerate(args)])
 
-        return at, f
+        return f, [args[i] for i in at]
 
-    def backward(dy: NDArray, *args: Any) -> list[Any]:
-        inputs = lent(args)
-        at, f = of_floats(inputs)
-        try:
-            y, pull = jax.vjp(f, *(inputs[i] for i in at))
-            found = dict(zip(at, pull(jnp.array(dy, y.dtype)), strict=True))
-        except InputError as error:
-            raise Fault(f"forward, as it is differentiated: {error}") from None
-        except Exception as error:
-            raise Fault(f"the gradient raises {told(error)}") from None
-        return [host(found[i]) if i in found else None for i in range(len(inputs))]
+    def gradients(args: list[Any], dy: Any) -> Any:
+        f, floats = of_floats(args)
+        y, pull = jax.vjp(f, *floats)
+        return pull(dy.astype(y.dtype))
 
-    def twice(c: NDArray, v: list[NDArray] | None, *args: Any) -> list[NDArray]:
-        inputs = lent(args)
-        at, f = of_floats(inputs)
-        floats = tuple(inputs[i] for i in at)
+    def of_loss(args: list[Any], c: Any) -> tuple[Callable[..., Any], list[Any]]:
+        f, floats = of_floats(args)
 
         def loss(*floats: Any) -> Any:
             y = f(*floats)
-            return (jnp.array(c, y.dtype) * (y + y * y / 2)).sum()
+            return (c.astype(y.dtype) * (y + y * y / 2)).sum()
 
-        grad = jax.grad(loss, tuple(range(len(at))))
+        return jax.grad(loss, tuple(range(len(floats)))), floats
+
+    def first(args: list[Any], c: Any) -> Any:
+        grad, floats = of_loss(args, c)
+        return grad(*floats)
+
+    def second(args: list[Any], c: Any, *v: Any) -> Any:
+        grad, floats = of_loss(args, c)
+        return jax.vjp(grad, *floats)[1](v)  # backwards again: a custom_vjp has no forward mode
+
+    run = _compiled(jax)
+
+    def forward(*args: Any) -> NDArray:
         try:
-            # Backwards again, since a custom_vjp refuses the forward mode.
-            found = grad(*floats) if v is None else (
-                jax.vjp(grad, *floats)[1](tuple(map(jnp.array, v))))  # fmt: skip
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # casts of complex numbers, which is_analytic sees
+                return host(run(called, lent(args)))
+        except InputError:
+            raise
+        except Exception as error:
+            kinds = dict.fromkeys(str(x.dtype) for x in args if isinstance(x, np.ndarray))
+            raise InputError(f"{name} of {', '.join(kinds)} raises {told(error)}") from None
+
+    def backward(dy: NDArray, *args: Any) -> list[Any]:
+        inputs = lent(args)
+        try:
+            found = iter(run(gradients, inputs, jnp.array(dy)))
+        except InputError as error:
+            raise Fault(f"forward, as it is differentiated: {error}") from None
+        except Exception as error:
+            raise Fault(said(error, FAILURES)) from None
+        return [host(next(found)) if _is_float(jnp, x) else None for x in inputs]
+
+    def twice(c: NDArray, v: list[NDArray] | None, *args: Any) -> list[NDArray]:
+        more = map(jnp.array, [c] if v is None else [c, *v])
+        try:
+            return list(map(host, run(first if v is None else second, lent(args), *more)))
         except Exception as error:
             raise Fault(f"the second derivative raises {told(error)}") from None
-        return [host(g) for g in found]
 
     return Adapter(name, signature_of(function), {}, forward, backward, twice)
+
+
+def _compiled(jax: Any) -> Callable[..., Any]:
+    """Calls `job(args, *arrays)`, compiled: else a loop in a function is compiled anew each time.
+    What cannot be compiled, such as a choice by the value of an input, is called as it stands."""
+    made: dict[Any, Any] = {}
+    plain: set[Any] = set()
+
+    def run(job: Callable[..., Any], args: list[Any], *more: Any) -> Any:
+        arrays = [x if isinstance(x, jax.Array) else None for x in args]
+        if job not in plain:
+            settings = tuple(None if isinstance(x, jax.Array) else x for x in args)
+            key = job, repr(settings)
+            if key not in made:
+                made[key] = jax.jit(
+                    lambda arrays, *more: job(
+                        [s if a is None else a for a, s in zip(arrays, settings, strict=True)],
+                        *more,
+                    )
+                )
+            try:
+                return made[key](arrays, *more)
+            except Exception:  # whatever it is, it comes again if it is not the compiling
+                found = job(args, *more)
+                plain.add(job)
+                return found
+        return job(args, *more)
+
+    return run
+
+
+FAILURES = (
+    (r"bwd rule must produce .* same container", "the backward pass must return a tuple with a "
+     "gradient for each input, None for one without"),
+    (r"at output\[(\d+)\] the bwd rule produced an output of type (\w+\[[\d,]*\]) corresponding to "
+     r"an input of type (\w+\[[\d,]*\])",
+     r"gradient \1 that the backward pass returns is \2, and the input is \3"),
+)  # fmt: skip
 
 
 def _is_float(jnp: Any, x: Any) -> bool:

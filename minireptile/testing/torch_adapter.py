@@ -6,7 +6,6 @@ PyTorch is imported when one is adapted.
 from __future__ import annotations
 
 import inspect
-import re
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..checks import shown
 from ..errors import InputError
-from .adapter import Adapter, all_complex, framework, name_of, no_output, told
+from .adapter import Adapter, all_complex, framework, name_of, no_output, said, told
 from .foreign import host
 from .report import Fault
 from .subject import signature_of
@@ -99,14 +98,14 @@ def from_torch(function: Any, device: str = "cpu") -> Adapter:
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # casts of complex numbers, which is_analytic sees
-                return np.array(host(called(tensors)))  # it may be an input itself
+                y = np.array(host(called(tensors)))  # a copy: it may be an input itself
+            back(args, tensors)
+            return y
         except InputError:
             raise
         except Exception as error:
             kinds = dict.fromkeys(str(x.dtype) for x in args if isinstance(x, np.ndarray))
             raise InputError(f"{name} of {', '.join(kinds)} raises {told(error)}") from None
-        finally:
-            back(args, tensors)
 
     def graph(tensors: list[Any]) -> tuple[list[Any], Any]:
         """Those that take a gradient, and the output that goes back to them."""
@@ -130,9 +129,8 @@ def from_torch(function: Any, device: str = "cpu") -> Adapter:
             try:
                 found = iter(torch.autograd.grad(y, into, upstream.to(y.dtype), allow_unused=True))
             except Exception as error:
-                raise Fault(_what_failed(error)) from None
-            finally:
-                back((dy, *args), [upstream, *tensors])
+                raise Fault(said(error, FAILURES)) from None
+        back((dy, *args), [upstream, *tensors])
         gradients = [next(found) if _is_float(t) else None for t in inputs]
         return [None if g is None else host(g) for g in gradients]
 
@@ -141,25 +139,28 @@ def from_torch(function: Any, device: str = "cpu") -> Adapter:
         tensors = [t.clone() if isinstance(t, Tensor) else t for t in lent(args)]
         with torch.enable_grad():
             into, y = graph(tensors)
-            again = partial(torch.autograd.grad, inputs=into, allow_unused=True,
-                            materialize_grads=True)  # fmt: skip
+            again = partial(torch.autograd.grad, inputs=into, allow_unused=True)
             try:
                 loss = (torch.from_numpy(c).to(y) * (y + y * y / 2)).sum()
-                first = again(loss, create_graph=v is not None)
-                if v is None:
-                    return [host(g) for g in first]
-                along = [torch.from_numpy(part).to(g) for part, g in zip(v, first, strict=True)]
-                slope = sum((g * part).sum() for g, part in zip(first, along, strict=True))
-                if not slope.requires_grad:
-                    raise Fault(
-                        "the gradient is cut off, it has no grad_fn: backward works outside of "
-                        "autograd, so that there is no second derivative"
-                    )
-                return [host(g) for g in again(slope)]
+                found = again(loss, create_graph=v is not None)
+                if v is not None:
+                    slope = sum(
+                        (g * torch.from_numpy(part).to(g)).sum()
+                        for g, part in zip(found, v, strict=True) if g is not None
+                    )  # fmt: skip
+                    found = again(slope) if slope.requires_grad else [None] * len(into)
+                    if all(g is None for g in found):
+                        raise Fault(
+                            "autograd sees no path from the gradient to the inputs: backward works "
+                            "outside of it (once_differentiable, .data, NumPy), so that there is "
+                            "no second derivative"
+                        )
+                zeros = map(torch.zeros_like, into)
+                return [host(z if g is None else g) for g, z in zip(found, zeros, strict=True)]
             except Fault:
                 raise
             except Exception as error:
-                raise Fault(_what_failed(error)) from None
+                raise Fault(said(error, FAILURES)) from None
 
     return Adapter(name, signature, params, forward, backward, twice)
 
@@ -192,6 +193,10 @@ def _name_and_signature(torch: Any, function: Any) -> tuple[str, inspect.Signatu
 def _of_module(torch: Any, module: Any) -> tuple[dict[str, Any], Callable[..., Any]]:
     """What a module learns, and the module as a function of its inputs and that."""
     every = dict(module.named_parameters()) | dict(module.named_buffers())
+    if any(map(torch.nn.parameter.is_lazy, every.values())):
+        raise InputError(
+            f"{type(module).__name__} has parameters without a shape yet: call it once before"
+        )
     learned = {n: p for n, p in module.named_parameters() if p.requires_grad and _is_float(p)}
     kept = {n: t for n, t in every.items() if n not in learned}
 
@@ -212,16 +217,6 @@ FAILURES = (
     (r"modified by an inplace operation: (\[.*?\](?:, which is .*?)?), is at version",
      r"a tensor that was kept for the backward pass is changed in place afterwards (\1): keep or "
      "change a copy"),
-    (r"marked with @?once_differentiable", "backward is marked once_differentiable: it has no "
-     "derivative of its own"),
     (r"returned an incorrect number of gradients \(expected (\d+), got (\d+)\)",
      r"backward returns \2 gradients for \1 inputs: return one for each, None for one without"),
 )  # fmt: skip
-
-
-def _what_failed(error: Exception) -> str:
-    """What autograd says, shorter."""
-    for pattern, words in FAILURES:
-        if found := re.search(pattern, str(error)):
-            return found.expand(words)
-    return f"backward raises {told(error)}"
