@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ..checks import shown
 from ..errors import InputError
 
+__tracebackhide__ = True
+
 
 def array_of(value: Any, what: str) -> NDArray:
     """A new array of numbers, with at least one entry."""

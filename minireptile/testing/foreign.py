@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .arguments import array_of
 
+__tracebackhide__ = True
 # The gap between 1 and the next number of a type.
 EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import numeric
 from .numeric import Arrays
 
+__tracebackhide__ = True
 Forward = Callable[[Arrays], NDArray]
 CLOSE = 1e-6
 

@@ -14,6 +14,7 @@ from ..rng import SEEDS
 from .arguments import array_of, doubles, functions, text
 from .numeric import Arrays, richardson_slope
 
+__tracebackhide__ = True
 Operator = Callable[[NDArray], NDArray]
 
 

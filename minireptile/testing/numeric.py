@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .arguments import doubles, functions
 
+__tracebackhide__ = True
 STEP = 1e-20
 Arrays = dict[str, NDArray]
 Function = Callable[[Arrays], complex]  # of named arrays, with one number as its value
