@@ -65,9 +65,12 @@ bench: .venv/.cli,numba
 PEERS := torch==2.13.0 jax>=0.10,<0.11
 PEERS_TESTS := tests/bench/test_bench_peers.py tests/bench/test_bench_gpu_meta.py \
   tests/bench/test_bench_gpu_kernels.py tests/bench/test_bench_weights.py
+KIT_TESTS := tests/testing/test_from_torch.py tests/testing/test_from_jax.py \
+  tests/testing/test_framework_pages.py tests/testing/test_versus.py tests/testing/test_reach.py
 
 peers-test: .venv/peers/.installed
 	.venv/peers/bin/python -m pytest $(PEERS_TESTS) -k 'framework or library or processes or scans' -rs
+	.venv/peers/bin/python -m pytest $(KIT_TESTS) -rs
 
 .venv/peers/.installed: setup.py pyproject.toml | .venv/bin/python
 	$(BIN)/python -m venv .venv/peers
