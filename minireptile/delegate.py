@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .doors import check_model, check_optimizer, check_state, in_place, k_batches
 from .loops import Loops, Snapshot, check_run
+from .lots import Map, check_parallel, in_lots
 from .model import Model
 from .optim import OUTER, Optimizer, State
 from .tasks.base import Tasks
@@ -34,19 +35,24 @@ class InnerLoop(Protocol):
 
 
 def outer_loop(loop: OuterLoop) -> OuterLoop:
-    """A meta-algorithm: (model, tasks, optimizer, loops, start=None)."""
+    """A meta-algorithm: (model, tasks, optimizer, loops, start=None, map=None)."""
 
     @wraps(loop)
     def checked(
         model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops,
-        start: Snapshot | None = None,
+        start: Snapshot | None = None, map: Map | None = None,
     ) -> Iterator[Snapshot]:  # fmt: skip
         check_run(model, tasks, optimizer, loops, start)
         run = start or begin(model, optimizer, loops)
+        if map is not None:
+            if loop.__name__ != "joint":  # which hands on nothing
+                check_parallel(loops)
+            return loop(model, tasks, optimizer, loops, run, in_lots(map))
         own = model.engine.outer(loop.__name__, tasks, optimizer, loops, run)
         return loop(model, tasks, optimizer, loops, run) if own is NotImplemented else own
 
     checked.__doc__ = _whole(loop, OUTER_SECTIONS)
+    checked.__signature__ = signature(checked, follow_wrapped=False)  # type: ignore[attr-defined]
     return cast(OuterLoop, checked)
 
 
@@ -121,6 +127,9 @@ loops : Loops
     The numbers of both loops: iterations, k, T, B, epsilon and others.
 start : Snapshot, optional
     Where to go on, bit for bit as if never broken off; if None, at ``model.init(loops.seed)``.
+map : callable, optional
+    Of an executor of concurrent.futures, or the like: computes lots of tasks elsewhere, and the
+    bits are the same. Not with ``loops.state="carry"``.
 
 Yields
 ------

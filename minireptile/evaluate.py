@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from .checks import changed, counts, flag, settle, shown, whole
 from .doors import check_parts, check_state, parameters
 from .errors import InputError
+from .lots import Map, in_lots
 from .model import Model
 from .optim import OUTER, Optimizer, State, spread
 from .reptile import adapt
@@ -197,18 +199,31 @@ def adapt_unseen(
     Every task starts from theta and from the optimizer state that training left, as in the paper's
     code, which restores both after each task (supervised_reptile/reptile.py:112-134).
     """
-    steps = protocol.marks[-1]
-    floats = max(steps, 1) * protocol.batch * prod(tasks.input_shape)
-    chunk = min(max(CHUNK_FLOATS // floats, 1), 32)
-    for first in range(0, protocol.tasks, chunk):
-        batch = draw(tasks, protocol, range(first, min(first + chunk, protocol.tasks)))
-        phi = np.repeat(theta[None], len(batch.query_x), axis=0)
-        states = spread(state or optimizer.init(theta), len(phi))
-        done = 0
-        for mark in protocol.marks:
-            adapt(model, phi, batch.x[done:mark], batch.y[done:mark], optimizer, states)
-            done = mark
-            yield mark, phi, batch
+    size = side_by_side(tasks, protocol)
+    for first in range(0, protocol.tasks, size):
+        which = range(first, min(first + size, protocol.tasks))
+        yield from adapt_lot(model, theta, state, tasks, optimizer, protocol, which)
+
+
+def side_by_side(tasks: Tasks, protocol: Protocol) -> int:
+    """How many tasks are adapted to at a time."""
+    floats = max(protocol.marks[-1], 1) * protocol.batch * prod(tasks.input_shape)
+    return min(max(CHUNK_FLOATS // floats, 1), 32)
+
+
+def adapt_lot(
+    model: Model, theta: NDArray, state: State, tasks: Tasks, optimizer: Optimizer,
+    protocol: Protocol, which: range,
+) -> Iterator[tuple[int, NDArray, Batch]]:  # fmt: skip
+    """`adapt_unseen`, to the tasks of these numbers."""
+    batch = draw(tasks, protocol, which)
+    phi = np.repeat(theta[None], len(which), axis=0)
+    states = spread(state or optimizer.init(theta), len(which))
+    done = 0
+    for mark in protocol.marks:
+        adapt(model, phi, batch.x[done:mark], batch.y[done:mark], optimizer, states)
+        done = mark
+        yield mark, phi, batch
 
 
 def _check(
@@ -266,6 +281,7 @@ def draw(tasks: Tasks, protocol: Protocol, indices: range) -> Batch:
 def evaluate(
     model: Model, theta: NDArray, state: State, tasks: Tasks, optimizer: Optimizer,
     protocol: Protocol, report: Callable[[int], None] = lambda done: None,
+    map: Map = map,
 ) -> Accuracy:  # fmt: skip
     """Measure the few-shot accuracy of an initialisation on unseen tasks.
 
@@ -285,6 +301,9 @@ def evaluate(
         How many tasks, how they are drawn and adapted to.
     report : callable, optional
         Called with the number of tasks just done.
+    map : callable, optional
+        Of an executor of concurrent.futures, or the like: adapts to lots of tasks elsewhere, and
+        the bits are the same.
 
     Returns
     -------
@@ -297,31 +316,31 @@ def evaluate(
         If an argument does not fit the others, or the tasks have targets and no labels.
     """
     theta = _check(model, theta, state, tasks, optimizer, protocol, report)
-    plain: list[NDArray] = []
-    transductive: list[NDArray] = []
-    for mark, phi, batch in adapt_unseen(model, theta, state, tasks, optimizer, protocol):
-        if mark != protocol.marks[-1]:
-            continue
-        alone = [
-            model.forward(phi, np.concatenate([batch.support_x, query[:, None]], axis=1))[:, -1]
-            for query in batch.query_x.swapaxes(0, 1)
-        ]
-        together = model.forward(phi, batch.query_x)
-        _check_queries(together, batch.query_y, classes=True)
-        for correct, logits in ((plain, np.stack(alone, axis=1)), (transductive, together)):
-            correct.append((logits.argmax(-1) == batch.query_y).mean(1))
-        report(len(phi))
-    return Accuracy(
-        *mean_ci95(np.concatenate(plain)),
-        *mean_ci95(np.concatenate(transductive)),
-        protocol.tasks,
-        protocol.seed,
-    )
+    lot = partial(fractions, model, tasks, optimizer, protocol, theta=theta, state=state)
+    plain, transductive = _measured(lot, tasks, protocol, map, report)
+    return Accuracy(*mean_ci95(plain), *mean_ci95(transductive), protocol.tasks, protocol.seed)
+
+
+def fractions(
+    model: Model, tasks: Tasks, optimizer: Optimizer, protocol: Protocol, which: range,
+    theta: NDArray, state: State,
+) -> NDArray:  # fmt: skip
+    """The fractions (2, n) of n tasks' queries that are right, each on its own and together."""
+    *_, (_, phi, batch) = adapt_lot(model, theta, state, tasks, optimizer, protocol, which)
+    alone = [
+        model.forward(phi, np.concatenate([batch.support_x, query[:, None]], axis=1))[:, -1]
+        for query in batch.query_x.swapaxes(0, 1)
+    ]
+    together = model.forward(phi, batch.query_x)
+    _check_queries(together, batch.query_y, classes=True)
+    both = np.stack([np.stack(alone, axis=1), together])
+    return (both.argmax(-1) == batch.query_y).mean(2)
 
 
 def evaluate_regression(
     model: Model, theta: NDArray, state: State, tasks: Tasks, optimizer: Optimizer,
     protocol: Protocol, report: Callable[[int], None] = lambda done: None,
+    map: Map = map,
 ) -> Regression:  # fmt: skip
     """Measure the error of an initialisation on unseen tasks, after each of some inner steps.
 
@@ -341,6 +360,9 @@ def evaluate_regression(
         How many tasks, how they are drawn and adapted to, and at which marks to measure.
     report : callable, optional
         Called with the number of tasks just done.
+    map : callable, optional
+        Of an executor of concurrent.futures, or the like: adapts to lots of tasks elsewhere, and
+        the bits are the same.
 
     Returns
     -------
@@ -353,14 +375,33 @@ def evaluate_regression(
         If an argument does not fit the others, or the tasks have labels and no targets.
     """
     theta = _check(model, theta, state, tasks, optimizer, protocol, report)
-    errors: dict[int, list[NDArray]] = {mark: [] for mark in protocol.marks}
-    for mark, phi, batch in adapt_unseen(model, theta, state, tasks, optimizer, protocol):
-        out = model.forward(phi, batch.query_x)
-        _check_queries(out, batch.query_y, classes=False)
-        residual = out - batch.query_y
-        errors[mark].append((residual**2).mean((1, 2)))
-        if mark == protocol.marks[-1]:
-            report(len(phi))
-    summary = [mean_ci95(np.concatenate(chunks)) for chunks in errors.values()]
+    lot = partial(errors, model, tasks, optimizer, protocol, theta=theta, state=state)
+    summary = [mean_ci95(e) for e in _measured(lot, tasks, protocol, map, report)]
     mse, mse_ci95 = zip(*summary, strict=True)
     return Regression(protocol.marks, mse, mse_ci95, protocol.tasks, protocol.seed)
+
+
+def errors(
+    model: Model, tasks: Tasks, optimizer: Optimizer, protocol: Protocol, which: range,
+    theta: NDArray, state: State,
+) -> NDArray:  # fmt: skip
+    """The mean squared errors (marks, n) on n tasks' queries."""
+    found = []
+    for _, phi, batch in adapt_lot(model, theta, state, tasks, optimizer, protocol, which):
+        out = model.forward(phi, batch.query_x)
+        _check_queries(out, batch.query_y, classes=False)
+        found.append(((out - batch.query_y) ** 2).mean((1, 2)))
+    return np.stack(found)
+
+
+def _measured(
+    lot: partial[NDArray], tasks: Tasks, protocol: Protocol, map: Map,
+    report: Callable[[int], None],
+) -> NDArray:  # fmt: skip
+    """What is measured (rows, tasks) of all tasks, lot by lot."""
+    found = []
+    each = in_lots(map, side_by_side(tasks, protocol))
+    for values in each(lot, range(protocol.tasks)):
+        found.append(values)
+        report(values.shape[1])
+    return np.concatenate(found, axis=1)

@@ -11,13 +11,15 @@ gradient is the tail's at phi_{k-1}: along the step of the inner optimizer, phi_
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from .delegate import begin, outer_loop
 from .loops import Loops, Snapshot, check_finite
+from .lots import Each, Lot, at_once, join
 from .model import Model
-from .optim import Optimizer, hand_out, take_back
+from .optim import Optimizer, hand_out
 from .reptile import adapt
 from .tasks.base import Tasks
 
@@ -25,23 +27,31 @@ from .tasks.base import Tasks
 # fmt: off
 @outer_loop
 def fomaml(
-    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None,
+    each: Each = at_once,
 ) -> Iterator[Snapshot]:
     """Learn an initialisation, by the last inner step."""
-    run = start or begin(model, optimizer, loops)
-    k, T = loops.inner_steps, loops.meta_batch
+    run, numbers = start or begin(model, optimizer, loops), range(loops.meta_batch)
     for it in range(run.iteration, loops.iterations):                      # the outer loop
-        x, y, tail_x, tail_y = loops.sample_tail(tasks, it)                # x (k - 1, T, B, ...)
-        phi = np.repeat(run.theta[None], T, axis=0)                        # T copies of theta
-        loss, update = np.empty((k, T), phi.dtype), np.empty_like(phi)
-        lots = hand_out(optimizer, phi, run.state, loops.state)
-        for t, state in lots:                                              # all tasks, or each
-            inner = adapt(model, phi[t], x[:, t], y[:, t], optimizer, state)
-            before = phi[t].copy()                                         # phi_{k-1}
-            tail = adapt(model, phi[t], tail_x[None, t], tail_y[None, t], optimizer, state)
-            loss[:, t], update[t] = [*inner, *tail], phi[t] - before       # phi_k - phi_{k-1}
+        lots = each(partial(last_step, model, tasks, optimizer, loops, run=run), numbers)
+        loss, update, state = join(lots, run, loops)                       # update (T, P)
         direction, outer = loops.direction(run, update.mean(0))
         theta = run.theta + loops.epsilon_at(it) * direction               # theta + epsilon update
-        state = take_back(lots, run.state, loops.state)
         run = check_finite(Snapshot(it + 1, theta, {**state, **outer}, loss))
         yield run
+
+
+def last_step(
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, which: range, run: Snapshot
+) -> Lot:
+    """The last inner step (n, P) of n of the iteration's T tasks; losses (k, n) and their state."""
+    x, y, tail_x, tail_y = loops.sample_tail(tasks, run.iteration, which)  # x (k - 1, n, B, ...)
+    phi = np.repeat(run.theta[None], len(which), axis=0)                   # n copies of theta
+    loss, update = np.empty((loops.inner_steps, len(phi)), phi.dtype), np.empty_like(phi)
+    handed_out = hand_out(optimizer, phi, run.state, loops.state)
+    for t, state in handed_out:                                            # all of them, or each
+        inner = adapt(model, phi[t], x[:, t], y[:, t], optimizer, state)
+        before = phi[t].copy()                                             # phi_{k-1}
+        tail = adapt(model, phi[t], tail_x[None, t], tail_y[None, t], optimizer, state)
+        loss[:, t], update[t] = [*inner, *tail], phi[t] - before           # phi_k - phi_{k-1}
+    return loss, update, handed_out[-1][1]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from .delegate import begin, outer_loop
 from .loops import Loops, Snapshot, check_finite
+from .lots import Each, Lot, at_once, join
 from .model import Model
 from .optim import Optimizer
 from .tasks.base import Tasks
@@ -21,7 +23,12 @@ from .tasks.base import Tasks
 
 @outer_loop
 def joint(
-    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
+    model: Model,
+    tasks: Tasks,
+    optimizer: Optimizer,
+    loops: Loops,
+    start: Snapshot | None = None,
+    each: Each = at_once,
 ) -> Iterator[Snapshot]:
     """Train theta on all tasks at once, by the average gradient.
 
@@ -30,12 +37,22 @@ def joint(
     """
     run = start or begin(model, optimizer, loops)
     pooled = replace(loops, meta_batch=loops.meta_batch * loops.inner_steps, inner_steps=1)
+    numbers = range(pooled.meta_batch)
     for it in range(run.iteration, loops.iterations):
-        x, y = pooled.sample(tasks, it)  # (1, k T, B, ...)
+        lots = each(partial(grads, model, tasks, optimizer, pooled, run=run), numbers)
+        loss, grad, _ = join(lots, run, pooled)  # of k T tasks
         theta = run.theta * optimizer.weight_decay_rate
         state = {name: array.copy() for name, array in run.state.items()}
-        phi = np.repeat(theta[None], pooled.meta_batch, axis=0)
-        loss, grad = model.loss_and_grad(phi, x[0], y[0])
         optimizer.step(theta, grad.mean(0), state, model.kernels)
-        run = check_finite(Snapshot(it + 1, theta, state, loss[None]))
+        run = check_finite(Snapshot(it + 1, theta, state, loss))
         yield run
+
+
+def grads(
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, which: range, run: Snapshot
+) -> Lot:
+    """The losses (1, n) and gradients (n, P) at theta of n of the iteration's tasks."""
+    x, y = loops.sample(tasks, run.iteration, which)  # (1, n, B, ...)
+    theta = run.theta * optimizer.weight_decay_rate
+    loss, grad = model.loss_and_grad(np.repeat(theta[None], len(which), axis=0), x[0], y[0])
+    return loss[None], grad, {}

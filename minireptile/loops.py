@@ -176,7 +176,9 @@ class Loops:
         self.outer.step(theta, -update, {n.removeprefix(OUTER): a for n, a in kept.items()})
         return theta - run.theta, kept
 
-    def sample(self, tasks: Tasks, iteration: int) -> tuple[NDArray, NDArray]:
+    def sample(
+        self, tasks: Tasks, iteration: int, which: range | None = None
+    ) -> tuple[NDArray, NDArray]:
         """Draw the mini-batches of an iteration.
 
         Parameters
@@ -185,6 +187,8 @@ class Loops:
             Where the T tasks come from.
         iteration : int
             Task t depends on (seed, iteration, t) alone.
+        which : range, optional
+            Some of its T tasks, neighbours, in the place of all.
 
         Returns
         -------
@@ -198,9 +202,12 @@ class Loops:
         InputError
             If a task has fewer examples than are asked for.
         """
-        return sample(tasks, self.seed, iteration, **self._sizes())
+        sizes = self._sizes()
+        if which is not None:
+            sizes |= {"meta_batch": len(which), "first": which.start}
+        return sample(tasks, self.seed, iteration, **sizes)
 
-    def sample_tail(self, tasks: Tasks, iteration: int) -> TailBatches:
+    def sample_tail(self, tasks: Tasks, iteration: int, which: range | None = None) -> TailBatches:
         """Draw the mini-batches of an iteration, with the tail apart.
 
         Parameters
@@ -209,6 +216,8 @@ class Loops:
             Where the T tasks come from.
         iteration : int
             Task t depends on (seed, iteration, t) alone.
+        which : range, optional
+            Some of its T tasks, neighbours, in the place of all.
 
         Returns
         -------
@@ -222,10 +231,10 @@ class Loops:
             If a task has fewer examples than are asked for.
         """
         if self.tail == "shared":
-            x, y = self.sample(tasks, iteration)
+            x, y = self.sample(tasks, iteration, which)
             return TailBatches(x[:-1], y[:-1], x[-1], y[-1])
         drawn = []
-        for t in range(self.meta_batch):
+        for t in range(self.meta_batch) if which is None else which:
             rng = generator(self.seed, Stream.TRAIN, iteration, t)
             task = tasks.draw(rng, self.train_shots, 0)
             x, y, held = task.support_x, task.support_y, held_out(task.support_y, self.tail_shots)

@@ -250,11 +250,6 @@ def hand_out(
     return [(slice(None), spread(shared, len(phi)) if policy == "mean" else optimizer.init(phi))]
 
 
-def take_back(lots: list[tuple[slice, State]], shared: State, policy: str) -> State:
-    """The state to share from now on, when the tasks of `hand_out` have run."""
-    return shared if policy == "fresh" else merge(lots[-1][1])
-
-
 def _with_task_axis(phi: NDArray, grad: NDArray, state: State) -> tuple[NDArray, NDArray, State]:
     """Views with a task axis, so that what the kernel writes arrives in the originals."""
     if phi.ndim == 2:

@@ -10,33 +10,45 @@ update is kernels/reptile.md, eq. 1; what it is made of, kernels/taylor.md, eq. 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .delegate import begin, inner_loop, outer_loop
 from .loops import Loops, Snapshot, check_finite
+from .lots import Each, Lot, at_once, join
 from .model import Model
-from .optim import Optimizer, State, hand_out, take_back
+from .optim import Optimizer, State, hand_out
 from .tasks.base import Tasks
 
 
 # fmt: off
 @outer_loop
 def reptile(
-    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None,
+    each: Each = at_once,
 ) -> Iterator[Snapshot]:
     """Learn an initialisation; yields the run after every outer iteration, to be looked at, saved
     or broken off. `start` continues a run bit for bit."""
-    run = start or begin(model, optimizer, loops)
+    run, numbers = start or begin(model, optimizer, loops), range(loops.meta_batch)
     for it in range(run.iteration, loops.iterations):                      # the outer loop
-        x, y = loops.sample(tasks, it)                                     # x (k, T, B, ...)
-        phi = np.repeat(run.theta[None], loops.meta_batch, axis=0)         # T copies of theta
-        loss, state = adapt_tasks(model, phi, x, y, optimizer, run.state, loops.state)
+        lots = each(partial(adapt_lot, model, tasks, optimizer, loops, run=run), numbers)
+        loss, phi, state = join(lots, run, loops)                          # phi (T, P), adapted
         direction, outer = loops.direction(run, phi.mean(0) - run.theta)   # to the adapted weights
         theta = run.theta + loops.epsilon_at(it) * direction               # by epsilon of the way
         run = check_finite(Snapshot(it + 1, theta, {**state, **outer}, loss))
         yield run
+
+
+def adapt_lot(
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, which: range, run: Snapshot
+) -> Lot:
+    """Adapt n of the iteration's T tasks from theta: losses (k, n), phi (n, P), and their state."""
+    x, y = loops.sample(tasks, run.iteration, which)                       # x (k, n, B, ...)
+    phi = np.repeat(run.theta[None], len(which), axis=0)                   # n copies of theta
+    loss, state = adapt_tasks(model, phi, x, y, optimizer, run.state, loops.state)
+    return loss, phi, state
 
 
 @inner_loop
@@ -60,8 +72,8 @@ def adapt_tasks(
     shared: State, policy: str,
 ) -> tuple[NDArray, State]:
     """`adapt` every task from the optimizer state that the policy gives it. Returns the losses
-    (k, T) and the state to share from now on."""
+    (k, T), and the state of each task, or of the last where they hand it on."""
     lots = hand_out(optimizer, phi, shared, policy)
     losses = [adapt(model, phi[t], x[:, t], y[:, t], optimizer, state) for t, state in lots]
     loss = np.concatenate(losses, axis=1) if len(losses) > 1 else losses[0]
-    return loss, take_back(lots, shared, policy)
+    return loss, lots[-1][1]

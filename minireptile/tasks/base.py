@@ -79,15 +79,15 @@ def minibatches(
 
 def sample(
     tasks: Tasks, seed: int, iteration: int, *, meta_batch: int, steps: int, batch: int, shot: int,
-    replacement: bool = False, stream: Stream = Stream.TRAIN,
+    replacement: bool = False, stream: Stream = Stream.TRAIN, first: int = 0,
 ) -> tuple[NDArray, NDArray]:  # fmt: skip
     """The mini-batches of one meta-iteration: x (steps, meta_batch, batch, ...) of float32, and y
     (steps, meta_batch, batch) of labels, or (..., n_out) of targets.
 
-    Task t depends on (seed, stream, iteration, t) alone.
+    Task t depends on (seed, stream, iteration, t) alone; `first` is the number of the first one.
     """
     xs, ys = [], []
-    for t in range(meta_batch):
+    for t in range(first, first + meta_batch):
         rng = generator(seed, stream, iteration, t)
         task = tasks.draw(rng, shot, 0)
         i = minibatches(rng, len(task.support_x), steps, batch, replacement)

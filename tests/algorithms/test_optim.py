@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from minireptile import SGD, Adam, InputError
-from minireptile.optim import Optimizer, merge, spread
+from minireptile import SGD, Adam, InputError, Loops, Model, Snapshot
+from minireptile.lots import join
+from minireptile.optim import Optimizer, State, merge, spread
 from minireptile.reptile import adapt, adapt_tasks
 from minireptile.testing.strategies import seeds
 from tests.small import OPTIMIZERS, assert_same_state, random_batch, random_phi, tiny_model
@@ -178,11 +179,22 @@ def started(name: str) -> tuple:
     return model, optimizer, theta, shared, x, y
 
 
+def adapted(
+    model: Model, phi: NDArray, x: NDArray, y: NDArray, optimizer: Optimizer, shared: State,
+    policy: str,
+) -> tuple[NDArray, State]:  # fmt: skip
+    """The losses of all tasks as one lot, and the state to share after them."""
+    loss, state = adapt_tasks(model, phi, x, y, optimizer, shared, policy)
+    run = Snapshot(0, phi[0], shared, loss)
+    loss, _, after = join([(loss, phi, state)], run, Loops(1, state=policy))
+    return loss, after
+
+
 @every_optimizer
 def test_carry_hands_the_state_from_task_to_task(name: str) -> None:
     model, optimizer, theta, shared, x, y = started(name)
     phi = np.repeat(theta[None], T, axis=0)
-    loss, after = adapt_tasks(model, phi, x, y, optimizer, shared, "carry")
+    loss, after = adapted(model, phi, x, y, optimizer, shared, "carry")
     state = {n: a.copy() for n, a in shared.items()}
     for t in range(T):
         alone = theta.copy()
@@ -200,7 +212,7 @@ def test_carry_hands_the_state_from_task_to_task(name: str) -> None:
 def test_mean_starts_all_tasks_from_the_shared_state_and_averages(name: str) -> None:
     model, optimizer, theta, shared, x, y = started(name)
     phi = np.repeat(theta[None], T, axis=0)
-    loss, after = adapt_tasks(model, phi, x, y, optimizer, shared, "mean")
+    loss, after = adapted(model, phi, x, y, optimizer, shared, "mean")
     assert loss.shape == (K, T)
     states = []
     for t in range(T):
@@ -221,7 +233,7 @@ def test_mean_starts_all_tasks_from_the_shared_state_and_averages(name: str) -> 
 def test_fresh_starts_every_task_from_nothing(name: str) -> None:
     model, optimizer, theta, shared, x, y = started(name)
     phi = np.repeat(theta[None], T, axis=0)
-    _, after = adapt_tasks(model, phi, x, y, optimizer, shared, "fresh")
+    _, after = adapted(model, phi, x, y, optimizer, shared, "fresh")
     assert_same_state(after, started(name)[3])
     for t in range(T):
         alone = theta.copy()

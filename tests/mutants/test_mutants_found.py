@@ -184,8 +184,10 @@ class Recorded(Loops):
 
     shapes: tuple[tuple[int, ...], ...] = ()
 
-    def sample(self, tasks: Tasks, iteration: int) -> tuple[NDArray, NDArray]:
-        x, y = super().sample(tasks, iteration)
+    def sample(
+        self, tasks: Tasks, iteration: int, which: range | None = None
+    ) -> tuple[NDArray, NDArray]:
+        x, y = super().sample(tasks, iteration, which)
         Recorded.shapes += (y.shape,)
         return x, y
 
