@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import wraps
 from inspect import cleandoc, signature
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,16 @@ from .model import Model
 from .optim import OUTER, Optimizer, State
 from .tasks.base import Tasks
 
-OuterLoop = TypeVar("OuterLoop", bound=Callable[..., Iterator[Snapshot]])
+
+class OuterLoop(Protocol):
+    """A meta-algorithm as it is called."""
+
+    __name__: str
+
+    def __call__(
+        self, model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops,
+        start: Snapshot | None = None, map: Map | None = None,
+    ) -> Iterator[Snapshot]: ...  # fmt: skip
 
 
 class InnerLoop(Protocol):
@@ -34,7 +43,7 @@ class InnerLoop(Protocol):
     ) -> NDArray: ...  # fmt: skip
 
 
-def outer_loop(loop: OuterLoop) -> OuterLoop:
+def outer_loop(loop: Callable[..., Iterator[Snapshot]]) -> OuterLoop:
     """A meta-algorithm: (model, tasks, optimizer, loops, start=None, map=None)."""
 
     @wraps(loop)

@@ -11,9 +11,11 @@ import os
 import pickle
 import platform
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from copy import copy
 from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 from .checks import shown
 from .errors import InputError
 from .loops import Loops, Snapshot
+from .model import Model
 from .optim import State, merge
 
 Lot = tuple[NDArray, NDArray, State]  # losses (k, n), updates (n, P), states of the n tasks
@@ -95,6 +98,15 @@ class Sent:
     def __init__(self, parts: tuple[Any, ...]) -> None:
         self.parts = parts
         self.path = ""
+        self.own = threading.local()
+        self.own.parts = parts
+
+    @property
+    def here(self) -> tuple[Any, ...]:
+        """For this thread: a model computes one thing at a time, so each thread has its own."""
+        if not hasattr(self.own, "parts"):
+            self.own.parts = tuple(copy(p) if isinstance(p, Model) else p for p in self.parts)
+        return self.own.parts
 
     @property
     def key(self) -> str:
@@ -141,5 +153,5 @@ class Job:
         self.changes = changes  # what changes from one iteration to the next
 
     def __call__(self, which: range) -> Any:
-        function, *parts = self.sent.parts
+        function, *parts = self.sent.here
         return function(*parts, which, **self.changes)

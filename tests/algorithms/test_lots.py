@@ -129,6 +129,18 @@ def test_what_is_no_map() -> None:
         runs(reptile, LOOPS, 4)
 
 
+def test_each_thread_has_a_model_of_its_own() -> None:
+    """A model's arrays are those of what it computes at the moment."""
+    sent = Sent((sine_mlp(6), Sine()))
+    with ThreadPoolExecutor(1) as thread:
+        there, again = (thread.submit(lambda: sent.here).result() for _ in range(2))
+    assert sent.here is sent.parts
+    assert there is again
+    assert there[0] is not sent.parts[0]
+    assert there[0].layers == sent.parts[0].layers
+    assert there[1] is sent.parts[1]
+
+
 def test_what_was_sent_is_a_file_of_this_user_and_goes_with_the_run(tmp_path: Path) -> None:
     sent = Sent((print, 1))
     path = Path(sent.key)
