@@ -47,7 +47,10 @@ COLUMNS: Columns = {
 }
 COMMAND = [sys.executable, "-c", "from bench.race_turns import serve; serve()"]
 SHOWN = 10  # lines of what the file prints
-PLACES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
+PLACES = (
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
+    "eleventh", "twelfth",
+)  # fmt: skip
 
 
 def planned(
@@ -170,7 +173,7 @@ def summary(rows: list[Row]) -> str:
             times = _inner_step(here)
             told = [f"{name}: {_place(times, name)}" for name in own if name in times]
             if len(told) == 2:
-                told.append(f"yours against theirs: {_beside(times, *own)}")
+                told.append(f"yours: {_beside(times, *own)}")
             lines += [f"{line} ({operation}, {group})" for line in told]
     return "\n".join(lines)
 
