@@ -75,15 +75,15 @@ def from_torch(function: Any, device: str = "cpu") -> Adapter:
         {}, function)  # fmt: skip
 
     def lent(args: tuple[Any, ...]) -> list[Any]:
-        """Arrays as tensors, which on a CPU share their memory."""
+        """Arrays as tensors of their own."""
         args = all_complex(args)
-        return [torch.from_numpy(x).to(device) if isinstance(x, np.ndarray) else x for x in args]
+        return [torch.tensor(x, device=device) if isinstance(x, np.ndarray) else x for x in args]
 
     def back(args: tuple[Any, ...], tensors: list[Any]) -> None:
-        """What a function did to its inputs on another device, it does to ours."""
+        """What a function did to its tensors, done to our arrays."""
         for x, tensor in zip(args, tensors, strict=True):
-            if isinstance(x, np.ndarray) and tensor.device.type != "cpu":
-                x[...] = tensor.detach().cpu().numpy()
+            if isinstance(x, np.ndarray) and not tensor.is_complex():
+                x[...] = host(tensor)
 
     def called(tensors: list[Any]) -> Any:
         y = run(*tensors)
@@ -122,7 +122,7 @@ def from_torch(function: Any, device: str = "cpu") -> Adapter:
 
     def backward(dy: NDArray, *args: Any) -> list[Any]:
         tensors = lent(args)
-        upstream = torch.from_numpy(dy).to(device)
+        upstream = torch.tensor(dy, device=device)
         with torch.enable_grad():
             inputs = [t.detach() if isinstance(t, Tensor) else t for t in tensors]
             into, y = graph(inputs)
@@ -135,10 +135,8 @@ def from_torch(function: Any, device: str = "cpu") -> Adapter:
         return [None if g is None else host(g) for g in gradients]
 
     def twice(c: NDArray, v: list[NDArray] | None, *args: Any) -> list[NDArray]:
-        # Copies, and no leaves: what works in place may do so on what comes from elsewhere.
-        tensors = [t.clone() if isinstance(t, Tensor) else t for t in lent(args)]
         with torch.enable_grad():
-            into, y = graph(tensors)
+            into, y = graph(lent(args))
             again = partial(torch.autograd.grad, inputs=into, allow_unused=True)
             try:
                 loss = (torch.from_numpy(c).to(y) * (y + y * y / 2)).sum()

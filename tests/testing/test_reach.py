@@ -27,6 +27,17 @@ from minireptile.testing import (
     from_jax,
     from_torch,
 )
+from tests.engine.doors import (
+    ANY_ARRAY,
+    FUNCTION,
+    GUESS,
+    Door,
+    among,
+    numbers,
+    proving,
+    try_all,
+    twice,
+)
 from tests.testing.test_testing import Affine, B, OnDevice, W, X, backward, forward
 
 ROOT = Path(__file__).parents[2]
@@ -207,10 +218,22 @@ def test_bfloat16_of_numpy() -> None:
 
 
 def test_kinks_integers_and_settings_in_float32() -> None:
-    relu = lambda x: np.where(x.real > 0, x, 0)  # noqa: E731
+    at: dict[str, list[NDArray]] = {"backward": [], "reference": []}
+
+    def relu(x: NDArray) -> NDArray:
+        at["reference"].append(np.array(x.real, np.float64))
+        return np.where(x.real > 0, x, 0)
+
+    def relu_backward(dy: NDArray, x: NDArray) -> NDArray:
+        at["backward"].append(x.astype(np.float64))
+        return dy * (x > 0)
+
     x = np.array([[0.0, 1.0, -1.0, 0.0]])
-    report = check_float32(lambda dy, x: dy * (x > 0), relu, x, terms=1)
+    report = check_float32(relu_backward, relu, x, terms=1)
     assert any("kink" in note for note in report.notes)
+    moved = at["backward"][-1]
+    assert not np.array_equal(moved, x)
+    assert any(np.array_equal(moved, seen) for seen in at["reference"])  # the same numbers
     rows = np.array([0, 2, 2])
 
     def add(dy: NDArray, x: NDArray, rows: NDArray, scale: float) -> tuple[NDArray, None, None]:
@@ -261,6 +284,27 @@ def test_what_goes_wrong_in_float32(case: str) -> None:
     with pytest.raises(kind, match=words) as error:
         check()
     assert kind is GradientError or "\n" not in str(error.value)
+
+
+DOORS = {
+    "check_float32": Door(
+        proving(lambda backward, x, **more: check_float32(backward, twice, x, **more)),
+        lambda backend: {"backward": lambda dy, x: 2 * dy, "x": numbers(2, 3), "terms": 1,
+                         "seed": 0, "method": "auto", "name": None, "names": ("x",)},
+        {"backward": FUNCTION, "x": ANY_ARRAY, "terms": GUESS, "seed": GUESS, "name": GUESS,
+         "names": GUESS, "method": among("auto", "complex step", "differences")},
+    ),
+    "check_gradients": Door(
+        proving(lambda x, names: check_gradients((twice, twice), x, names=names)),
+        lambda backend: {"x": numbers(2, 3), "names": ("x",)}, {"names": GUESS},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_whatever_is_passed_is_answered_in_a_sentence(name: str) -> None:
+    failures = try_all(name, DOORS[name], ("numpy",), lambda now: None)
+    assert not failures, failures
 
 
 # --------------------------------------------------------------- CuPy by a stand-in, and Numba
