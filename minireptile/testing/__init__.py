@@ -3,8 +3,9 @@
     from minireptile.testing import check_gradients
     check_gradients((forward, backward), x, w, b)
 
-Works on NumPy arrays, on a pair of functions or an object with ``forward`` and ``backward``; needs
-nothing of the rest of the product. Hypothesis strategies: `minireptile.testing.strategies`.
+Works on NumPy arrays, on a pair of functions or an object with ``forward`` and ``backward``, and on
+functions of PyTorch and JAX, by `from_torch` and `from_jax`; needs nothing of the rest of the
+product. Hypothesis strategies: `minireptile.testing.strategies`.
 """
 
 from .float32 import check_float32

@@ -65,7 +65,7 @@ def like(value: Any, array: NDArray, dtype: str) -> Any:
         return sys.modules["jax"].numpy.array(array, dtype)
     if on_device(value):
         return sys.modules["cupy"].array(array, dtype)
-    return np.array(array, value.dtype if dtype == "bfloat16" else dtype)
+    return np.array(array, dtype)  # bfloat16 too, where ml_dtypes made the array
 
 
 def _framework(value: Any) -> str:

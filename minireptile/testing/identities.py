@@ -179,6 +179,7 @@ def check_hvp(
 
     v . H w = w . H v to rounding; u . H v for random u, and the quadratic form v . H v, against
     Richardson differences of the gradient; and, given the loss, the gradient against the loss.
+    Of a function of PyTorch or JAX: ``check_hvp(*from_torch(function).hessian(*inputs))``.
 
     Parameters
     ----------

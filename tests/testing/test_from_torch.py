@@ -119,6 +119,8 @@ def test_a_module_stays_as_it_is() -> None:
     assert report.method == "complex step"
     report = check_gradients(from_torch(module), X[:, :3], params=["bias"])
     assert report.errors.keys() == {"dx", "dbias"}
+    report = check_float32(from_torch(module), from_torch(module), X[:, :3], terms=4)
+    assert report.errors.keys() == {"dx", "dweight", "dbias"}
     for n, t in module.state_dict().items():
         assert t.dtype == torch.float32
         assert torch.equal(t, before[n])
