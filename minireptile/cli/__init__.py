@@ -1,6 +1,7 @@
-"""The command line: ``minireptile train | resume | evaluate | check | plot | reproduce | info``.
+"""The command line: ``minireptile train | resume | sweep | evaluate | plot | reproduce | info``...
 
-Exit codes: 0 done, 2 wrong input (one sentence says what), 130 or 143 stopped by a signal.
+Exit codes: 0 done, 1 some runs of a sweep failed, 2 wrong input (one sentence says what), 130 or
+143 stopped by a signal.
 """
 
 import signal
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         # A diverging run ends with a sentence of its own, not with NumPy's warnings.
         with np.errstate(all="ignore"), _one_blas_thread():
-            COMMANDS[args.command](args)
+            return COMMANDS[args.command](args) or 0
     except (InputError, MissingPackage) as error:
         print(f"minireptile: {error}", file=sys.stderr)
         return 2
@@ -57,4 +58,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
-    return 0

@@ -40,7 +40,7 @@ from .parts import (
     setting,
     whole,
 )  # fmt: skip
-from .words import OneOf, listed, sentence
+from .words import NUMBERS, OneOf, Several, listed, sentence, twice
 
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace | None:
@@ -51,6 +51,8 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace | None:
     if instruction := os.environ.get(VARIABLE):  # from the script of `completion`
         answer(commands, instruction)
         return None
+    if words[:1] == ["sweep"] and (option := twice(words)):
+        raise InputError(f"sweep has {option} twice: its values go into one list, {option} A,B")
     try:
         with commands.make_context("minireptile", words) as ctx:
             args: Namespace = commands.invoke(ctx)
@@ -90,6 +92,20 @@ def program() -> Commands:
                 "minireptile resume RUN",
                 "minireptile resume RUN --iterations 20000",
                 "minireptile resume RUN --inner-lr 0.0005",
+            ],
+        ),
+        command(
+            "sweep", "seeds x settings, a run each, a table and a picture", *_of_sweep(),
+            panel=RUNS, options_panel_title="Sweep",
+            about="Train a run for each seed and each combination of settings, some at a time.\n\n"
+            "Every option of train takes several values, separated by commas. Interrupted, or "
+            "killed, the same command goes on where it was; with more seeds, or more values of "
+            "what varies, it grows.",
+            examples=[
+                "minireptile sweep omniglot --seeds 5 --inner-lr 0.0005,0.001,0.002",
+                "minireptile sweep --file sweep.toml --workers 8",
+                "minireptile sweep --out FOLDER         (goes on)",
+                "minireptile sweep --out FOLDER --table (how far it is)",
             ],
         ),
         command(
@@ -256,4 +272,27 @@ def _of_training() -> list[click.Parameter]:
              panel=GROUPS["data"]),
         flag("download", f"{', '.join(DOWNLOADS)}: fetch it once from its official address",
              panel=GROUPS["data"]),
+    ]  # fmt: skip
+
+
+def _of_sweep() -> list[click.Parameter]:
+    """The settings, each with one value or several, and what else there is to say."""
+    dataset, *others = _of_training()
+    dataset.required = False
+    not_here = {"seed", "preset", "out", "overwrite", "check"}
+    settings = [p for p in others if p.name not in not_here]
+    for p in settings:
+        if isinstance(p, Setting) and not p.is_flag and p.name != "data":
+            p.type = Several(p.type)
+    return [
+        dataset, *settings,
+        option("seeds", "how many, from 0 on, or a list of them", type=Several(NUMBERS["int"]),
+               metavar="N"),
+        whole("workers", "runs at a time; as many as there are cores, where none is given"),
+        option("file", "these options in a TOML file: seeds = 5, inner-lr = [0.001, 0.002]",
+               type=PATH, metavar="FILE"),
+        chosen("preset", "start from the paper's values", tuple(PRESETS)),
+        option("out", "folder of the sweep", type=PATH, metavar="FOLDER"),
+        flag("table", "show what is there, and train nothing"),
+        flag("json", "print one JSON object in place of the table"),
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -140,6 +141,12 @@ def _read(folders: list[Path]) -> list[compare.Run]:
     return found
 
 
+def _sweep(args: Namespace) -> int:
+    from .sweep import run
+
+    return run(args)
+
+
 def _completion(args: Namespace) -> None:
     from .arguments import program
     from .completion import script
@@ -191,8 +198,10 @@ def _info(args: Namespace) -> None:
         print(line)
 
 
-COMMANDS = {
-    "train": _train, "resume": _resume, "evaluate": _evaluate, "plot": _plot, "list": _list,
+# By name; what one returns is its exit code, 0 where it is nothing.
+COMMANDS: dict[str, Callable[[Namespace], int | None]] = {
+    "train": _train, "resume": _resume, "sweep": _sweep, "evaluate": _evaluate, "plot": _plot,
+    "list": _list,
     "compare": _compare, "predict": _predict, "export": _export,
     "check": _check, "reproduce": _reproduce, "explore": _explore,
     "info": _info, "completion": _completion,

@@ -22,6 +22,12 @@ def no_such(what: str, word: str, names: Collection[str]) -> str:
     return f"there is no {what} {word!r}{meant}"
 
 
+def twice(words: Sequence[str]) -> str:
+    """The first option that is there twice; "" if each is there once."""
+    options = [word.partition("=")[0] for word in words if word.startswith("--")]
+    return next((o for i, o in enumerate(options) if o in options[:i]), "")
+
+
 def sentence(error: click.UsageError) -> str:
     """What a person typed wrong, in one line, and where to look."""
     command, look = "minireptile", ""
@@ -80,6 +86,24 @@ class Number(click.ParamType):
             return self.kind(value)
         except ValueError:
             raise InputError(f"{_name(param)} must be {self.name}, not {value!r}") from None
+
+
+class Several(click.ParamType):
+    """A value, or a list of them, separated by commas; a comma at the end makes a list of one."""
+
+    def __init__(self, kind: click.ParamType) -> None:
+        self.kind, self.name = kind, kind.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value, or the list."""
+        if not isinstance(value, str) or "," not in value:
+            return self.kind.convert(value, param, ctx)
+        words = value.removesuffix(",").split(",")
+        return [self.kind.convert(word.strip(), param, ctx) for word in words]
+
+    def shell_complete(self, *arguments: Any) -> Any:
+        """What completes a value."""
+        return self.kind.shell_complete(*arguments)
 
 
 NUMBERS = {"int": Number(int, "a whole number"), "float": Number(float, "a number")}

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from ..errors import InputError, require
 from ..files import write_atomically
 from ..runs.plot import figure, save_figure
+from ..runs.seeds import student
 
 HOLDS, FAILS, TOO_SMALL = "holds", "does not hold", "too small to tell"
-# Student's t, 97.5 %, for 1 to 10 degrees of freedom; beyond, 1.96 + 2.6 / n is as good.
-STUDENT = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 @dataclass(frozen=True)
@@ -167,15 +166,6 @@ def interval(values: NDArray, axis: int = 0) -> tuple[NDArray, NDArray]:
     """Means and half-widths of their 95 % intervals along an axis, by the normal approximation."""
     n = values.shape[axis]
     return values.mean(axis), 1.96 * values.std(axis, ddof=1) / np.sqrt(n)
-
-
-def student(values: NDArray) -> tuple[float, float]:
-    """The same of a few values, by Student's distribution; of one value, infinite."""
-    n = len(values)
-    if n < 2:
-        return float(np.mean(values)), np.inf
-    t = STUDENT[n - 2] if n - 2 < len(STUDENT) else 1.96 + 2.6 / (n - 1)
-    return float(np.mean(values)), float(t * np.std(values, ddof=1) / np.sqrt(n))
 
 
 def difference(over: tuple[float, float], under: tuple[float, float]) -> tuple[float, float]:

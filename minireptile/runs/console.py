@@ -98,6 +98,7 @@ class Bar:
         self.looks = deque([(now, done)], maxlen=PARTS)  # of the last STEADY seconds
         self.every = LINE
         self.draw: Callable[[], None] = self.line
+        self.say: Callable[[str], object] = lambda text: say(text, stderr=True)  # above the bar
 
     def update(self, n: int = 1, fields: Mapping[str, str] | None = None) -> None:
         """`n` more are done; the fields are shown by their names from now on."""
@@ -171,7 +172,7 @@ def progress(
         figures = "  ".join(bar.figures())
         shown.update(task, total=bar.total, completed=bar.done, figures=figures, refresh=True)
 
-    bar.every, bar.draw = 1 / REDRAWS, draw
+    bar.every, bar.draw, bar.say = 1 / REDRAWS, draw, shown.console.print
     with shown:
         yield bar
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import Any
 
+import numpy as np
+
 from ..algorithms import ALGORITHMS
 from ..errors import InputError
 from ..evaluate import Protocol
@@ -14,7 +16,7 @@ from ..networks import NETWORKS
 from ..optim import OPTIMIZERS, Optimizer
 from ..rng import Stream
 from ..tasks.base import Tasks
-from ..tasks.images import FewShot, Splits
+from ..tasks.images import FewShot, Splits, from_arrays
 from . import memory, needs
 from .measures import MEASURES, Measure, Result
 from .settings import Settings, named_after
@@ -67,8 +69,9 @@ class Experiment:
         return self.evaluate(run, self.watched, protocol)
 
 
-def build(settings: Settings, training: bool = True) -> Experiment:
-    """Load the data and build the model; `InputError` where something does not fit.
+def build(settings: Settings, training: bool = True, data: Splits | None = None) -> Experiment:
+    """Load the data, unless they are given, and build the model; `InputError` where something does
+    not fit.
 
     For training, one meta-batch is drawn, so that a task too large for its classes shows before a
     run starts. Otherwise, only the test classes are asked for.
@@ -77,7 +80,7 @@ def build(settings: Settings, training: bool = True) -> Experiment:
     loops = Loops(**{**named_after(Loops, s), "outer": _outer(s)})
     optimizer = build_optimizer(s)
     algorithm.check(optimizer, loops)
-    train, watched, test, note = _tasks(s, training)
+    train, watched, test, note = _tasks(s, training, data)
     model = build_model(s, test.input_shape)
     experiment = Experiment(s, model, optimizer, loops, train, watched, test, note)
     if training:
@@ -100,10 +103,23 @@ def _outer(s: Settings) -> Optimizer | None:
         raise InputError(f"the outer {error}") from None
 
 
-def _tasks(s: Settings, training: bool) -> tuple[Tasks, Tasks, Tasks, str]:
+def noise(s: Settings) -> Splits | None:
+    """Images without meaning, as many as a task asks for: all but the data can be tried with them,
+    and compiled for them. None where tasks need no data."""
+    source = SOURCES[s.dataset]
+    if source.kind != "classification":
+        return None
+    images, rng = max(s.train_shots, s.shot + 1), np.random.default_rng(0)
+    shape = source.shape(**named_after(source.shape, s))
+    pixels = rng.integers(0, 256, (max(s.way, 1) * images, *shape), dtype=np.uint8)
+    made = from_arrays(pixels, np.arange(len(pixels)) // images)
+    return Splits(made, made)
+
+
+def _tasks(s: Settings, training: bool, given: Splits | None) -> tuple[Tasks, Tasks, Tasks, str]:
     """Tasks to train on, to watch and to test on, and a note on the data."""
     load: Callable[..., Splits | Tasks] = SOURCES[s.dataset].load
-    data = load(**named_after(load, s))
+    data = given or load(**named_after(load, s))
     if not isinstance(data, Splits):
         return data, data, data, ""
     if not training and len(data.test) < s.way:  # and the network has as many outputs

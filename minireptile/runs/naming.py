@@ -40,6 +40,15 @@ def folder_of(settings: Settings, options: Mapping[str, Any]) -> Path:
     return Path("runs", "-".join([name, *_within(parts, LONGEST - len(name + seed) - 2), seed]))
 
 
+def name_in_sweep(values: Mapping[str, Any], seed: int) -> str:
+    """The folder of a run in a sweep, after what varies: inner-lr-0.001-way-20-seed-2."""
+    parts = []
+    for name, value in values.items():
+        text = ("yes" if value else "no") if type(value) is bool else str(value)
+        parts.append(f"{name.replace('_', '-')}-{re.sub(r'[^A-Za-z0-9_.+-]+', '_', text)}")
+    return "-".join([*_within(parts, LONGEST - 20), f"seed-{seed}"])
+
+
 def _part(name: str, value: Any) -> str:
     """A setting in the name of a folder: inner_lr0.002, replacement, no_rotations, state_carry."""
     if type(value) is bool:

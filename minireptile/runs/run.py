@@ -26,8 +26,8 @@ LOG_LINES = 1000
 COMPILED = BACKENDS[1:]  # NumPy's kernels are ready
 
 
-def train(settings: Settings, folder: Path, overwrite: bool = False) -> None:
-    """Start a run in `folder` and take it to its end.
+def train(settings: Settings, folder: Path, overwrite: bool = False, drawn: bool = True) -> None:
+    """Start a run in `folder` and take it to its end; its pictures are `drawn` then.
 
     `InputError` if something the settings name does not fit, or the folder holds a run already, or
     the run diverges: it is then saved up to its last checkpoint. `Stopped` on SIGINT or SIGTERM,
@@ -54,10 +54,10 @@ def train(settings: Settings, folder: Path, overwrite: bool = False) -> None:
     checkpoint.save(folder / CHECKPOINT, start, settings)
     write_atomically(folder / METRICS, b"")
     (folder / BASELINE).unlink(missing_ok=True)
-    _continue(experiment, start, folder, phases)
+    _continue(experiment, start, folder, phases, drawn=drawn)
 
 
-def resume(folder: Path, **changes: Any) -> None:
+def resume(folder: Path, drawn: bool = True, **changes: Any) -> None:
     """Continue a run from its last checkpoint, bit for bit; or with settings changed from here on,
     which the run keeps: `iterations` extends it, and epsilon is then annealed to the new end. Its
     tests are taken anew at the end. `InputError` and `Stopped` as from `train`; and if fewer
@@ -79,7 +79,7 @@ def resume(folder: Path, **changes: Any) -> None:
     seconds = metrics.rewind(folder / METRICS, start.iteration, experiment.measure.values)
     if now != before:
         checkpoint.save(path, start, now)
-    _continue(experiment, start, folder, phases, seconds, before)
+    _continue(experiment, start, folder, phases, seconds, before, drawn)
 
 
 def load(folder: Path, training: bool = True, **changes: Any) -> tuple[Experiment, Snapshot]:
@@ -108,7 +108,7 @@ def _complete(experiment: Experiment, run: Snapshot, folder: Path) -> bool:
 
 def _continue(
     experiment: Experiment, start: Snapshot, folder: Path, phases: Phases, seconds: float = 0.0,
-    before: Settings | None = None,
+    before: Settings | None = None, drawn: bool = True,
 ) -> None:  # fmt: skip
     """What is left of a run; `seconds` went before, under the settings `before`."""
     s, run = experiment.settings, start
@@ -118,7 +118,7 @@ def _continue(
     console.say("")
     if start.iteration < s.iterations:
         with collected() as received:
-            _warm_up(experiment, phases)
+            warm_up(experiment, phases)
             with phases.part("training") as part:
                 run = _iterate(experiment, start, folder, received, seconds)
                 part.detail = f"{run.iteration - start.iteration:,} iterations"
@@ -131,14 +131,14 @@ def _continue(
         console.say("")
         report.show(experiment, results)
         console.say("")
-    if run.iteration:  # without any, there is nothing to draw
+    if drawn and run.iteration:  # without any, there is nothing to draw
         with phases.part("pictures"):
             pictures.draw(experiment, run, folder)
     phases.total()
     words.next_steps(s, folder)
 
 
-def _warm_up(experiment: Experiment, phases: Phases) -> None:
+def warm_up(experiment: Experiment, phases: Phases) -> None:
     """Take an iteration and an evaluation of no account, so that what has to be compiled or loaded
     is there before the first of the run. Every random number is a function of where it is used
     (rng.py), so the run itself is none the wiser."""

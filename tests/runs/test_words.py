@@ -182,5 +182,5 @@ def test_a_divergence_before_the_run_is_left_to_the_run(
     monkeypatch.setattr(run, "COMPILED", ("numpy",))
     built = experiment.build(replace(SINE, inner_lr=1e30, outer="plain"))
     with np.errstate(all="ignore"):
-        run._warm_up(built, phases.Phases())
+        run.warm_up(built, phases.Phases())
     assert "loading" in capsys.readouterr().out
