@@ -1,4 +1,4 @@
-"""The command line: ``minireptile train | resume | sweep | evaluate | plot | reproduce | info``...
+"""The command line: ``minireptile train | resume | sweep | evaluate | plot | reproduce | info``.
 
 Exit codes: 0 done, 1 some runs of a sweep failed, 2 wrong input (one sentence says what), 130 or
 143 stopped by a signal.

@@ -23,7 +23,7 @@ from ..runs.settings import DATASETS, Settings
 from ..runs.signals import Stopped
 from ..runs.sweep import Cell
 from .options import download, settings_from
-from .words import listed, no_such, suggestion
+from .words import no_such, suggestion
 
 NAMES = [f.name for f in fields(Settings) if f.name != "seed"]
 MEANT = {"preset", "seeds", "out", "workers", *NAMES}  # what a file may say
@@ -115,17 +115,17 @@ def _many(number: int, what: str) -> str:
 
 def _code(cells: list[Cell]) -> int:
     """0 if all are complete, else 1 and a sentence; `InputError` if all failed, for one reason."""
-    failed = {c: s.failed for c, s in ((c, c.standing()) for c in cells) if s.values is None}
+    standings = {cell: cell.standing() for cell in cells}
+    failed = {cell: standing.failed for cell, standing in standings.items() if not standing.done}
     if not failed:
         return 0
     reasons = set(failed.values())
     if len(failed) == len(cells) and len(reasons) == 1 and len(cells) > 1:
         raise InputError(f"all runs failed: {reasons.pop() or 'see their log.txt'}")
-    names = listed([cell.folder.name for cell in list(failed)[:3]]).replace(" or ", " and ")
-    more = f" and {len(failed) - 3} more" * (len(failed) > 3)
+    first, why = next(iter(failed.items()))
     print(
-        f"minireptile: {len(failed)} of {len(cells)} runs failed ({names}{more}): their log.txt "
-        "says why; the same command tries again", file=sys.stderr,
+        f"minireptile: {len(failed)} of {_many(len(cells), 'run')} failed; {first.folder.name}: "
+        f"{why or 'see its log.txt'}", file=sys.stderr,
     )  # fmt: skip
     return 1
 

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from ..backend import device_of
 from ..errors import InputError
 from . import checkpoint, console, metrics
@@ -36,7 +38,12 @@ class Standing:
 
     values: Values | None = None  # the figures of its test, once it is complete
     iteration: int = 0
-    failed: str = ""  # why it could not go on, where it did not
+    failed: str = ""  # why it could not go on, or why its figures are none
+
+    @property
+    def done(self) -> bool:
+        """Whether it is complete, and has figures."""
+        return self.values is not None and not self.failed
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +76,9 @@ class Cell:
         tests = [record["test"] for record in records if "test" in record]
         if run.iteration < s.iterations or len(tests) < 2:  # before and after
             return Standing(iteration=run.iteration, failed=failed)
-        return Standing(self.measure.values(tests[-1]), run.iteration)
+        values = self.measure.values(tests[-1])
+        finite = np.isfinite([mean for mean, _ in values.values()]).all()
+        return Standing(values, run.iteration, "" if finite else "it diverged on tasks of its test")
 
     def logged(self) -> int:
         """The last iteration in its metrics."""
@@ -208,7 +217,7 @@ def run_all(cells: Sequence[Cell], count: int) -> None:
                     workers.start(waiting.popleft())
                 for cell in workers.ended():
                     standing = cell.standing()
-                    failed, ready = failed + (standing.values is None), ready + 1
+                    failed, ready = failed + (not standing.done), ready + 1
                     bar.say(f"{cell.folder.name}  {_result(cell, standing)}")
                     bar.update(standing.iteration - reached[cell])
                     reached[cell] = standing.iteration
@@ -233,6 +242,6 @@ def run_all(cells: Sequence[Cell], count: int) -> None:
 
 
 def _result(cell: Cell, standing: Standing) -> str:
-    if standing.values:
+    if standing.done and standing.values:
         return cell.measure.short(standing.values)
     return f"failed: {standing.failed or f'see {cell.folder / LOG}'}"

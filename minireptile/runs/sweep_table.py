@@ -47,7 +47,7 @@ def _row(cells: list[Cell], standings: Mapping[Cell, Standing]) -> Row:
     seeds, failed, begun = [], {}, []
     for cell in cells:
         seed, standing = cell.settings.seed, standings[cell]
-        if standing.values:
+        if standing.done and standing.values:
             seeds.append(seed)
             for name, value in _shown(cell.measure, standing.values):
                 figures.setdefault(name, []).append(value)
@@ -86,8 +86,13 @@ def table(found: list[Row], measure: Measure) -> list[list[str]]:
 
 
 def _cell(figure: tuple[float, float | None] | None, measure: Measure) -> str:
-    form = "{:.2f}" if measure.scale == "linear" else "{:.3g}"
-    return " ± ".join(form.format(n) for n in figure or () if n is not None) or "-"
+    """A mean and half its interval, with as many decimals."""
+    if figure is None:
+        return "-"
+    mean, half = figure
+    text = f"{mean:.2f}" if measure.scale == "linear" else f"{mean:#.3g}".removesuffix(".")
+    form = "#.3g" if "e" in text else f".{len(text.partition('.')[2])}f"
+    return text if half is None else f"{text} ± {half:{form}}"
 
 
 def records(found: list[Row]) -> list[dict[str, Any]]:
