@@ -49,6 +49,8 @@ def run(args: Namespace) -> int:
             raise InputError(f"there is no sweep in {folder}: begin one with minireptile sweep "
                              "DATASET --seeds N")  # fmt: skip
         options = {**kept, **({} if args.table else options)}
+    elif kept:
+        options = {"backend": kept["backend"], **options}  # the one that it began with
     cells = _cells(options, folder)
     if kept:
         _check_grown(_cells(kept, folder), cells, folder)

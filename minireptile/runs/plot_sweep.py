@@ -37,7 +37,8 @@ def draw(found: Sequence[Row], measure: Measure, usual: Settings, folder: Path) 
         _panel(ax, name, along, lines, far)
         ax.set(title=name if len(names) > 1 else "", xlabel=along.replace("_", "-"))
     _limit(axes[0, 0], found, measure, usual, far)
-    axes[0, 0].set_ylabel(measure.figure[2].strip() if len(names) > 1 else names[0])
+    axis, unit = measure.axis.format(**vars(usual)), measure.figure[2].strip()
+    axes[0, 0].set_ylabel(unit if found[0].values.keys() & {"way", "shot"} else axis)
     if len(lines) > 1:
         axes[0, -1].legend(
             frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1),

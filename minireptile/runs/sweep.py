@@ -116,14 +116,15 @@ def _cores() -> int:
 def try_out(cells: Sequence[Cell]) -> None:
     """Build each kind of run on noise, so that a value that cannot be is known before any run
     starts: `InputError` names it. And compile what they need, once, and not in every process."""
-    firsts = {tuple(cell.values.items()): cell for cell in cells}
+    firsts = {tuple(cell.values.items()): cell for cell in reversed(cells)}
     compiled = set()
     for cell in firsts.values():
         s = cell.settings
         try:
             made = build(s, data=noise(s))
         except InputError as error:
-            raise InputError(f"{cell.folder.name}: {error}") from None
+            where = [f"--{name.replace('_', '-')} {value}" for name, value in cell.values.items()]
+            raise InputError(": ".join([*filter(None, [", ".join(where)]), str(error)])) from None
         # Numbers are arguments of the kernels; all else may choose others.
         kind = tuple(v for v in asdict(s).values() if type(v) in (str, bool))
         if s.backend == "numba" and kind not in compiled:
