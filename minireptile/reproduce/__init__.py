@@ -24,10 +24,11 @@ EXPERIMENTS = {
     "cost": "time and memory against MAML, as k grows",
     "gradient-combinations": "which sums of the inner gradients learn",
     "overlap": "a tail that shares its examples with the inner steps",
+    "meta-batch": "what more tasks an iteration bring, on equal tasks and in equal iterations",
 }
 
 
-ON_CHARACTERS = ("gradient-combinations", "overlap")
+ON_CHARACTERS = ("gradient-combinations", "overlap", "meta-batch")
 
 
 def run(name: str, quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
