@@ -179,7 +179,7 @@ def program() -> Commands:
                    default=Path("runs/reproduce")),
             chosen("backend", "whose kernels", BACKENDS),
             option("data", "Omniglot, in place of drawn characters: for "
-                   + " and ".join(ON_CHARACTERS), default="", metavar="DIR"),
+                   + ", ".join(ON_CHARACTERS), default="", metavar="DIR"),
             about="Measure a claim: figures, a picture, and whether it holds, does not hold, "
             "or the measurement is too small to tell.\n\n"
             + "\n".join(f"- {name}: {about}" for name, about in EXPERIMENTS.items()),

@@ -168,7 +168,7 @@ def _reproduce(args: Namespace) -> None:
     from ..reproduce.outcome import keep, prepare
 
     if args.data and args.name not in (*ON_CHARACTERS, "all"):
-        raise InputError(f"--data is for {' and '.join(ON_CHARACTERS)}: leave it out")
+        raise InputError(f"--data is for {', '.join(ON_CHARACTERS)}: leave it out")
     prepare(args.out)
     backend = args.backend or fastest(BY_SPEED[:-1])
     announce_compilation(backend)

@@ -16,6 +16,7 @@ from minireptile.reproduce import (
     inner_products,
     k1,
     manifolds,
+    meta_batch,
     overlap,
     sine,
     taylor,
@@ -25,7 +26,18 @@ from minireptile.reproduce.outcome import Outcome
 from minireptile.runs.plot import figure
 
 from .made_up import replace
-from .test_measured import ENDS, FALL, apart, cosines, costs, sines, sums, tails
+from .test_measured import (
+    ENDS,
+    FALL,
+    apart,
+    by_size,
+    cosines,
+    costs,
+    sines,
+    sizes,
+    sums,
+    tails,
+)
 
 
 def drawn(outcome: Outcome) -> list[Any]:
@@ -69,6 +81,7 @@ STROKES: dict[str, set[tuple[str, Any, Any]]] = {
     "manifolds": {("line", 1.0, 0.0), ("line", 1.5, 10.0), ("legend", 10.0, 10.0)},
     "gradient-combinations": {("line", 1.2, 0.0), ("legend", 7.0, 10.0)},
     "overlap": {("line", 1.5, 3.0), ("legend", 7.0, 10.0)},
+    "meta-batch": {("line", 1.5, 3.0), ("line", 0.5, 0.0), ("legend", 6.0, 10.0)},
 }  # fmt: skip
 
 
@@ -161,6 +174,31 @@ def test_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (list(ax.get_xticks()), texts(ax)[:2]) == (
         [0, 1], ("inner batch", "5-way 5-shot accuracy")
     )  # fmt: skip
+
+
+def test_meta_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against tasks seen and against iterations; a color for each size, an outer Adam dashed."""
+    sizes(monkeypatch, by_size)
+    left, right = drawn(meta_batch.run(quick=True))
+    names = [f"T = {size}{end}" for end in ("", ", Adam") for size in (1, 5, 20, 100)]
+    assert legend(left) == names
+    for ax, at in ((left, [400] * 4), (right, [20] * 4)):
+        *lines, flat = ax.lines
+        assert [look(line) for line in lines] == [
+            (f"C{n}", style, "o") for style in ("-", "--") for n in range(4)
+        ]
+        assert [points(line)[-1][0] for line in lines] == at * 2
+        assert set(flat.get_ydata()) == {0.25}
+    ends = [0.5, 0.625, 0.6875]
+    assert [points(line)[-1][1] for line in left.lines[:4]] == [*ends, 0.46875]
+    assert [points(line)[-1][1] for line in right.lines[:4]] == [*ends, 0.71875]
+    assert points(left.lines[1])[0] == (5, 0.125)  # one iteration on five tasks
+    assert points(right.lines[1])[0] == (1, 0.125)
+    label = "5-way 5-shot accuracy, transductive"
+    assert texts(left) == ("tasks seen", label, "log", "linear")
+    assert texts(right) == ("iterations", label, "log", "linear")
+    assert [tick.get_text() for tick in left.get_xticklabels()] == ["1", "400"]
+    assert strokes(left, right) == STROKES["meta-batch"]
 
 
 def test_manifolds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from minireptile.reproduce import (
     gradient_combinations,
     inner_products,
     manifolds,
+    meta_batch,
     outcome,
     overlap,
     taylor,
@@ -575,3 +576,56 @@ def test_a_point_of_a_curve(curve: str, monkeypatch: pytest.MonkeyPatch) -> None
     ((model, theta, state, test, optimizer, asked),) = evaluated
     assert (model, theta[0], state, test, optimizer) == ("model", 2.0, {}, "test", adam)
     assert asked == protocol
+
+
+# meta-batch
+
+
+def test_runs_of_a_meta_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With epsilon for its rate, or the outer Adam's; what is kept of them."""
+    calls = []
+
+    def run(*call: Any) -> Iterator[Snapshot]:
+        calls.append(call)
+        return snapshots(*range(1, 41))
+
+    monkeypatch.setattr(meta_batch, "reptile", run)
+    for outer, rate in (("no outer optimizer", 0.5), ("outer Adam", 0.01)):
+        kept = meta_batch.trained("model", "train", outer, rate, 20, 40)  # type: ignore[arg-type]
+        assert [each.iteration for each in kept] == [2, 10, 20, 40]
+    plain, with_adam = Loops(40, 20, epsilon=0.5), Loops(40, 20, outer=Adam(0.01))
+    inner = Adam(0.001, beta1=0.0)
+    assert calls == [("model", "train", inner, plain), ("model", "train", inner, with_adam)]
+    few = meta_batch.trained("model", "train", "", 1.0, 1, 3)  # type: ignore[arg-type]
+    assert [each.iteration for each in few] == [1, 3]
+
+
+def test_the_best_rate_is_chosen_on_training_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def trained(*call: Any) -> list[Snapshot]:
+        return [Snapshot(it, np.array([call[3]]), {}, np.zeros((0, 0))) for it in (1, 7)]
+
+    def accuracy(model: Any, run: Snapshot, tasks: Any, count: int) -> dict[str, float]:
+        measured.append((float(run.theta[0]), run.iteration, tasks, count))
+        return {"accuracy": 0.5 + (run.theta[0] == 1.0) / 8, "ci95": 0.25}
+
+    monkeypatch.setattr(meta_batch, "trained", trained)
+    monkeypatch.setattr(meta_batch, "accuracy", accuracy)
+    rows = meta_batch.learned("model", "train", "test", "no outer optimizer", 5, 7, 9)  # type: ignore[arg-type]
+    assert measured[:3] == [(rate, 7, "train", 9) for rate in (0.5, 1.0, 2.0)]
+    assert measured[3:] == [(1.0, it, "test", 9) for it in (1, 7)]
+    assert rows == [
+        {"iteration": it, "rate": 1.0, "accuracy": 0.625, "ci95": 0.25} for it in (1, 7)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("ci95", [0.03, None])
+def test_accuracy_of_a_meta_batch(ci95: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = protocols(monkeypatch, meta_batch, ci95)
+    (run,) = snapshots(3)
+    found = meta_batch.accuracy("model", run, "test", 9)  # type: ignore[arg-type]
+    assert found == {"accuracy": 0.7, "ci95": ci95 or 0.0}
+    ((model, theta, state, *rest),) = calls
+    assert (model, theta is run.theta, state) == ("model", True, run.state)
+    assert rest == ["test", Adam(0.001, beta1=0.0), Protocol(9, shot=5, marks=(5,), batch=25)]

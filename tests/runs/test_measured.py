@@ -19,6 +19,7 @@ from minireptile.reproduce import (
     inner_products,
     k1,
     manifolds,
+    meta_batch,
     overlap,
     sine,
     taylor,
@@ -465,3 +466,57 @@ def test_overlap_is_measured_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert overlap.PANELS == {
         "inner_steps": (2, 4, 6, 10), "inner_batch": (10, 25, 50, 75), "epsilon": (0.05, 0.25, 1.0)
     }  # fmt: skip
+
+
+# meta-batch: accuracies at the ends of two comparisons.
+
+
+def sizes(patch: pytest.MonkeyPatch, end: Callable[[str, int, int], float]) -> list:
+    def learned(*arguments: Any) -> list[dict[str, Any]]:
+        *_, outer, size, count, _ = arguments
+        row = {"rate": 0.5, "ci95": 0.0078125}
+        return [{"iteration": 1, "accuracy": 0.125, **row},
+                {"iteration": count, "accuracy": end(outer, size, count), **row}]  # fmt: skip
+
+    patch.setattr(meta_batch, "characters", lambda *_: ("train", "test", "made-up ones"))
+    patch.setattr(meta_batch, "accuracy", lambda *_: {"accuracy": 0.25, "ci95": 0.0})
+    return replace(patch, meta_batch, "learned", learned)
+
+
+def by_size(outer: str, size: int, count: int) -> float:
+    """More with size, less and less; but few iterations of the largest are worse."""
+    return {1: 0.5, 5: 0.625, 20: 0.6875, 100: 0.71875}[size] - 0.25 * (count in (4, 60))
+
+
+@both
+def test_meta_batch_is_measured_so(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = sizes(monkeypatch, by_size)
+    outcome = meta_batch.run(quick)
+    total, iterations, tasks = (400, 20, 100) if quick else (6000, 300, 500)
+    assert {call[3:] for call in calls} == {
+        (outer, size, count, tasks)
+        for outer in ("no outer optimizer", "outer Adam")
+        for size in (1, 5, 20, 100)
+        for count in (total // size, iterations)
+    }
+    assert len(calls) == 2 * (4 + 4 - 1)  # the one where they meet is made once
+    model, train, test, *_ = calls[0]
+    assert (hidden(model), train, test) == (8 if quick else 16, "train", "test")
+    says(
+        outcome, HOLDS, "less that with T = 1, in points, is 21.9",
+        "the gain from T = 1 to 5 less that from 20 to 100, in points, is 9.38",
+        "with T = 5 less that with T = 100, in points, is 15.6",
+        "25.0 before training, +- 0.8 or less: "
+        f"after {total:,} tasks, no outer optimizer: 50.0 (T = 1), 62.5 (T = 5), 68.8 (T = 20), "
+        "46.9 (T = 100); ",
+        f"after {iterations} iterations, outer Adam: 50.0 (T = 1), 62.5 (T = 5), 68.8 (T = 20), "
+        f"71.9 (T = 100) ({tasks} unseen tasks, made-up ones)",
+    )  # fmt: skip
+
+
+def test_either_kind_decides_for_meta_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(outer: str, size: int, count: int) -> float:
+        return by_size(outer, size, count) + 0.5 * ("Adam" in outer and count == 4)
+
+    sizes(monkeypatch, end)
+    says(meta_batch.run(quick=True), FAILS, "on equal tasks, outer Adam, ", "is -34.4")

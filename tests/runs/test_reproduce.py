@@ -26,6 +26,7 @@ from minireptile.reproduce import (
     gradient_combinations,
     inner_products,
     manifolds,
+    meta_batch,
     run,
     sine,
     taylor,
@@ -46,6 +47,7 @@ CERTAIN = {"k1", "taylor"}
 
 SMALL: dict[Any, tuple] = {
     sine: (20, 10), inner_products: (30, 20), manifolds: (20, 10, 40), cost: ((2, 3), 2),
+    meta_batch: (16, 4, 3),
 }  # fmt: skip
 
 
@@ -58,6 +60,7 @@ def made(name: str) -> Outcome:
             patch.setitem(module.SIZES, True, sizes)
         patch.setattr(variance, "QUICK", [Sizes(40, 1, choice=(1,), report=(0, 1), tasks=10)])
         patch.setitem(gradient_combinations.ITERATIONS, True, 10)
+        patch.setattr(meta_batch, "T", (1, 2, 4, 8))
         patch.setattr(manifolds, "SEEDS", 2)
         if name in ON_CHARACTERS:
             module = import_module(f"{MODULES}.{name.replace('-', '_')}")
@@ -98,7 +101,7 @@ def test_an_experiment_gets_what_it_is_asked_for(
     monkeypatch.setattr(module, "run", lambda *given: given)
     given = run(name, quick=False, backend="numba", data="a folder")
     assert given == (False, "numba", *(["a folder"] if name in ON_CHARACTERS else []))
-    assert {"gradient-combinations", "overlap"} == set(ON_CHARACTERS)
+    assert {"gradient-combinations", "overlap", "meta-batch"} == set(ON_CHARACTERS)
 
 
 def test_a_wrong_expansion_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +201,6 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["reproduce", "k1", "--quick", *numpy, "--out", str(tmp_path / "file")]) == 2
     capsys.readouterr()
     assert main(["reproduce", "k1", "--data", "x", *numpy, "--out", str(tmp_path)]) == 2
-    assert "--data is for gradient-combinations and overlap" in capsys.readouterr().err
+    assert "--data is for gradient-combinations, overlap, meta-batch:" in capsys.readouterr().err
     assert main(["reproduce", "overlap", "--data", "nowhere", *numpy, "--out", str(tmp_path)]) == 2
     assert "nowhere is not a folder" in capsys.readouterr().err
