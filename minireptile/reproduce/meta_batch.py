@@ -78,7 +78,7 @@ def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
             ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
             ax.set_xticks([], minor=True)
             ax.set_ylabel("5-way 5-shot accuracy, transductive")
-        left.legend(fontsize=6, ncols=2)
+        left.legend(fontsize=6, ncols=2, handlelength=3)
 
     return Outcome(
         "Larger meta-batches have diminishing returns: an iteration on more tasks gets further, "

@@ -47,7 +47,7 @@ CERTAIN = {"k1", "taylor"}
 
 SMALL: dict[Any, tuple] = {
     sine: (20, 10), inner_products: (30, 20), manifolds: (20, 10, 40), cost: ((2, 3), 2),
-    meta_batch: (16, 4, 3),
+    meta_batch: (8, 2, 2),
 }  # fmt: skip
 
 
@@ -149,6 +149,8 @@ def test_mini_batches_take_every_place_once() -> None:
 @pytest.mark.parametrize("name", ON_CHARACTERS)
 def test_on_characters_themselves(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(gradient_combinations.ITERATIONS, True, 40)
+    monkeypatch.setattr(meta_batch, "T", (1, 2, 4, 8))
+    monkeypatch.setitem(meta_batch.SIZES, True, SMALL[meta_batch])
     outcome = run(name, quick=True)
     assert outcome.data["characters"] == "drawn characters"
     assert "drawn characters" in outcome.details
@@ -158,6 +160,8 @@ def test_on_characters_themselves(name: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("name", ON_CHARACTERS)
 def test_on_omniglot_itself(name: str, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(gradient_combinations.ITERATIONS, True, 40)
+    monkeypatch.setattr(meta_batch, "T", (1, 2, 4, 8))
+    monkeypatch.setitem(meta_batch.SIZES, True, SMALL[meta_batch])
     outcome = run(name, quick=True, data=str(shared_data / "omniglot"))
     assert outcome.data["characters"] == "Omniglot"
     assert "Omniglot" in outcome.details
