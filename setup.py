@@ -43,6 +43,9 @@ DEV = [
     "ipykernel>=6.29",
     "build>=1.2",
 ]
+# Workers on other machines, which need the same package and NumPy there.
+DASK = ["distributed>=2024.1"]
+MPI = ["mpi4py>=3.1"]
 MUTANTS = [*CLI, "mutmut>=3.8,<4", "pytest>=7.4", "hypothesis>=6.80", "scipy>=1.10"]
 
 setup(
@@ -59,6 +62,8 @@ setup(
         "numba": NUMBA,
         "cuda12": CUDA12,
         "cuda13": CUDA13,
+        "dask": DASK,
+        "mpi": MPI,
         "dev": DEV,
         "pages": ["playwright>=1.50", "marionette-driver>=3.4"],  # drive browsers that are there
         "docs": ["sphinx>=9,<10", "myst-parser>=5", "furo>=2025.12", "numpydoc>=1.8", "hypothesis"],
@@ -75,6 +80,7 @@ setup(
         "minireptile.layers",
         "minireptile.reproduce",
         "minireptile.runs",
+        "minireptile.runs.workers",
         "minireptile.tasks",
         "minireptile.tasks.files",
         "minireptile.testing",

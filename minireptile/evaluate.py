@@ -316,13 +316,13 @@ def evaluate(
         If an argument does not fit the others, or the tasks have targets and no labels.
     """
     theta = _check(model, theta, state, tasks, optimizer, protocol, report)
-    lot = partial(fractions, model, tasks, optimizer, protocol, theta=theta, state=state)
+    lot = partial(fractions, model, tasks, optimizer, protocol=protocol, theta=theta, state=state)
     plain, transductive = _measured(lot, tasks, protocol, map, report)
     return Accuracy(*mean_ci95(plain), *mean_ci95(transductive), protocol.tasks, protocol.seed)
 
 
 def fractions(
-    model: Model, tasks: Tasks, optimizer: Optimizer, protocol: Protocol, which: range,
+    model: Model, tasks: Tasks, optimizer: Optimizer, which: range, protocol: Protocol,
     theta: NDArray, state: State,
 ) -> NDArray:  # fmt: skip
     """The fractions (2, n) of n tasks' queries that are right, each on its own and together."""
@@ -375,14 +375,14 @@ def evaluate_regression(
         If an argument does not fit the others, or the tasks have labels and no targets.
     """
     theta = _check(model, theta, state, tasks, optimizer, protocol, report)
-    lot = partial(errors, model, tasks, optimizer, protocol, theta=theta, state=state)
+    lot = partial(errors, model, tasks, optimizer, protocol=protocol, theta=theta, state=state)
     summary = [mean_ci95(e) for e in _measured(lot, tasks, protocol, map, report)]
     mse, mse_ci95 = zip(*summary, strict=True)
     return Regression(protocol.marks, mse, mse_ci95, protocol.tasks, protocol.seed)
 
 
 def errors(
-    model: Model, tasks: Tasks, optimizer: Optimizer, protocol: Protocol, which: range,
+    model: Model, tasks: Tasks, optimizer: Optimizer, which: range, protocol: Protocol,
     theta: NDArray, state: State,
 ) -> NDArray:  # fmt: skip
     """The mean squared errors (marks, n) on n tasks' queries."""

@@ -63,7 +63,7 @@ def in_lots(map: Map, size: int | None = None) -> Each:
     """Have lots computed by `map`: the builtin one, an executor's, or `minireptile.runs.workers`'.
 
     Its workers get a lot each, where it says how many there are, as an executor's does; otherwise
-    every task is a lot. With `size`, a lot has so many tasks.
+    every task is a lot. With `size`, a lot has so many tasks at most, and each worker as many lots.
     """
     if not callable(map):
         raise InputError(f"map must be a function such as an executor's map, not {shown(map)}")
@@ -75,9 +75,11 @@ def in_lots(map: Map, size: int | None = None) -> Each:
         assert isinstance(lot, partial)
         if not sent:
             sent.append(Sent((lot.func, *lot.args)))
-        lots = len(tasks) if size or not count else count
-        parts = [tasks[i : i + size] for i in range(0, len(tasks), size)] if size else None
-        return iter(map(Job(sent[0], lot.keywords), parts or split(tasks, lots)))
+        lots = count or len(tasks)
+        if size:
+            workers = count or 1
+            lots = workers * -(-len(tasks) // (workers * size))
+        return iter(map(Job(sent[0], lot.keywords), split(tasks, lots)))
 
     return each
 

@@ -23,6 +23,7 @@ from ..plan import LOSSES
 from ..reproduce import EXPERIMENTS, ON_CHARACTERS
 from ..runs.presets import PRESETS
 from ..runs.settings import DATASETS, GROUPS, Settings
+from ..runs.workers import HOW
 from .completion import INSTALL, VARIABLE, answer, runs
 from .options import DOWNLOADS, RESUMED
 from .parts import (
@@ -78,11 +79,12 @@ def program() -> Commands:
                 "minireptile train omniglot --preset omniglot-5way-1shot",
                 "minireptile train folder --data DIR --way 3 --shot 5",
                 "minireptile train sine --algorithm maml --optimizer sgd --out runs/maml",
+                "minireptile train omniglot --meta-batch 20 --workers 4",
             ],
         ),
         command(
             "resume", "continue a run, bit for bit, or extend it", _run(), *_found_changed(),
-            *_changed_settings(*RESUMED), panel=RUNS,
+            *_changed_settings(*RESUMED), *_of_workers(), panel=RUNS,
             about="Continue a run, bit for bit; with --iterations, extend it.\n\nThe outer step "
             "size goes linearly from --epsilon to --epsilon-final over all iterations. With more "
             "of them it is larger at the iteration that the run has reached: it jumps up there, "
@@ -115,6 +117,7 @@ def program() -> Commands:
             whole("shot", "support examples a class; as trained for"),
             chosen("on", "evaluate on another data set", DATASETS),
             *_changed_settings("test_fraction"),
+            *_of_workers(),
             flag("json", "print one JSON object"),
             panel=RUNS,
             examples=[
@@ -245,6 +248,15 @@ def _found_changed() -> list[Option]:
     ]
 
 
+def _of_workers(**more: Any) -> list[Option]:
+    return [
+        option("workers", f"who computes tasks: {HOW}; the bits are the same", metavar="WORKERS",
+               **more),
+        option("scheduler", "Dask's workers, by the file of their scheduler", type=PATH,
+               metavar="FILE", **more),
+    ]  # fmt: skip
+
+
 def _changed_settings(*names: str) -> list[Setting]:
     helps = {"iterations": "outer iterations in all, those that are done among them"}
     return [
@@ -268,6 +280,7 @@ def _of_training() -> list[click.Parameter]:
         *(setting(f) for f in others if f.metadata["group"] == "run"),
         option("out", "folder of the run", type=PATH, metavar="RUN"),
         flag("overwrite", "replace the run in that folder"),
+        *_of_workers(panel=GROUPS["machine"]),
         flag("check", "folder: look the images over, say what they are enough for, and end",
              panel=GROUPS["data"]),
         flag("download", f"{', '.join(DOWNLOADS)}: fetch it once from its official address",

@@ -14,11 +14,17 @@ from ..reproduce import run as reproduce
 from ..runs import compare, console, pictures, report, run
 from ..runs.naming import folder_of
 from ..runs.settings import Settings
+from ..runs.workers import Pool, workers
 from . import info
 from .options import changed, download, settings_from
 
 
 def _train(args: Namespace) -> None:
+    with workers(args.workers, args.scheduler) as pool:
+        _trained(args, pool)
+
+
+def _trained(args: Namespace, pool: Pool | None) -> None:
     settings = settings_from(vars(args))
     folder = args.out or folder_of(settings, vars(args))
     if args.download:
@@ -26,7 +32,7 @@ def _train(args: Namespace) -> None:
     if args.check:
         _look(settings)
         return
-    run.train(settings, folder, overwrite=args.overwrite)
+    run.train(settings, folder, args.overwrite, pool)
     print(f"run: {folder}")
 
 
@@ -47,14 +53,18 @@ def _look(settings: Settings) -> None:
 
 
 def _resume(args: Namespace) -> None:
-    run.resume(args.run, **changed(vars(args)))
+    with workers(args.workers, args.scheduler) as pool:
+        run.resume(args.run, pool, **changed(vars(args)))
 
 
 def _evaluate(args: Namespace) -> None:
-    experiment, snapshot = run.load(args.run, training=False, **changed(vars(args)))
-    s = experiment.settings
-    seed = s.seed if args.seed is None else args.seed
-    result = report.measure(experiment, snapshot, args.tasks, seed, quiet=args.json)
+    with workers(args.workers, args.scheduler) as pool:
+        experiment, snapshot = run.load(args.run, False, pool, **changed(vars(args)))
+        s = experiment.settings
+        seed = s.seed if args.seed is None else args.seed
+        if pool and s.backend == "numba":  # compiled once, and not by every worker
+            experiment.evaluate(snapshot, experiment.test, experiment.protocol(1, seed), map=map)
+        result = report.measure(experiment, snapshot, args.tasks, seed, quiet=args.json)
     if args.json:
         way, shot = compare.task_of(s)
         print(json.dumps({

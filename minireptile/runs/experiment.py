@@ -11,6 +11,7 @@ from ..algorithms import ALGORITHMS
 from ..errors import InputError
 from ..evaluate import Protocol
 from ..loops import Loops, Snapshot
+from ..lots import Map
 from ..model import Model
 from ..networks import NETWORKS
 from ..optim import OPTIMIZERS, Optimizer
@@ -25,7 +26,8 @@ from .sources import SOURCES
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything a run is made of. `watched` are the tasks of the running evaluation."""
+    """Everything a run is made of. `watched` are the tasks of the running evaluation; `map`, where
+    there are workers, computes lots of tasks there."""
 
     settings: Settings
     model: Model
@@ -35,6 +37,7 @@ class Experiment:
     watched: Tasks
     test: Tasks
     note: str
+    map: Map | None = None
 
     @property
     def measure(self) -> Measure:
@@ -44,7 +47,7 @@ class Experiment:
     def run(self, start: Snapshot | None = None) -> Iterator[Snapshot]:
         """The algorithm's iterations."""
         algorithm = ALGORITHMS[self.settings.algorithm]
-        return algorithm.run(self.model, self.train, self.optimizer, self.loops, start)
+        return algorithm.run(self.model, self.train, self.optimizer, self.loops, start, self.map)
 
     def protocol(self, tasks: int, seed: int, **changes: Any) -> Protocol:
         """How this run's evaluation tasks are adapted to."""
@@ -60,7 +63,7 @@ class Experiment:
     def evaluate(self, run: Snapshot, tasks: Tasks, protocol: Protocol, **report: Any) -> Result:
         """Accuracy for classification, squared error for regression."""
         measured = self.model, run.theta, run.state, tasks, self.optimizer, protocol
-        return self.measure.evaluate(*measured, **report)
+        return self.measure.evaluate(*measured, **{"map": self.map or map, **report})
 
     def watch(self, run: Snapshot) -> Result:
         """The running evaluation after an iteration."""

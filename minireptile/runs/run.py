@@ -15,19 +15,24 @@ from ..delegate import begin
 from ..errors import InputError, require
 from ..files import write_atomically
 from ..loops import Diverged, Snapshot
-from . import checkpoint, console, metrics, pictures, report, words
+from . import checkpoint, console, metrics, pictures, report, words, workers
 from .experiment import Experiment, build
 from .folder import BASELINE, CHECKPOINT, METRICS
 from .phases import Phases
 from .settings import Settings
 from .signals import Stopped, collected
+from .workers import Pool
 
 LOG_LINES = 1000
 COMPILED = BACKENDS[1:]  # NumPy's kernels are ready
 
 
-def train(settings: Settings, folder: Path, overwrite: bool = False, drawn: bool = True) -> None:
-    """Start a run in `folder` and take it to its end; its pictures are `drawn` then.
+def train(
+    settings: Settings, folder: Path, overwrite: bool = False, drawn: bool = True,
+    pool: Pool | None = None,
+) -> None:  # fmt: skip
+    """Start a run in `folder` and take it to its end, with workers or without: the bits are the
+    same. Its pictures are `drawn` then.
 
     `InputError` if something the settings name does not fit, or the folder holds a run already, or
     the run diverges: it is then saved up to its last checkpoint. `Stopped` on SIGINT or SIGTERM,
@@ -41,9 +46,10 @@ def train(settings: Settings, folder: Path, overwrite: bool = False, drawn: bool
     for package in ("safetensors.numpy", "rich", "matplotlib"):
         require(package, "cli")  # now, and not after an hour of training
     prepare(settings.backend)
+    said = workers.check(settings, pool)
     phases = Phases()
     with phases.part("data", _loading(settings), said=False):
-        experiment = build(settings)
+        experiment = replace(build(settings), map=pool)
     start = begin(experiment.model, experiment.optimizer, experiment.loops)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,10 +60,12 @@ def train(settings: Settings, folder: Path, overwrite: bool = False, drawn: bool
     checkpoint.save(folder / CHECKPOINT, start, settings)
     write_atomically(folder / METRICS, b"")
     (folder / BASELINE).unlink(missing_ok=True)
+    if said:
+        console.say(said, stderr=True)
     _continue(experiment, start, folder, phases, drawn=drawn)
 
 
-def resume(folder: Path, drawn: bool = True, **changes: Any) -> None:
+def resume(folder: Path, drawn: bool = True, pool: Pool | None = None, **changes: Any) -> None:
     """Continue a run from its last checkpoint, bit for bit; or with settings changed from here on,
     which the run keeps: `iterations` extends it, and epsilon is then annealed to the new end. Its
     tests are taken anew at the end. `InputError` and `Stopped` as from `train`; and if fewer
@@ -65,7 +73,7 @@ def resume(folder: Path, drawn: bool = True, **changes: Any) -> None:
     path, phases = folder / CHECKPOINT, Phases()
     _, before = checkpoint.load(path)
     with phases.part("data", _loading(before), said=False):
-        experiment, start = load(folder, **changes)
+        experiment, start = load(folder, pool=pool, **changes)
     now = experiment.settings
     if now.iterations < start.iteration:
         raise InputError(
@@ -82,13 +90,17 @@ def resume(folder: Path, drawn: bool = True, **changes: Any) -> None:
     _continue(experiment, start, folder, phases, seconds, before, drawn)
 
 
-def load(folder: Path, training: bool = True, **changes: Any) -> tuple[Experiment, Snapshot]:
+def load(
+    folder: Path, training: bool = True, pool: Pool | None = None, **changes: Any
+) -> tuple[Experiment, Snapshot]:
     """A run's experiment, with some settings changed, and its last snapshot."""
     path = folder / CHECKPOINT
     run, settings = checkpoint.load(path)
     settings = replace(settings, **changes)
+    if said := workers.check(settings, pool, training):
+        console.say(said, stderr=True)
     announce_compilation(settings.backend)
-    experiment = build(settings, training)
+    experiment = replace(build(settings, training), map=pool)
     fresh = begin(experiment.model, experiment.optimizer, experiment.loops)
     checkpoint.check_fits(path, run, fresh)
     return experiment, run
@@ -140,20 +152,22 @@ def _continue(
 
 def warm_up(experiment: Experiment, phases: Phases) -> None:
     """Take an iteration and an evaluation of no account, so that what has to be compiled or loaded
-    is there before the first of the run. Every random number is a function of where it is used
-    (rng.py), so the run itself is none the wiser."""
+    is there before the first of the run, and before workers begin, who would all compile it. Every
+    random number is a function of where it is used (rng.py), so the run itself is none the
+    wiser."""
     backend = experiment.settings.backend
     if backend not in COMPILED:
         return
     said = announce_compilation(backend)
     before = len(said)
     fresh = begin(experiment.model, experiment.optimizer, experiment.loops)
-    once = replace(experiment, loops=replace(experiment.loops, iterations=1))
+    here = experiment.map and map  # lots, but none for others
+    once = replace(experiment, loops=replace(experiment.loops, iterations=1), map=here)
     with phases.part("loading", "loading the kernels") as part:
         with suppress(InputError):  # of a divergence, the run itself will tell
             list(once.run(fresh))
             protocol = experiment.protocol(1, experiment.settings.seed)
-            experiment.evaluate(fresh, experiment.watched, protocol)
+            once.evaluate(fresh, once.watched, protocol)
         part.detail = f"the {backend} kernels"
         if len(said) > before:
             part.name, part.detail = "compiling", f"{part.detail}, once for this machine"
