@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from itertools import count
 from typing import Any
 
@@ -18,7 +19,7 @@ class Ranks:
 
     def __init__(self) -> None:
         hold_to_one_thread()
-        self.world: Any = require("mpi4py.MPI", "mpi").COMM_WORLD
+        self.world = _world()
         self.count = self.world.Get_size()
         if self.count == 1:
             raise InputError(
@@ -74,6 +75,17 @@ class Ranks:
         self._drain()
         for rank in range(1, self.count):
             self.world.send(None, rank)
+
+
+def _world() -> Any:
+    require("mpi4py", "mpi")
+    try:
+        return import_module("mpi4py.MPI").COMM_WORLD
+    except (ImportError, RuntimeError) as error:  # mpi4py itself is there
+        raise InputError(
+            f"mpi4py finds no library of MPI ({error}): install MPICH or Open MPI, or pip install "
+            "mpich"
+        ) from error
 
 
 def serve(world: Any) -> None:
