@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from minireptile.cli import main
 from minireptile.cli.arguments import parse
 from minireptile.cli.options import settings_from
 from minireptile.runs import checkpoint
-from minireptile.runs.folder import CHECKPOINT
+from minireptile.runs.folder import CHECKPOINT, METRICS
 from minireptile.runs.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,16 @@ def start(arguments: list[str], **options: object) -> subprocess.Popen[str]:
         [sys.executable, "-m", "minireptile", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options,
     )  # type: ignore[call-overload] # fmt: skip
+
+
+def wait_for_lines(folder: Path, lines: int, process: subprocess.Popen[str]) -> None:
+    """Until the run has written so many lines of metrics, or has ended; a slow machine may take
+    its time."""
+    path = folder / METRICS
+    while process.poll() is None:
+        if path.exists() and path.read_bytes().count(b"\n") >= lines:
+            return
+        time.sleep(0.01)
 
 
 def arrays(folder: Path) -> dict[str, NDArray]:

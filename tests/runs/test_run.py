@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import resource
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from minireptile.runs import metrics
 from minireptile.runs.folder import CHECKPOINT, METRICS
 from minireptile.runs.measures import MEASURES
 
-from .run_helpers import arrays, assert_same_run, small_run, start
+from .run_helpers import arrays, assert_same_run, small_run, start, wait_for_lines
 
 ITERATIONS = 60
 VALUES = MEASURES["regression"].values
@@ -31,16 +29,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "run"
     assert main(small_run(ITERATIONS, folder)) == 0
     return folder
-
-
-def wait_for_lines(folder: Path, lines: int, process: subprocess.Popen[str]) -> None:
-    """Until the run has written so many lines of metrics, or has ended; a slow machine may take
-    its time."""
-    path = folder / METRICS
-    while process.poll() is None:
-        if path.exists() and path.read_bytes().count(b"\n") >= lines:
-            return
-        time.sleep(0.01)
 
 
 def without_seconds(folder: Path) -> list[dict]:

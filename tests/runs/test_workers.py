@@ -6,8 +6,7 @@ import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -20,7 +19,6 @@ from minireptile.algorithms import ALGORITHMS
 from minireptile.backend import why_not
 from minireptile.cli import main
 from minireptile.runs import run
-from minireptile.runs.folder import METRICS
 from minireptile.runs.settings import Settings
 from minireptile.runs.workers import Pool, check, workers
 from minireptile.runs.workers import kind as kinds
@@ -28,7 +26,7 @@ from minireptile.runs.workers.processes import Processes
 from minireptile.tasks.images import Splits
 from tests.small import tiny_classes, tiny_model
 
-from .run_helpers import assert_same_run, fails, small_run
+from .run_helpers import assert_same_run, fails, small_run, wait_for_lines
 from .worker_helpers import (
     Fatal,
     all_ended,
@@ -111,6 +109,9 @@ def test_the_command_line_resumes_and_evaluates_with_workers(
     assert found[0]["tasks"] == 70
 
 
+UNTESTED = ["--test-tasks", "0"]
+
+
 def trained(tasks: mr.Sine, pool: Pool | None) -> list[bytes]:
     model = mr.sine_mlp(6)
     runs = mr.reptile(model, tasks, mr.SGD(0.01), LOOPS, map=pool)
@@ -130,10 +131,7 @@ def test_what_a_killed_worker_had_is_computed_again(
         assert trained(mr.Sine(), pool) == trained(mr.Sine(), None)
 
 
-def started(folder: Path) -> Callable[[], int]:
-    return lambda: (folder / METRICS).read_bytes().count(b"\n") if folder.is_dir() else 0
-
-
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are counted in /proc")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_leaves_a_run_to_go_on_with_and_no_process(
@@ -141,11 +139,9 @@ def test_a_signal_leaves_a_run_to_go_on_with_and_no_process(
 ) -> None:
     """Ctrl-C reaches all of them, as in a terminal; the others, the first alone."""
     whole, folder = tmp_path / "whole", tmp_path / "run"
-    assert main(small_run(300, whole)) == 0
-    process = python("-m", "minireptile", *small_run(300, folder), "--workers", "2")
-    lines = started(folder)
-    while process.poll() is None and lines() < 5:
-        time.sleep(0.01)
+    assert main([*small_run(300, whole), *UNTESTED]) == 0
+    process = python("-m", "minireptile", *small_run(300, folder), *UNTESTED, "--workers", "2")
+    wait_for_lines(folder, 5, process)
     assert len(in_group(process.pid)) >= 3
     (os.killpg if signum == signal.SIGINT else os.kill)(process.pid, signum)
     out, errors = process.communicate()
