@@ -32,7 +32,7 @@ def _trained(args: Namespace, pool: Pool | None) -> None:
     if args.check:
         _look(settings)
         return
-    run.train(settings, folder, args.overwrite, pool)
+    run.train(settings, folder, args.overwrite, pool=pool)
     print(f"run: {folder}")
 
 
@@ -54,12 +54,12 @@ def _look(settings: Settings) -> None:
 
 def _resume(args: Namespace) -> None:
     with workers(args.workers, args.scheduler) as pool:
-        run.resume(args.run, pool, **changed(vars(args)))
+        run.resume(args.run, pool=pool, **changed(vars(args)))
 
 
 def _evaluate(args: Namespace) -> None:
     with workers(args.workers, args.scheduler) as pool:
-        experiment, snapshot = run.load(args.run, False, pool, **changed(vars(args)))
+        experiment, snapshot = run.load(args.run, training=False, pool=pool, **changed(vars(args)))
         s = experiment.settings
         seed = s.seed if args.seed is None else args.seed
         if pool and s.backend == "numba":  # compiled once, and not by every worker
