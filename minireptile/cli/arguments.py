@@ -292,7 +292,7 @@ def _of_sweep() -> list[click.Parameter]:
     """The settings, each with one value or several, and what else there is to say."""
     dataset, *others = _of_training()
     dataset.required = False
-    not_here = {"seed", "preset", "out", "overwrite", "check"}
+    not_here = {"seed", "preset", "out", "overwrite", "check", "workers", "scheduler"}
     settings = [p for p in others if p.name not in not_here]
     for p in settings:
         if isinstance(p, Setting) and not p.is_flag and p.name != "data":
