@@ -291,7 +291,7 @@ def _of_training() -> list[click.Parameter]:
 def _of_sweep() -> list[click.Parameter]:
     """The settings, each with one value or several, and what else there is to say."""
     dataset, *others = _of_training()
-    dataset.required = False
+    dataset.required, dataset.metavar = False, "[DATASET]"
     not_here = {"seed", "preset", "out", "overwrite", "check", "workers", "scheduler"}
     settings = [p for p in others if p.name not in not_here]
     for p in settings:

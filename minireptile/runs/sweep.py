@@ -136,20 +136,18 @@ def try_out(cells: Sequence[Cell]) -> None:
 class Workers:
     """The processes at work, a run each."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self) -> None:
         self.at_work: dict[Cell, tuple[subprocess.Popen[bytes], BinaryIO]] = {}
-        threads = os.environ.get("NUMBA_NUM_THREADS") or str(max(1, _cores() // count))
         one = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
         # The package that the sweep is of, wherever another one may be installed.
         path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         self.environment = {
-            **os.environ, **one, "NUMBA_NUM_THREADS": threads,
-            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            **os.environ, **one, "PYTHONPATH": os.pathsep.join(filter(None, path))
         }  # fmt: skip
 
-    def start(self, cell: Cell) -> None:
-        """Train the run, or resume it. Ctrl-C in a terminal is not for it, but for the sweep."""
+    def start(self, cell: Cell, share: int) -> None:
+        """Train the run, or resume it, as one of so many that share the cores. Ctrl-C in a terminal
+        is not for it, but for the sweep."""
         try:
             cell.folder.mkdir(parents=True, exist_ok=True)
             log = open(cell.folder / LOG, "ab")  # noqa: SIM115
@@ -159,8 +157,10 @@ class Workers:
             ) from None
         command = [sys.executable, "-m", "minireptile.runs.cell", str(cell.folder.absolute()),
                    cell.settings.to_json()]  # fmt: skip
+        threads = {"NUMBA_NUM_THREADS": str(max(1, _cores() // share))}  # unless somebody says
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=self.environment,
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log,
+            env={**threads, **self.environment},
             start_new_session=True,
         )  # fmt: skip
         self.at_work[cell] = process, log
@@ -208,14 +208,16 @@ def run_all(cells: Sequence[Cell], count: int) -> None:
     waiting = deque(cell for cell, standing in standings.items() if standing.values is None)
     reached = {cell: standing.iteration for cell, standing in standings.items()}
     total, ready = sum(cell.settings.iterations for cell in cells), len(cells) - len(waiting)
-    failed, counted, workers = 0, 0.0, Workers(count)
+    failed, counted, workers = 0, 0.0, Workers()
+    last = len(waiting) % count or count  # runs of one length come in waves, and the last is short
     with collected() as received, console.progress(
         total, "sweep", "iterations", sum(reached.values())
     ) as bar:  # fmt: skip
         try:
             while (waiting or workers.at_work) and not received:
                 while waiting and len(workers.at_work) < count:
-                    workers.start(waiting.popleft())
+                    share = last if len(waiting) <= last else count
+                    workers.start(waiting.popleft(), share)
                 for cell in workers.ended():
                     standing = cell.standing()
                     failed, ready = failed + (not standing.done), ready + 1

@@ -52,7 +52,8 @@ def test_what_a_run_may_find_changed(
         asked.calls.clear()
         assert main([command, str(tmp_path), *given]) == 0
         training = {} if command == "resume" else {"training": False}
-        assert asked.calls[0] == ((tmp_path,), {**training, **changes})
+        pool = {} if command == "plot" else {"pool": None}
+        assert asked.calls[0] == ((tmp_path,), {**training, **pool, **changes})
         if command == "plot":
             assert asked.calls[1] == ((asked.answer[0], snapshot, tmp_path), {})
     assert capsys.readouterr().out == 4 * "a table\n"

@@ -121,34 +121,45 @@ def test_its_runs_are_those_trained_alone(
     "how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
 )
 def test_interrupted_or_killed_it_goes_on(how: signal.Signals, tmp_path: Path) -> None:
-    """In the middle of two runs, of three: no process is left, and the bits are the same."""
-    iterations, folder = 150, tmp_path / "all"
-    begun = start(asked("--seeds", "3", "--inner-lr", "0.002,", "--workers", "2",
-                        iterations=iterations, out=folder))  # fmt: skip
-    first = folder / "inner-lr-0.002-seed-0" / CHECKPOINT
-    while not first.exists() or checkpoint.load(first)[0].iteration < 7:
+    """In the middle of its runs, which no checkpoint is due in: as a terminal interrupts all of its
+    processes, or the sweep alone is killed. They are saved, no process is left, and in the end the
+    bits are the same."""
+    iterations, folder = 300, tmp_path / "all"
+    words = asked("--seeds", "2", "--inner-lr", "0.002,", "--workers", "2",
+                  iterations=iterations, out=folder)  # fmt: skip
+    words[words.index("--checkpoint-every") + 1] = "1000"
+    begun = start(words, start_new_session=True)
+    first = folder / "inner-lr-0.002-seed-0"
+    while not (first / METRICS).exists() or (first / METRICS).read_text().count("\n") < 7:
         assert begun.poll() is None, begun.communicate()
         time.sleep(0.01)
-    begun.send_signal(how)
-    out, err = begun.communicate()
     if how == signal.SIGINT:
+        os.killpg(begun.pid, signal.SIGINT)
+        out, err = begun.communicate()
         assert begun.returncode == 130, err
-        assert re.match(r"stopped, and saved: \d of 3 runs are complete; continue with: ", out)
+        assert re.match(r"stopped, and saved: \d of 2 runs are complete; continue with: ", out)
         assert out.endswith(f"minireptile sweep --out {folder}\n")
         assert rest_at_work(folder) == []
+    else:
+        begun.kill()
+        begun.communicate()
+        with held(first):  # once its process is done with saving
+            pass
+    reached = checkpoint.load(first / CHECKPOINT)[0].iteration
+    assert reached >= 7
     assert main(["sweep", "--out", str(folder)]) == 0
     assert rest_at_work(folder) == []
-    for seed in range(3):
+    assert reached == iterations or f"from iteration {reached} on" in (first / LOG).read_text()
+    for seed in range(2):
         trained = alone(tmp_path / str(seed), "0.002", seed, iterations)
         assert_same_run(folder / f"inner-lr-0.002-seed-{seed}", trained)
-    assert "from iteration " in (first.parent / LOG).read_text()
 
 
 def test_a_run_ends_with_its_sweep(tmp_path: Path) -> None:
     """Its standard input is a pipe, which ends with whoever holds the other end."""
     (cell,) = cells(tmp_path, iterations=100_000, seeds=1, optimizer="sgd", eval_every=0)
-    workers = sweep.Workers(1)
-    workers.start(cell)
+    workers = sweep.Workers()
+    workers.start(cell, 1)
     ((process, log),) = workers.at_work.values()
     log.close()
     while not cell.logged():
@@ -455,7 +466,7 @@ def test_names_in_a_sweep() -> None:
 def test_what_ended_a_run_is_in_its_log(tmp_path: Path) -> None:
     (cell,) = cells(tmp_path, seeds=1)
     cell.folder.mkdir()
-    workers = sweep.Workers(1)
+    workers = sweep.Workers()
     process = subprocess.Popen(
         [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], stdin=subprocess.PIPE
     )
@@ -467,17 +478,32 @@ def test_what_ended_a_run_is_in_its_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cores", "given", "count", "threads"),
-    [(8, None, 2, "4"), (8, None, 5, "1"), (2, None, 4, "1"), (8, "3", 2, "3")],
+    ("cores", "given", "runs", "workers", "threads"),
+    [
+        (8, None, 4, 2, "4 4 4 4"),
+        (2, None, 5, 2, "1 1 1 1 2"),  # the last one has both cores
+        (2, None, 3, 3, "1 1 1"),
+        (64, None, 5, 5, "12 12 12 12 12"),
+        (8, "3", 3, 2, "3 3 3"),
+    ],
 )
-def test_threads_of_a_run(
-    cores: int, given: str | None, count: int, threads: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The cores are shared out, unless somebody says otherwise; BLAS has one."""
+def test_the_cores_are_shared_out(
+    cores: int, given: str | None, runs: int, workers: int, threads: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Among the runs of a wave, unless somebody says otherwise; BLAS has one thread."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     if given:
         monkeypatch.setenv("NUMBA_NUM_THREADS", given)
-    environment = sweep.Workers(count).environment
-    assert environment["NUMBA_NUM_THREADS"] == threads
-    assert environment["OPENBLAS_NUM_THREADS"] == "1"
+    started: list[dict[str, str]] = []
+
+    def process(command: list[str], env: dict[str, str], **more: Any) -> Any:
+        started.append(env)
+        return subprocess_popen([sys.executable, "-c", ""], **more)
+
+    subprocess_popen = subprocess.Popen
+    monkeypatch.setattr(sweep.subprocess, "Popen", process)
+    sweep.run_all(cells(tmp_path, seeds=runs), workers)
+    assert [env["NUMBA_NUM_THREADS"] for env in started] == threads.split()
+    assert {env["OPENBLAS_NUM_THREADS"] for env in started} == {"1"}
