@@ -1,6 +1,6 @@
 """The command line of the benchmarks.
 
-    python -m bench kernels|inner|step|peers|runs|all
+    python -m bench kernels|inner|step|peers|runs|scaling|all
                     [--quick] [--out FOLDER] [--rounds N] [--threads N]
     python -m bench race FILE [--against OTHER] [--only OPERATION] [--quick] [--rounds N]
                     [--out FOLDER] [--time-limit SECONDS]
@@ -39,6 +39,7 @@ SUITES = {
     "step": "step",
     "peers": "peers",
     "runs": "runs",
+    "scaling": "scaling",
 }
 
 
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
         "step": "where the time of an inner step goes",
         "peers": "the same meta-iteration in other frameworks",
         "runs": "whole runs, and the first start",
+        "scaling": "workers: measured with processes, modelled to 1,000",
         "all": "all of these",
     }
     helps["race"] = "kernels from a file of your own, against the ladder"
