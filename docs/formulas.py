@@ -11,7 +11,6 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
 HERE = Path(__file__).parent
@@ -67,7 +66,7 @@ def visit(tag: str) -> Callable[[Any, nodes.Element], None]:
 def copy(app: Sphinx) -> None:
     """KaTeX's style and fonts, into the site's own files."""
     if not shutil.which("node") or not KATEX.is_dir():
-        raise ExtensionError(
+        raise SystemExit(  # one sentence, where Sphinx would add its traceback
             f"formulas need node, and KaTeX in {KATEX.parent}: install Node.js, and use make site"
         )
     static = Path(app.outdir) / "_static" / "katex"
