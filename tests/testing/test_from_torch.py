@@ -134,6 +134,26 @@ def test_a_module_of_modules() -> None:
     assert report.method == "differences"  # its batch norm refuses complex numbers
 
 
+F = torch.nn.functional
+OWN: dict[str, tuple[Callable[[], Any], tuple[Any, ...], str]] = {
+    "convolution": (lambda: torch.nn.Conv2d(2, 2, 3, padding=1), (np.cos(np.arange(24)).reshape(
+        1, 2, 3, 4),), "differences"),
+    "recurrent": (torch_ops.Recurrent, (X[:, None],), "complex step"),
+    "cross-entropy": (lambda: F.cross_entropy, (X, np.array([0, 3, 1])), "differences"),
+    "attention": (lambda: F.scaled_dot_product_attention, (X, X + 1, X - 1), "differences"),
+    "cholesky": (lambda: lambda a: torch.linalg.cholesky(a @ a.mT), (X[:, :3],), "differences"),
+    "inverse": (lambda: torch.linalg.inv, (X[:, :3],), "complex step"),
+    "by checkpoints": (lambda: lambda x: torch.utils.checkpoint.checkpoint(
+        lambda x: x.sin().exp(), x, use_reentrant=False), (X,), "complex step"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_operations_of_its_own_pass(name: str) -> None:
+    make, inputs, method = OWN[name]
+    assert check_gradients(from_torch(make()), *inputs).method == method
+
+
 def test_refused_complex_numbers_mean_differences() -> None:
     report = check_gradients(from_torch(torch.nn.functional.gelu), X)
     assert report.method == "differences"

@@ -263,6 +263,15 @@ class Affine(torch.nn.Module):
         return Product.apply(x, self.weight, self.sign) * self.frozen + self.bias
 
 
+class Recurrent(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = torch.nn.GRU(4, 2)
+
+    def forward(self, x: Any) -> Any:
+        return self.cell(x)[0]
+
+
 class Product(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, sign: float) -> Tensor:
