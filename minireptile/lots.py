@@ -68,13 +68,13 @@ def in_lots(map: Map, size: int | None = None) -> Each:
     if not callable(map):
         raise InputError(f"map must be a function such as an executor's map, not {shown(map)}")
     owner = getattr(map, "__self__", map)
-    count = getattr(owner, "count", None) or getattr(owner, "_max_workers", None)
     sent: list[Sent] = []
 
     def each(lot: Callable[[range], Any], tasks: range) -> Iterator[Any]:
         assert isinstance(lot, partial)
         if not sent:
             sent.append(Sent((lot.func, *lot.args)))
+        count = getattr(owner, "count", None) or getattr(owner, "_max_workers", None)
         lots = count or len(tasks)
         if size:
             workers = count or 1

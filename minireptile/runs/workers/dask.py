@@ -2,9 +2,11 @@
 machines only."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ class Cluster:
             ) from error
         self.known = Known(lambda sent: self.client.scatter(packed(sent), broadcast=True))
         self.losses = Losses()
+        self.threads: dict[str, int] = {}
+        self.counted = -inf
         try:
             self.client.wait_for_workers(1, timeout=PATIENCE)
             compare(self.client.run(_begin))
@@ -58,8 +62,10 @@ class Cluster:
 
     @property
     def count(self) -> int:
-        """Threads of all workers that are there now."""
-        return max(1, sum(self.client.nthreads().values()))
+        """Threads of all workers. They may come and go: they are counted every few seconds."""
+        if time.monotonic() - self.counted > PATIENCE:
+            self.threads, self.counted = self.client.nthreads(), time.monotonic()
+        return max(1, sum(self.threads.values()))
 
     def __call__(self, job: Callable[[range], Any], lots: Iterable[range]) -> Iterator[Any]:
         """What the job gives for each lot, in the order of the lots."""
@@ -90,7 +96,7 @@ class Cluster:
                     f"a worker of {self.name} lacks the memory for a lot of tasks: lower "
                     "--meta-batch, or give a worker more"
                 ) from error
-            except (OSError, CancelledError, TimeoutError, self.dask.CommClosedError) as error:
+            except (OSError, CancelledError, TimeoutError) as error:
                 # What all lots have in common went with the workers that held it, or everything.
                 if self.client.status != "running":
                     raise InputError(
