@@ -5,6 +5,7 @@
 # make mutants, make kernel-mutants   do the tests notice when a line is wrong?
 # These make their own virtual environment in .venv and install what they need.
 # make peers-test   the same meta-iteration in PyTorch and JAX, which it installs into .venv/peers
+# make workers-test   Dask's workers and MPI's ranks compute a run, which it installs into .venv/workers
 # make pages-test   the figures of `minireptile explore` in Chromium, which must be there
 # make site     these pages and the API as a site, in build/site; make site-test looks at it in Chromium
 # make dist     a wheel and a source archive in dist/
@@ -21,7 +22,7 @@ GPU_PYTHON := $(or $(GIVEN),$(BIN)/python)
 GPU_TESTS := tests/kernels/test_contract.py tests/gpu/test_gpu.py tests/gpu/test_cu_compiles.py
 
 .PHONY: run quick test long portable thorough mutants kernel-mutants bench peers-test pages-test \
-  site site-test gpu-test gpu-bench dist clean
+  site site-test workers-test gpu-test gpu-bench dist clean
 
 run: .venv/.cli,numba
 	$(BIN)/minireptile train glyphs --classes 500 --iterations 400 --inner-lr 0.002 \
@@ -75,6 +76,15 @@ peers-test: .venv/peers/.installed
 .venv/peers/.installed: setup.py pyproject.toml | .venv/bin/python
 	$(BIN)/python -m venv .venv/peers
 	.venv/peers/bin/python -m pip install --quiet --editable '.[dev]' $(foreach peer,$(PEERS),'$(peer)')
+	@touch $@
+
+# The library of MPI, and mpiexec, come from the index too.
+workers-test: .venv/workers/.installed
+	.venv/workers/bin/python -m pytest tests/runs/test_workers_elsewhere.py -rs
+
+.venv/workers/.installed: setup.py pyproject.toml | .venv/bin/python
+	$(BIN)/python -m venv .venv/workers
+	.venv/workers/bin/python -m pip install --quiet --editable '.[dev,dask,mpi]' mpich
 	@touch $@
 
 # Python for the page, by npm; the NumPy that goes with it, which npm has not, from a copy that

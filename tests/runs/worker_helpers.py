@@ -113,8 +113,9 @@ def dask(folder: Path, workers: int = 2) -> Iterator[tuple[Path, list[subprocess
             until = time.monotonic() + MINUTE
             while not file.exists() and time.monotonic() < until:
                 time.sleep(0.05)
-        with import_module("distributed").Client(scheduler_file=str(file)) as client:
-            client.wait_for_workers(workers)
+        if workers:
+            with import_module("distributed").Client(scheduler_file=str(file)) as client:
+                client.wait_for_workers(workers)
         yield file, processes
     finally:
         for process in processes:

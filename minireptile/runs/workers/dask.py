@@ -8,6 +8,8 @@ from concurrent.futures import CancelledError
 from functools import lru_cache
 from math import inf
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 
 from ...errors import InputError, require
@@ -27,11 +29,14 @@ class Cluster:
         if file and not file.is_file():
             raise InputError(f"there is no scheduler's file {file}: dask scheduler writes it")
         # What goes wrong is said in a sentence, and not in pages of a log.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        for log in [name for name in logging.root.manager.loggerDict if "distributed" in name]:
+            logging.getLogger(log).setLevel(logging.CRITICAL)
         require("dask", "dask").config.set({"distributed.comm.timeouts.connect": PATIENCE})
         where = {"scheduler_file": str(file)} if file else {"address": address}
         try:
-            self.client = self.dask.Client(**where, timeout=PATIENCE, set_as_default=False)
+            self.client = _in_time(
+                lambda: self.dask.Client(**where, timeout=PATIENCE, set_as_default=False)
+            )
         except Exception as error:  # of the network, of the address, of a scheduler's own
             raise InputError(
                 f"no scheduler of Dask answers at {self.name} in {PATIENCE} seconds: is it "
@@ -112,6 +117,26 @@ class Cluster:
     def close(self) -> None:
         """Leave the scheduler, which goes on with its workers."""
         self.client.close(timeout=PATIENCE)
+
+
+def _in_time(make: Callable[[], Any]) -> Any:
+    """What it makes; for one that accepts and then says nothing, Dask itself would wait."""
+    answers: SimpleQueue[Any] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(make())
+        except Exception as error:
+            answers.put(error)
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        found = answers.get(timeout=3 * PATIENCE)
+    except Empty:
+        raise TimeoutError("it accepts and does not answer") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _first(error: BaseException) -> str:
