@@ -64,6 +64,7 @@ class Cell:
         s, path = self.settings, self.folder / CHECKPOINT
         last = _tail(self.folder / LOG)[-1:]
         failed = last[0].removeprefix(SAID) if last and last[0].startswith(SAID) else ""
+        failed = failed.partition(f"; {self.folder.absolute()}")[0]  # the way out is for `resume`
         if not path.exists():
             return Standing(failed=failed)
         run, found = checkpoint.load(path)
@@ -222,6 +223,7 @@ def run_all(cells: Sequence[Cell], count: int) -> None:
                     standing = cell.standing()
                     failed, ready = failed + (not standing.done), ready + 1
                     bar.say(f"{cell.folder.name}  {_result(cell, standing)}")
+                    bar.total -= cell.settings.iterations - standing.iteration  # of one that failed
                     bar.update(standing.iteration - reached[cell])
                     reached[cell] = standing.iteration
                 if time.monotonic() - counted >= COUNT:

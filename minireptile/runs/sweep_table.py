@@ -74,7 +74,8 @@ def table(found: list[Row], measure: Measure) -> list[list[str]]:
     lines = [[*(name.replace("_", "-") for name in names), *figures, "seeds", ""]]
     for row in found:
         means = row.means
-        notes = [f"seed {seed} failed" for seed in row.failed]
+        failed = ", ".join(map(str, row.failed))
+        notes = [f"seed{'s' * (len(row.failed) > 1)} {failed} failed"] * bool(failed)
         notes += [f"{len(row.begun)} to do"] * bool(row.begun)
         lines.append([
             *map(str, row.values.values()), *(_cell(means.get(n), measure) for n in figures),

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import minireptile as mr
+from minireptile.cli import grid as options_of
 from minireptile.cli import main
 from minireptile.cli import sweep as command
 from minireptile.runs import checkpoint, plot_sweep, sweep, sweep_table
@@ -46,7 +47,7 @@ def alone(folder: Path, rate: str, seed: int, iterations: int = 3) -> Path:
 def cells(folder: Path, *more: str, **options: Any) -> list[Cell]:
     """Those of a sweep, without a process."""
     given = {"dataset": "sine", "backend": "numpy", "iterations": 3, "seeds": 3, **options}
-    return command._cells(given, folder)
+    return options_of.cells_of(given, folder)
 
 
 def made(all: list[Cell], tests: dict[int, Any]) -> list[Cell]:
@@ -168,7 +169,7 @@ def test_a_run_ends_with_its_sweep(tmp_path: Path) -> None:
     assert rest_at_work(tmp_path) == [cell.folder.name]
     assert process.stdin
     process.stdin.close()
-    assert process.wait() == 128 + signal.SIGTERM
+    assert process.wait(60) == 128 + signal.SIGTERM
     assert 0 < cell.standing().iteration < 100_000
 
 
@@ -182,8 +183,9 @@ def test_one_that_fails_stops_no_other(tmp_path: Path, capfd: pytest.CaptureFixt
     assert rows[0][0] == "0.002"
     assert rows[0][-1] == "1"
     assert rows[1] == ["1e+30", "-", "0", "seed", "0", "failed"]
-    assert said.err.splitlines()[-1].startswith(
-        "minireptile: 1 of 2 runs failed; inner-lr-1e+30-seed-0: the run diverged: "
+    assert said.err.splitlines()[-1] == (
+        "minireptile: 1 of 2 runs failed; inner-lr-1e+30-seed-0: the run diverged: a loss or "
+        "parameter became NaN or infinite in iteration 1"
     )
 
 
@@ -191,7 +193,7 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Means over seeds, by Student's t: of 1 and 3, 2 ± 12.71; what failed and what is to do."""
     grid = cells(tmp_path, inner_lr=[0.02, 0.01], rotations=True)
     made(grid, {0: error(1.0), 1: error(3.0), 3: error(0.125), 4: "no luck", 5: None})
-    command._keep({"dataset": "sine", "seeds": 3, "iterations": 3, "inner_lr": [0.01, 0.02]},
+    options_of.keep({"dataset": "sine", "seeds": 3, "iterations": 3, "inner_lr": [0.01, 0.02]},
                   grid[0].settings, tmp_path)  # fmt: skip
     assert main(["sweep", "--out", str(tmp_path), "--table"]) == 0
     head, names, *lines, note, picture = capsys.readouterr().out.splitlines()
@@ -293,7 +295,7 @@ def test_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By seeds and by values of what varies; what is complete is not trained again."""
     old = {"dataset": "sine", "seeds": 1, "iterations": 3, "inner_lr": [0.01, 0.02]}
     grid = made(cells(tmp_path, **old), {0: error(1.0), 1: error(2.0)})
-    command._keep(old, grid[0].settings, tmp_path)
+    options_of.keep(old, grid[0].settings, tmp_path)
     to_do = Asked()
     monkeypatch.setattr(sweep, "run_all", to_do)
     monkeypatch.setattr(command, "_code", lambda cells: 0)
@@ -324,6 +326,8 @@ SINE = ["sweep", "sine", "--backend", "numpy", "--seeds", "2"]
         (["sweep", "sine", "--seed", "2"], "sweep has no option --seed: did you mean --seeds?"),
         ([*SINE, "--inner-lr", "0.1,x"], "--inner-lr must be a number, not 'x'"),
         ([*SINE, "--inner-lr", "0.1,1e-1"], "--inner-lr has 0.1 twice: name each value once"),
+        ([*SINE, "--split", "a b,a_b"],
+         "two of the values mean the same: name each once"),
         ([*SINE, "--inner-lr", "0.1,-1"], "--inner-lr -1.0: SGD: lr must be positive, not -1.0"),
         ([*SINE, "--algorithm", "maml,mam"], "--algorithm must be one of reptile, "),
         ([*SINE, "--inner-lr", "1", "--inner-lr", "2"], "sweep has --inner-lr twice: its values "),
@@ -361,7 +365,7 @@ def test_what_cannot_be(
     other = {"dataset": "sine", "seeds": 2}
     for name, options in (("other", other), ("way", {**other, "iterations": 3})):
         Path(name).mkdir()
-        command._keep(options, cells(Path(name), **options)[0].settings, Path(name))
+        options_of.keep(options, cells(Path(name), **options)[0].settings, Path(name))
     made(cells(Path("way"), seeds=1, iterations=4), {0: None})
     before = sorted(tmp_path.rglob("*"))
     fails(capsys, words, f"minireptile: {sentence}")
@@ -424,7 +428,7 @@ def test_a_file_and_options_beside_it(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     assert [cell.folder for cell in found] == [
         folder / f"rotations-{yes}-inner-lr-{rate}-seed-7"
-        for yes in ("yes", "no") for rate in ("0.5", "1")
+        for yes in ("yes", "no") for rate in ("0.5", "1.0")
     ]  # fmt: skip
     assert {cell.settings.meta_batch for cell in found} == {3}
     assert [cell.settings.inner_lr for cell in found] == [0.5, 1.0, 0.5, 1.0]
