@@ -125,7 +125,7 @@ def test_interrupted_or_killed_it_goes_on(how: signal.Signals, tmp_path: Path) -
     """In the middle of its runs, which no checkpoint is due in: as a terminal interrupts all of its
     processes, or the sweep alone is killed. They are saved, no process is left, and in the end the
     bits are the same."""
-    iterations, folder = 300, tmp_path / "all"
+    iterations, folder = 200, tmp_path / "all"
     words = asked("--seeds", "2", "--inner-lr", "0.002,", "--workers", "2",
                   iterations=iterations, out=folder)  # fmt: skip
     words[words.index("--checkpoint-every") + 1] = "1000"
@@ -289,6 +289,12 @@ def test_what_diverged_leaves_room_for_the_others(tmp_path: Path, drawn: list[An
     assert [label.get_text() for label in ax.get_xticklabels()] == ["reptile", "fomaml", "maml"]
     assert ax.get_ylim()[1] < 10
     assert "1 beyond the axis" in drawn[0].get_suptitle()
+
+
+def test_no_line_leads_to_what_diverged(tmp_path: Path, drawn: list[Any]) -> None:
+    draw(cells(tmp_path, inner_lr=[0.01, 0.02, 0.06], seeds=1), [1.0, 2.0, 1e30])
+    (line, *_), *_ = drawn[0].axes[0].containers
+    np.testing.assert_array_equal(line.get_ydata(), [1.0, 2.0, np.nan])
 
 
 def test_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
