@@ -16,6 +16,7 @@ from bench import results, scaling
 from bench.settings import Setting
 from minireptile import InputError
 from minireptile.lots import split
+from tests.runs.made_up import replace
 
 KNOWN = {
     "c": 2.0, "processes, fixed": 0.25, "processes, lot": 0.5, "Dask, fixed": 7.0,
@@ -118,28 +119,31 @@ def test_workers_have_one_thread_and_this_process_what_it_had(
 
 
 def test_what_a_suite_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured: list = []
-    monkeypatch.setattr(scaling, "measure", lambda *call: measured.append(call) or [])
+    measured = replace(monkeypatch, scaling, "measure", lambda *_: [{"case": "m"}])
+    monkeypatch.setattr(scaling, "cores", lambda: 4)
+    monkeypatch.setattr(scaling, "describe", lambda: {"load": 2.0})
     rows = scaling.run(2, quick=True)
     assert [row["case"] for row in rows[:8]] == [scaling.CONSTANTS] * 8
-    assert len(rows) == 8 + 54
-    scaling.run(2, quick=False, number=1)
+    assert rows[8] == {"case": "m"}
+    assert len(rows) == 8 + 1 + 54
+    monkeypatch.setattr(scaling, "describe", lambda: {"load": 7.0})
+    busy = scaling.run(2, quick=False, number=1)[8]["note"]
+    assert busy == "beside other work: a load of 7 on 4 cores before it"
     assert measured == [(scaling.QUICK, 2, (1, 2)), (scaling.OMNIGLOT, 2, (1, 2, 4))]
     with pytest.raises(InputError, match="a worker has one thread here: leave --threads out"):
         scaling.run(2, True, 2)
 
 
 def test_the_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    figures: list = []
-    monkeypatch.setattr(scaling, "save_figure", lambda new, path: figures.append(new) or path)
+    saved = replace(monkeypatch, scaling, "save_figure", lambda _, path: path)
     row = {"case": "measured, omniglot, numpy", "variant": "weak", "seconds": 1.0, "tasks": 8}
     measured = [
         {**row, "workers": w, "efficiency": 1 / w, "of_ideal": 0.5} for w in (1, 2)
     ]  # fmt: skip
     rows = scaling.model(KNOWN)
     assert scaling.draw([*rows, *measured], tmp_path, "here") == [tmp_path / "scaling.png"]
-    first, *_, last = figures[0].axes
-    assert len(figures[0].axes) == 4
+    ((picture, _),) = saved
+    first, _, _, last = picture.axes
     processes, dask, mpi = first.get_lines()
     assert [line.get_label() for line in (processes, dask, mpi)] == ["processes", "Dask", "MPI"]
     of_mpi = [r for r in rows if r["variant"] == "MPI" and r["case"] == "model, T = W"]
