@@ -61,6 +61,8 @@ def made(name: str) -> Outcome:
         patch.setattr(variance, "QUICK", [Sizes(40, 1, choice=(1,), report=(0, 1), tasks=10)])
         patch.setitem(gradient_combinations.ITERATIONS, True, 10)
         patch.setattr(meta_batch, "T", (1, 2, 4, 8))
+        rates = {outer: some[:1] for outer, some in meta_batch.RATES.items()}
+        patch.setattr(meta_batch, "RATES", rates)
         patch.setattr(manifolds, "SEEDS", 2)
         if name in ON_CHARACTERS:
             module = import_module(f"{MODULES}.{name.replace('-', '_')}")
