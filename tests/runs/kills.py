@@ -11,7 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from .run_helpers import assert_same_run, small_run
+from minireptile.runs.folder import METRICS
+
+from .run_helpers import assert_same_run, small_run, wait_for_lines
 from .worker_helpers import all_ended, in_group, python
 
 RUN = ["--test-tasks", "0", "--eval-every", "10"]
@@ -30,13 +32,21 @@ def workers_of(group: int) -> list[int]:
     return found
 
 
+def lines_of(folder: Path) -> int:
+    """How far a run's metrics have come."""
+    path = folder / METRICS
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def killed(whole: Path, folder: Path, iterations: int, kills: int, rng: random.Random) -> int:
     """Kill up to so many workers of a run; how many it were. AssertionError if the run has other
     bits than `whole`, or a process remains."""
     done = 0
     process = python("-m", "minireptile", *small_run(iterations, folder), *RUN, "--workers", "2")
     while process.poll() is None and done < kills:
-        time.sleep(rng.uniform(0.2, 2.0))
+        if rng.random() < 0.75:  # else perhaps while others start
+            wait_for_lines(folder, lines_of(folder) + 1, process)
+        time.sleep(rng.uniform(0.0, 1.0))
         if victims := workers_of(process.pid):
             os.kill(rng.choice(victims), signal.SIGKILL)
             done += 1

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from functools import lru_cache
+from importlib import import_module
 from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -31,7 +32,7 @@ class Cluster:
         # What goes wrong is said in a sentence, and not in pages of a log.
         for log in [name for name in logging.root.manager.loggerDict if "distributed" in name]:
             logging.getLogger(log).setLevel(logging.CRITICAL)
-        require("dask", "dask").config.set({"distributed.comm.timeouts.connect": PATIENCE})
+        import_module("dask").config.set({"distributed.comm.timeouts.connect": PATIENCE})
         where = {"scheduler_file": str(file)} if file else {"address": address}
         try:
             self.client = _in_time(
