@@ -32,7 +32,8 @@ class Cluster:
         # What goes wrong is said in a sentence, and not in pages of a log.
         for log in [name for name in logging.root.manager.loggerDict if "distributed" in name]:
             logging.getLogger(log).setLevel(logging.CRITICAL)
-        import_module("dask").config.set({"distributed.comm.timeouts.connect": PATIENCE})
+        own = {"comm.timeouts.connect": PATIENCE, "admin.large-graph-warning-threshold": "1GB"}
+        import_module("dask").config.set({f"distributed.{n}": value for n, value in own.items()})
         where = {"scheduler_file": str(file)} if file else {"address": address}
         try:
             self.client = _in_time(
@@ -80,10 +81,8 @@ class Cluster:
         while done < len(lots):
             futures: list[Any] = []
             try:
-                parts, changes = self.known(job.sent), self.client.scatter([job.changes])[0]
-                futures = self.client.map(
-                    _compute, lots[done:], parts=parts, changes=changes, pure=False
-                )
+                common = {"parts": self.known(job.sent), "changes": job.changes}
+                futures = self.client.map(_compute, lots[done:], pure=False, **common)
                 for future in futures:
                     found = future.result()
                     self.losses.none()
