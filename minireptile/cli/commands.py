@@ -32,7 +32,7 @@ def _trained(args: Namespace, pool: Pool | None) -> None:
     if args.check:
         _look(settings)
         return
-    run.train(settings, folder, args.overwrite, pool=pool)
+    run.train(settings, folder, overwrite=args.overwrite, pool=pool)
     print(f"run: {folder}")
 
 

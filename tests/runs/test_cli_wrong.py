@@ -69,7 +69,7 @@ def test_overwriting_is_asked_for(
     assert main([*command, *(["--overwrite"] if overwrite else [])]) == 0
     [((made, folder), options)] = asked.calls
     assert (made, folder) == (settings("sine", "--backend", "numpy"), tmp_path)
-    assert options == {"overwrite": overwrite}
+    assert options == {"overwrite": overwrite, "pool": None}
 
 
 @pytest.mark.parametrize(
