@@ -197,7 +197,7 @@ def test_more_processes_than_there_can_be(monkeypatch: pytest.MonkeyPatch) -> No
     def refused(*arguments: object) -> None:
         raise OSError(24, "Too many open files")
 
-    name = "minireptile.runs.workers.processes.ProcessPoolExecutor"
+    name = "minireptile.runs.workers.processes.Worker"
     monkeypatch.setattr(name, refused)
     with pytest.raises(mr.InputError, match=r"cannot start 9 processes .*: lower --workers"):
         trained(mr.Sine(), Processes(9))

@@ -3,10 +3,10 @@
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from threading import Thread
 from typing import Any
 
@@ -17,9 +17,29 @@ from ...lots import Job
 from .base import ONE_THREAD, Known, Losses
 
 
+class Worker:
+    """A process, with a pipe of its own: where it is killed in the middle of a word, the pipe ends,
+    and nobody waits for the rest. (A pool of concurrent.futures does, for ever.)"""
+
+    def __init__(self) -> None:
+        spawn = get_context("spawn")
+        self.pipe, there = spawn.Pipe()
+        self.process = spawn.Process(target=work, args=(there,), daemon=True)
+        with _inherited():
+            self.process.start()
+        there.close()
+        self.lot: int | None = None  # the number of what it computes
+
+    def end(self) -> None:
+        """Now, whatever it does."""
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
 class Processes:
     """A map over so many processes, which begin with the first lot: the kernels that they need are
-    compiled by then, once. A pool with a dead process is of no use; another takes its place."""
+    compiled by then, once. Another takes the place of one that is lost, and computes its lot."""
 
     def __init__(self, count: int) -> None:
         if parent_process() is not None:
@@ -29,42 +49,60 @@ class Processes:
         self.count = count
         self.known = Known(lambda sent: sent)
         self.losses = Losses()
-        self.pool: ProcessPoolExecutor | None = None
+        self.workers: list[Worker] = []
 
     def __call__(self, job: Callable[[range], Any], lots: Iterable[range]) -> Iterator[Any]:
         """What the job gives for each lot, in the order of the lots."""
         assert isinstance(job, Job)
-        job, lots, done = Job(self.known(job.sent), job.changes), [*lots], 0
-        while done < len(lots):
-            self.pool = self.pool or started(self.count)
-            try:
-                for found in self.pool.map(job, lots[done:]):
+        job, lots = Job(self.known(job.sent), job.changes), [*lots]
+        found: dict[int, Any] = {}
+        waiting = [*range(len(lots))][::-1]
+        if any(worker.lot is not None for worker in self.workers):
+            self.close()  # somebody did not want the rest
+        for i in range(len(lots)):
+            while i not in found:
+                self._start()
+                for worker in self.workers:
+                    if worker.lot is None and waiting:
+                        worker.lot = waiting.pop()
+                        with suppress(OSError):  # it is lost, and its pipe says so below
+                            worker.pipe.send((job, lots[worker.lot]))
+                busy = {w.pipe: w for w in self.workers if w.lot is not None}
+                for pipe in wait([*busy]):
+                    worker = busy[pipe]  # type: ignore[index]
+                    assert worker.lot is not None
+                    try:
+                        found[worker.lot] = worker.pipe.recv()
+                    except (EOFError, OSError):
+                        waiting.append(worker.lot)
+                        self.workers.remove(worker)
+                        worker.end()
+                        self.losses.another(
+                            "this machine may lack the memory for so many; lower --workers or "
+                            "--meta-batch"
+                        )
+                        continue
+                    worker.lot = None
                     self.losses.none()
-                    done += 1
-                    yield found
-            except BrokenProcessPool:
-                self.close()
-                self.losses.another(
-                    "this machine may lack the memory for so many; lower --workers or --meta-batch"
-                )
+            answer = found.pop(i)
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
+
+    def _start(self) -> None:
+        try:
+            while len(self.workers) < self.count:
+                self.workers.append(Worker())
+        except OSError as error:  # of processes, or of files open
+            self.close()
+            raise InputError(
+                f"cannot start {self.count} processes ({error}): lower --workers"
+            ) from error
 
     def close(self) -> None:
-        """End all processes; a lot in hand is finished first."""
-        if self.pool:
-            self.pool.shutdown(cancel_futures=True)
-        self.pool = None
-
-
-def started(count: int) -> ProcessPoolExecutor:
-    """A pool whose processes are there."""
-    try:
-        pool = ProcessPoolExecutor(count, get_context("spawn"), begin)
-        with _inherited():
-            for _ in range(count):  # or it would start them one by one, when it pleases
-                pool.submit(os.getpid)
-    except (OSError, ValueError) as error:  # of processes, or of what one may have of a pipe
-        raise InputError(f"cannot start {count} processes ({error}): lower --workers") from error
-    return pool
+        """End all processes."""
+        while self.workers:
+            self.workers.pop().end()
 
 
 @contextmanager
@@ -74,6 +112,8 @@ def _inherited() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     mask = getattr(signal, "pthread_sigmask", None)
     os.environ.update(ONE_THREAD)
+    if mask:  # whose own start would undo the next line
+        import_module("multiprocessing.resource_tracker").ensure_running()
     held = mask(signal.SIG_BLOCK, {signal.SIGINT}) if mask else ()
     try:
         yield
@@ -84,12 +124,20 @@ def _inherited() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def begin() -> None:
-    """What a worker does first."""
+def work(pipe: Any) -> None:
+    """What a worker does: lots, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(ONE_THREAD)
     np.seterr(all="ignore")  # of a divergence the run itself will tell
     Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, OSError):
+        while True:
+            job, lot = pipe.recv()
+            try:
+                answer = job(lot)
+            except Exception as error:
+                answer = error
+            pipe.send(answer)
 
 
 def _end_with_parent() -> None:
