@@ -127,7 +127,7 @@ def from_torch(function: Any, device: str = "cpu") -> Adapter:
             inputs = [t.detach() if isinstance(t, Tensor) else t for t in tensors]
             into, y = graph(inputs)
             try:
-                found = iter(torch.autograd.grad(y, into, upstream.to(y.dtype), allow_unused=True))
+                found = iter(torch.autograd.grad(y, into, upstream, allow_unused=True))
             except Exception as error:
                 raise Fault(said(error, FAILURES)) from None
         back((dy, *args), [upstream, *tensors])
