@@ -73,6 +73,7 @@ def test_settings_integers_and_loops() -> None:
     clip = from_jax(jnp.clip)
     assert check_gradients(clip, X, -0.5, 0.5).errors.keys() == {"darr"}
     assert check_gradients(clip, X, -0.5, 0.5, names=("x", "low", "high")).errors.keys() == {"dx"}
+    np.testing.assert_array_equal(clip(X, -0.2, 0.7), np.clip(X, -0.2, 0.7))  # other settings
     take = from_jax(lambda x, rows: x[rows] ** 2)
     assert check_gradients(take, X, [0, 2, 2]).errors["dx"] < 1e-14
     traced: list[int] = []
