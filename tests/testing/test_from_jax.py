@@ -150,6 +150,9 @@ def test_second_derivatives() -> None:
     constant = squares(lambda x, dy: (2 * jax.lax.stop_gradient(x) * dy,))
     with pytest.raises(IdentityError, match="and differences give"):
         check_hvp(*from_jax(constant).hessian(X))
+    upstream = squares(lambda x, dy: (2 * x * jax.lax.stop_gradient(dy),))
+    with pytest.raises(IdentityError, match=r"u \. H v = .*, and differences give"):
+        check_hvp(*from_jax(upstream).hessian(X))
     naive = custom(jax.nn.softplus, overflows, lambda x: x)
     with pytest.raises(IdentityError, match="H v has entries that are NaN"):
         check_hvp(*from_jax(naive).hessian(np.array([1.0, 800.0])))

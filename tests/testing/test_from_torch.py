@@ -283,6 +283,12 @@ class CubeConstant(Cube):
         return 3 * dy * ctx.saved_tensors[0].detach() ** 2
 
 
+class CubeOfConstant(Cube):
+    @staticmethod
+    def backward(ctx: Any, dy: Any) -> Any:
+        return 3 * dy.detach() * ctx.saved_tensors[0] ** 2
+
+
 def test_second_derivatives() -> None:
     for right in (Cube, torch_ops.RMSNorm, torch_ops.swiglu, GELU):
         inputs = (X, X[0] + 3) if right in (torch_ops.RMSNorm, torch_ops.swiglu) else (X,)
@@ -293,6 +299,7 @@ def test_second_derivatives() -> None:
     for wrong, words in (
         (CubeOnce, "CubeOnce: autograd sees no path from the gradient to the inputs"),
         (CubeConstant, r"u \. H v = .*, and differences give"),
+        (CubeOfConstant, r"u \. H v = .*, and differences give"),
         (lambda x: x.detach(), "cut off from the inputs"),
     ):
         with pytest.raises(IdentityError, match=words):
