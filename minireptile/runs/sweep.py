@@ -118,18 +118,18 @@ def try_out(cells: Sequence[Cell]) -> None:
     """Build each kind of run on noise, so that a value that cannot be is known before any run
     starts: `InputError` names it. And compile what they need, once, and not in every process."""
     firsts = {tuple(cell.values.items()): cell for cell in reversed(cells)}
-    compiled = set()
+    kinds = {}
     for cell in firsts.values():
         s = cell.settings
+        # Numbers are arguments of the kernels; all else may choose others.
+        kind = tuple(v for v in asdict(s).values() if type(v) in (str, bool))
         try:
-            made = build(s, data=noise(s))
+            kinds[kind] = build(s, data=noise(s))
         except InputError as error:
             where = [f"--{name.replace('_', '-')} {value}" for name, value in cell.values.items()]
             raise InputError(": ".join([*filter(None, [", ".join(where)]), str(error)])) from None
-        # Numbers are arguments of the kernels; all else may choose others.
-        kind = tuple(v for v in asdict(s).values() if type(v) in (str, bool))
-        if s.backend == "numba" and kind not in compiled:
-            compiled.add(kind)
+    for made in kinds.values():
+        if made.settings.backend == "numba":
             with console.waiting("loading the kernels"):
                 warm_up(made, Phases())
 
