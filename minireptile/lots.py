@@ -75,11 +75,13 @@ def in_lots(map: Map, size: int | None = None) -> Each:
         if not sent:
             sent.append(Sent((lot.func, *lot.args)))
         count = getattr(owner, "count", None) or getattr(owner, "_max_workers", None)
+        job = Job(sent[0], lot.keywords)
+        if size and not count:
+            return iter(map(job, [tasks[i : i + size] for i in range(0, len(tasks), size)]))
         lots = count or len(tasks)
         if size:
-            workers = count or 1
-            lots = workers * -(-len(tasks) // (workers * size))
-        return iter(map(Job(sent[0], lot.keywords), split(tasks, lots)))
+            lots *= -(-len(tasks) // (lots * size))
+        return iter(map(job, split(tasks, lots)))
 
     return each
 

@@ -135,7 +135,7 @@ def test_the_limits_head_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
         return limit
 
     monkeypatch.setattr(bench.kernels, "limits", limits)
-    monkeypatch.setattr(bench.kernels, "cases", lambda quick: [])
+    monkeypatch.setattr(bench.kernels, "cases", lambda quick, wanted: [])
     (head,) = bench.kernels.run(3, quick=True)
     assert asked == [("float32", 1, True)]
     assert (head["peak_gflops"], head["blas_gflops"]) == (90, 70)

@@ -212,7 +212,7 @@ def test_whom_an_evaluation_is_of(settings: Settings, monkeypatch: pytest.Monkey
         wanted = (built.model, run.theta, run.state, tasks, built.optimizer)
         assert all(a is b for a, b in zip(found[:5], wanted, strict=True))
         assert found[5] == protocol
-    assert (none, list(options)) == ({}, ["report"])
+    assert (none, list(options)) == ({"map": map}, ["map", "report"])
 
 
 LOADERS = {
