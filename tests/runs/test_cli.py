@@ -60,19 +60,8 @@ def test_training_end_to_end(
 
 
 def test_drawn_characters_can_be_trained_on(tmp_path: Path) -> None:
-    drawn = [
-        "--classes",
-        "12",
-        "--drawers",
-        "2",
-        "--train-shots",
-        "2",
-        "--test-tasks",
-        "0",
-        "--out",
-        str(tmp_path),
-    ]
-    assert main(["train", "glyphs", *TINY, *drawn]) == 0
+    few = ["--classes", "12", "--drawers", "2", "--train-shots", "2", "--test-tasks", "0"]
+    assert main(["train", "glyphs", *TINY, *few, "--out", str(tmp_path)]) == 0
     assert (tmp_path / "learning_curve.png").stat().st_size > 10_000
 
 

@@ -118,9 +118,8 @@ def test_its_runs_are_those_trained_alone(
 
 
 @pytest.mark.usefixtures("no_pictures")
-@pytest.mark.parametrize(
-    "how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_or_killed_it_goes_on(how: signal.Signals, tmp_path: Path) -> None:
     """In the middle of its runs, which no checkpoint is due in: as a terminal interrupts all of its
     processes, or the sweep alone is killed. They are saved, no process is left, and in the end the

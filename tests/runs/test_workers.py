@@ -80,6 +80,7 @@ def test_a_run_on_images_has_the_same_bits(pool: Pool, tiny: Splits, tmp_path: P
 
 @pytest.mark.skipif(bool(why_not("numba")), reason=why_not("numba"))
 @pytest.mark.usefixtures("no_pictures")
+@pytest.mark.long
 def test_compiled_kernels_have_the_same_bits(tmp_path: Path) -> None:
     with workers("2") as pool:
         assert pool
@@ -133,7 +134,13 @@ def test_what_a_killed_worker_had_is_computed_again(
 
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are counted in /proc")
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "signum",
+    [
+        signal.SIGINT,
+        *(pytest.param(s, marks=pytest.mark.long) for s in (signal.SIGTERM, signal.SIGKILL)),
+    ],
+)
 def test_a_signal_leaves_a_run_to_go_on_with_and_no_process(
     tmp_path: Path, signum: signal.Signals
 ) -> None:
