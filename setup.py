@@ -46,6 +46,8 @@ DEV = [
 # Workers on other machines, which need the same package and NumPy there.
 DASK = ["distributed>=2024.1"]
 MPI = ["mpi4py>=3.1"]
+# The site, on Python 3.11 or newer.
+DOCS = ["sphinx>=9,<10", "myst-parser>=5", "furo>=2025.12.19", "numpydoc>=1.8", "hypothesis"]
 MUTANTS = [*CLI, "mutmut>=3.8,<4", "pytest>=7.4", "hypothesis>=6.80", "scipy>=1.10"]
 
 setup(
@@ -66,7 +68,7 @@ setup(
         "mpi": MPI,
         "dev": DEV,
         "pages": ["playwright>=1.50", "marionette-driver>=3.4"],  # drive browsers that are there
-        "docs": ["sphinx>=9,<10", "myst-parser>=5", "furo>=2025.12", "numpydoc>=1.8", "hypothesis"],
+        "docs": DOCS,
         "mutants": MUTANTS,
     },
     packages=[
