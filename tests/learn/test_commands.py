@@ -383,3 +383,17 @@ def test_gradients_of_the_whole_network_are_right(my: Path) -> None:
 
         slope = (loss(h) - loss(-h)) / (2 * h)
         assert abs((g[name] * along).sum() - slope) <= 1e-5 * max(1.0, abs(slope)), name
+
+
+def test_a_pipe_that_somebody_closed() -> None:
+    """`python -m learn list | head -1` ends without a word."""
+    done = subprocess.Popen(
+        [sys.executable, "-u", "-m", "learn", "list"], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert done.stdout is not None
+    done.stdout.close()
+    assert done.stderr is not None
+    assert done.stderr.read() == ""
+    assert done.wait() == 1
+    done.stderr.close()
