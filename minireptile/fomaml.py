@@ -31,9 +31,9 @@ def fomaml(
     each: Each = at_once,
 ) -> Iterator[Snapshot]:
     """Learn an initialisation, by the last inner step."""
-    run, numbers = start or begin(model, optimizer, loops), range(loops.meta_batch)
+    run, T = start or begin(model, optimizer, loops), loops.meta_batch
     for it in range(run.iteration, loops.iterations):                      # the outer loop
-        lots = each(partial(last_step, model, tasks, optimizer, loops, run=run), numbers)
+        lots = each(partial(last_step, model, tasks, optimizer, loops, run=run), range(T))
         loss, update, state = join(lots, run, loops)                       # update (T, P)
         direction, outer = loops.direction(run, update.mean(0))
         theta = run.theta + loops.epsilon_at(it) * direction               # theta + epsilon update

@@ -38,9 +38,9 @@ def imaml(
     `fomaml`.
     """
     check(optimizer, loops)
-    run, numbers = start or begin(model, optimizer, loops), range(loops.meta_batch)
+    run, T = start or begin(model, optimizer, loops), loops.meta_batch
     for it in range(run.iteration, loops.iterations):                      # the outer loop
-        lots = each(partial(implicit_grads, model, tasks, optimizer, loops, run=run), numbers)
+        lots = each(partial(implicit_grads, model, tasks, optimizer, loops, run=run), range(T))
         loss, grad, state = join(lots, run, loops)                         # grad (T, P)
         direction, outer = loops.direction(run, -optimizer.lr * grad.mean(0))
         theta = run.theta + loops.epsilon_at(it) * direction               # theta + epsilon update

@@ -31,9 +31,9 @@ def reptile(
 ) -> Iterator[Snapshot]:
     """Learn an initialisation; yields the run after every outer iteration, to be looked at, saved
     or broken off. `start` continues a run bit for bit."""
-    run, numbers = start or begin(model, optimizer, loops), range(loops.meta_batch)
+    run, T = start or begin(model, optimizer, loops), loops.meta_batch
     for it in range(run.iteration, loops.iterations):                      # the outer loop
-        lots = each(partial(adapt_lot, model, tasks, optimizer, loops, run=run), numbers)
+        lots = each(partial(adapt_lot, model, tasks, optimizer, loops, run=run), range(T))
         loss, phi, state = join(lots, run, loops)                          # phi (T, P), adapted
         direction, outer = loops.direction(run, phi.mean(0) - run.theta)   # to the adapted weights
         theta = run.theta + loops.epsilon_at(it) * direction               # by epsilon of the way
