@@ -39,7 +39,10 @@ from .inner_loops import OPTIMIZERS, STACKS, check_same, in_threads, problem
 if why_not("numba"):
     pytest.skip(why_not("numba"), allow_module_level=True)
 
-every_stack = pytest.mark.parametrize("name", STACKS)
+# A network of Winograd's convolutions is a program of its own to compile.
+every_stack = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.long) if n == "winograd" else n for n in STACKS]
+)
 
 
 @pytest.fixture
@@ -141,7 +144,9 @@ def test_gradients_and_products_take_turns() -> None:
     assert [m.second for m in fast.engine._memories.values()] == [True]
 
 
-@pytest.mark.parametrize("name", ["batchnorm first", "flat first"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("batchnorm first", marks=pytest.mark.long), "flat first"]
+)
 def test_a_batch_norm_of_the_data_is_walked_layer_by_layer(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,7 +95,10 @@ def test_the_papers_networks_at_their_start(way: str, backend: str) -> None:
 
 
 @every_backend
-@every_stack
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.long) if n == "batchnorm first" else n for n in STACKS],
+)
 @pytest.mark.parametrize("seed", range(4))
 def test_single_precision(name: str, backend: str, seed: int) -> None:
     """The model's own type: as close as rounding phi, x and v lets it be, and not closer.

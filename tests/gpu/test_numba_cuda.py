@@ -39,7 +39,7 @@ def numba_cuda() -> None:
 
 
 @pytest.mark.usefixtures("numba_cuda")
-@pytest.mark.parametrize("file", ["contract.py", "pieces.py", *marked("barriers.py", "whole.py")])
+@pytest.mark.parametrize("file", ["pieces.py", *marked("contract.py", "barriers.py", "whole.py")])
 def test_simulated(file: str) -> None:
     path = ROOT / "tests" / "gpu" / "cudasim" / file
     done = subprocess.run(
@@ -64,8 +64,8 @@ def compiler(numba_cuda: None) -> None:
 
 
 @pytest.mark.usefixtures("compiler")
-@pytest.mark.parametrize("capability", [(8, 0), *marked((7, 5), (9, 0))])
-@pytest.mark.parametrize("dtype", [np.float32, *marked(np.float64)])
+@pytest.mark.parametrize("capability", marked((7, 5), (8, 0), (9, 0)))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_compiles(dtype: type, capability: tuple[int, int]) -> None:
     from tests.gpu.cudasim.signatures import signatures, to_ptx
 
