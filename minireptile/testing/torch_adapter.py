@@ -176,7 +176,7 @@ def _name_and_signature(torch: Any, function: Any) -> tuple[str, inspect.Signatu
         return made.__name__, signature_of(forward)
     if isinstance(function, torch.nn.Module):
         return type(function).__name__, signature_of(function.forward)
-    made = getattr(function, "_init_fn", None)  # by torch.library.custom_op
+    made = getattr(function, "_init_fn", None)  # by custom_op
     if made is not None:
         return name_of(made), signature_of(made)
     schema = getattr(getattr(function, "default", function), "_schema", None)  # torch.ops

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.autograd import Function
 
 from minireptile.errors import InputError
@@ -70,7 +70,7 @@ class LayerNormUnbiased(LayerNorm):
 # --------------------------------------------- SwiGLU, as a custom operator with register_autograd
 
 
-@torch.library.custom_op("minireptile_tests::swiglu", mutates_args=())
+@library.custom_op("minireptile_tests::swiglu", mutates_args=())
 def swiglu(x: Tensor, gate: Tensor) -> Tensor:
     return x * gate * torch.sigmoid(gate)
 
@@ -86,7 +86,7 @@ swiglu.register_autograd(
 )
 
 
-@torch.library.custom_op("minireptile_tests::swiglu_half", mutates_args=())
+@library.custom_op("minireptile_tests::swiglu_half", mutates_args=())
 def swiglu_half(x: Tensor, gate: Tensor) -> Tensor:
     return x * gate * torch.sigmoid(gate)
 
@@ -102,7 +102,7 @@ swiglu_half.register_autograd(
 )
 
 
-@torch.library.custom_op("minireptile_tests::bare", mutates_args=())
+@library.custom_op("minireptile_tests::bare", mutates_args=())
 def bare(x: Tensor) -> Tensor:
     return x * x
 
