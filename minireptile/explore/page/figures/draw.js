@@ -28,6 +28,7 @@ figure("draw", ({root, state, change, complain}) => {
 
   function size(kind) {
     const place = root.querySelector(`[data-cells=${kind}]`);
+    if (!cells[kind].length) place.replaceChildren();         // the room that the page keeps for the first
     while (cells[kind].length > state[kind].length) cells[kind].pop().root.remove();
     while (cells[kind].length < state[kind].length) {
       const i = cells[kind].length, key = `${kind} ${i}`;
