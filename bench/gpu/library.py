@@ -187,5 +187,9 @@ def captured(call: Made) -> Made:
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        kept = call()
-    return lambda: (graph.replay(), kept)[0]
+        result = call()
+
+    def replay(_kept: object = (call, result)) -> None:  # as long as the graph, which has addresses
+        graph.replay()
+
+    return replay

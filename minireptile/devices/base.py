@@ -53,7 +53,8 @@ class Device(Protocol):
         ...
 
     def capture(self, call: Callable[[], None]) -> Callable[[], None]:
-        """The launches of a call, to be repeated as one; the call is made once or twice."""
+        """The launches of a call, to be repeated as one; the call is made once or twice. What it
+        refers to lives as long as what is returned."""
         ...
 
     def join(self) -> None:

@@ -194,7 +194,12 @@ class CupyDevice:
             finally:
                 launch_cupy.beside = nullcontext
                 graph = self.stream.end_capture()
-        return lambda: graph.launch(self.stream)
+
+        # A graph knows addresses alone: what the call refers to has to live as long as it does.
+        def replay(_kept: Callable[[], None] = call) -> None:
+            graph.launch(self.stream)
+
+        return replay
 
     @contextmanager
     def _beside(self) -> Iterator[None]:

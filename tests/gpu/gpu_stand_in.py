@@ -5,11 +5,11 @@ What is not CuPy itself runs as it does on a GPU: launchers, networks, recorded 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -22,6 +22,43 @@ from minireptile.kernels import launch_cupy
 from .cuda_on_cpu import Array, Device, Engine
 
 
+class Step(NamedTuple):
+    """A launch of a graph, or a `join` where there is none."""
+
+    aside: bool  # beside the rest, until the next join
+    launch: tuple  # name, kernel, dtype, grid, block
+    arguments: tuple
+
+
+class Pointer(NamedTuple):
+    """All that a graph knows of an array."""
+
+    owner: weakref.ref[NDArray]  # whose memory it is
+    offset: int
+    like: dict[str, Any]
+
+
+def pointer(argument: Any) -> Any:
+    """An array by its address; whatever else as it is."""
+    if not isinstance(argument, Array):
+        return argument
+    owner: Any = argument
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    offset = argument.ctypes.data - owner.ctypes.data
+    like = {"shape": argument.shape, "dtype": argument.dtype, "strides": argument.strides}
+    return Pointer(weakref.ref(owner), offset, like)
+
+
+def found(argument: Any) -> Any:
+    """The array at an address."""
+    if not isinstance(argument, Pointer):
+        return argument
+    owner = argument.owner()
+    assert owner is not None, "a graph writes to memory that nobody holds any more"
+    return np.ndarray(buffer=owner, offset=argument.offset, **argument.like).view(Array)
+
+
 class StandIn(Device):
     """The device that is not there, with all that `minireptile.devices.base.Device` asks for."""
 
@@ -29,7 +66,8 @@ class StandIn(Device):
 
     def __init__(self) -> None:
         self.free, self.captured, self.made = 2**40, 0, 0
-        self.late: list[Callable[[], None]] = []  # launches beside the rest, which wait for `join`
+        self.steps: list[Step] | None = None  # of what is being recorded
+        self.aside = False
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, Array)
@@ -50,33 +88,45 @@ class StandIn(Device):
         return SimpleNamespace(**vars(functions))
 
     def capture(self, call: Callable[[], None]) -> Callable[[], None]:
+        """As a GPU's graph: launches with numbers and addresses as they were when it was recorded,
+        and what was put off beside the rest as late as a second stream may be."""
         call()
         self.captured += 1
+        engine: Any = launch_cupy.engine
+        with pytest.MonkeyPatch.context() as patch:
+            self.steps = steps = []
+            patch.setattr(engine, "launch", self._record)
+            patch.setattr(launch_cupy, "beside", self._beside)
+            call()
+            self.steps = None
 
-        def replay() -> None:
+        def replay(_kept: Callable[[], None] = call) -> None:
             self.made += 1
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(launch_cupy, "beside", self._beside)
-                call()
-            assert not self.late, "launched beside the rest, and never joined"
+            late: list[Step] = []
+            for step in steps:
+                if step.aside:
+                    late.append(step)
+                    continue
+                due, late = ([step], late) if step.launch else (late, [])
+                for each in due:
+                    engine.launch(*each.launch, tuple(map(found, each.arguments)))
+            assert not late, "launched beside the rest, and never joined"
 
         return replay
 
+    def _record(self, *launch: Any) -> None:
+        assert self.steps is not None
+        self.steps.append(Step(self.aside, launch[:-1], tuple(map(pointer, launch[-1]))))
+
     @contextmanager
     def _beside(self) -> Iterator[None]:
-        """As late as a second stream may be: what runs inside is put off until `join`."""
-        engine = launch_cupy.engine
-        launch_cupy.engine = SimpleNamespace(launch=self._put_off(engine))
+        self.aside = True
         yield
-        launch_cupy.engine = engine
-
-    def _put_off(self, engine: Any) -> Callable[..., None]:
-        return lambda *arguments: self.late.append(partial(engine.launch, *arguments))
+        self.aside = False
 
     def join(self) -> None:
-        for launch in self.late:
-            launch()
-        self.late.clear()
+        if self.steps is not None:
+            self.steps.append(Step(False, (), ()))
 
     def describe(self) -> str:
         return "no GPU at all"
