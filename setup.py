@@ -23,13 +23,15 @@ CLI = [
 ]
 NUMBA = ["numba>=0.59", "scipy>=1.10", "threadpoolctl>=3.1", "platformdirs>=3.0"]
 # With compilers and CUDA's libraries; a machine without an NVIDIA GPU has no use for them.
-CUDA12 = [*NUMBA, "cupy-cuda12x[ctk]>=14", "numba-cuda[cu12]>=0.30"]
-CUDA13 = [*NUMBA, "cupy-cuda13x[ctk]>=14", "numba-cuda[cu13]>=0.30"]
+# numba-cuda 0.30 calls what NumPy 2.5 has no longer.
+CUDA12 = [*NUMBA, "cupy-cuda12x[ctk]>=14", "numba-cuda[cu12]>=0.30", "numpy<2.5"]
+CUDA13 = [*NUMBA, "cupy-cuda13x[ctk]>=14", "numba-cuda[cu13]>=0.30", "numpy<2.5"]
 # numba-cuda for its simulator, and for a compiler that tests every GPU kernel without a GPU.
 DEV = [
     *CLI,
     *NUMBA,
     "numba-cuda[cu13]>=0.30",
+    "numpy<2.5",
     "pytest>=7.4",
     "pytest-xdist>=3.5",
     "hypothesis>=6.80",

@@ -16,7 +16,10 @@ Python; there the blocks are small, so that small arrays still take several.
 import warnings
 from functools import cache
 from importlib import import_module
+from math import prod
 from typing import Any
+
+import numpy as np
 
 cuda: Any = import_module("numba.cuda")
 config: Any = import_module("numba").config
@@ -78,6 +81,29 @@ def outputs(written, stand_ins):
 def flat(array):
     """A contiguous array as one row, so that a kernel is compiled once for all dimensions."""
     return array if len(array.shape) == 1 else array.reshape(array.size)
+
+
+class View:
+    """Part of each row of a device array (T, ...), as the CUDA array interface describes it: Numba
+    reshapes contiguous arrays alone."""
+
+    def __init__(self, array: Any, start: int, shape: tuple[int, ...]) -> None:
+        self.array = array  # whose memory it is must not go before the view
+        size = array.dtype.itemsize
+        strides = [prod(shape[axis + 1 :]) * size for axis in range(len(shape))]
+        address = array.__cuda_array_interface__["data"][0] + start * size
+        self.__cuda_array_interface__ = {
+            "shape": shape, "strides": (array.strides[0], *strides[1:]), "typestr": array.dtype.str,
+            "data": (address, False), "stream": None, "version": 3,
+        }  # fmt: skip
+
+
+def view(array, start, shape):
+    """array[:, start:start + prod(shape)], numbers side by side in each row, as (T, *shape)."""
+    T = array.shape[0]
+    if SIMULATED or isinstance(array, np.ndarray):  # where kernels are compiled, and not run
+        return array.reshape(T, array.size // T)[:, start : start + prod(shape)].reshape(T, *shape)
+    return cuda.as_cuda_array(View(array, start, (T, *shape)), sync=False)
 
 
 @cuda.jit(device=True)

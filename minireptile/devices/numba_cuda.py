@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from math import prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -130,7 +129,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _repair() -> str:
-    return f"bring its parts in fitting versions with: {_install(_driver())}"
+    return f"bring its parts in fitting versions with: {_install(_driver())} 'numpy<2.5'"
 
 
 # -------------------------------------------------------------------------------------- the device
@@ -193,10 +192,7 @@ class NumbaCudaDevice:
         self._cuda.synchronize()
 
     def view(self, array: Array, start: int, shape: tuple[int, ...]) -> Array:
-        tasks = array.shape[0]
-        if simulated():
-            return array[:, start : start + prod(shape)].reshape(tasks, *shape)
-        return self._cuda.as_cuda_array(_View(array, start, (tasks, *shape)), sync=False)
+        return _module("jit").view(array, start, shape)
 
     def capture(self, call: Callable[[], None]) -> Callable[[], None]:
         """The launches of a call, one after another: what lies between them is saved."""
@@ -240,20 +236,6 @@ class NumbaCudaDevice:
         if tf32:
             raise InputError("the numba-cuda backend has no TF32: leave --tf32 out")
         return kernels_of("cuda")
-
-
-class _View:
-    """Part of each row of a device array (T, P), as the CUDA array interface describes it."""
-
-    def __init__(self, array: Array, start: int, shape: tuple[int, ...]) -> None:
-        self.array = array  # whose memory it is must not go before the view
-        size = array.dtype.itemsize
-        strides = [prod(shape[axis + 1 :]) * size for axis in range(len(shape))]
-        address = array.__cuda_array_interface__["data"][0] + start * size
-        self.__cuda_array_interface__ = {
-            "shape": shape, "strides": (array.strides[0], *strides[1:]), "typestr": array.dtype.str,
-            "data": (address, False), "stream": None, "version": 3,
-        }  # fmt: skip
 
 
 @cache
