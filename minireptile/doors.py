@@ -97,12 +97,13 @@ def read(value: Any, what: str, kinds: str = "bif", place: Place = HOST) -> Any:
 
 
 def cast(found: Any, what: str, dtype: np.dtype) -> Any:
-    """A read array, contiguous and of a type; one of a device has to be so already."""
+    """A read array, contiguous and of a type, which one of a device has to have already."""
     if not _on_device(found):
         return np.ascontiguousarray(found, dtype)
-    if found.dtype != dtype or not found.flags["C_CONTIGUOUS"]:
+    contiguous = found.flags["C_CONTIGUOUS"]
+    if found.dtype != dtype or not (contiguous or hasattr(found, "copy")):  # Numba's have none
         raise InputError(f"{what}: arrays on the GPU must be contiguous and of type {dtype}")
-    return found
+    return found if contiguous else found.copy()
 
 
 def parameters(
