@@ -208,8 +208,10 @@ def uploaded(call: Call, device: Any) -> list[Any]:
     vectors: dict[int, Any] = {}
 
     def there(name: str, value: Any) -> Any:
-        if not isinstance(value, np.ndarray) or name == "cols":
-            return None if name == "cols" else value
+        if name == "cols":
+            return room(call, device)
+        if not isinstance(value, np.ndarray):
+            return value
         if value.flags.c_contiguous:
             return device.upload(value)
         vector: NDArray = value.base  # type: ignore[assignment]
@@ -219,6 +221,18 @@ def uploaded(call: Call, device: Any) -> list[Any]:
         return device.view(vectors[id(vector)], start, value.shape[1:])
 
     return [there(name, value) for name, value in call.arguments.items()]
+
+
+def room(call: Call, device: Any) -> Any:
+    """For parts of a convolution's dw, as the walk gives it (engine/walk.py); None where the
+    device's kernels want none."""
+    scratch = getattr(device.kernels(), "scratch", None)
+    if scratch is None or "dw" not in call.arguments:
+        return None
+    dw, dy = call.arguments["dw"], call.arguments["dy"]
+    T, n = len(dw), dw.shape[-1]
+    size = scratch(T, dw[0].size // n, n, dy[0].size // n)
+    return device.empty((size,), dy.dtype) if size else None
 
 
 def libraries(call: Call, count: int) -> dict[str, tuple[Callable[[], object], int]]:
