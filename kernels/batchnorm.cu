@@ -12,6 +12,8 @@
 // name is its tangent. What is written may be null, each by itself: a block holds its channels' sums.
 //
 // Version 1: a thread for each channel. 2: a block of (COLUMNS, LANES) for every COLUMNS channels.
+// 3: many such blocks, each for a slice of the M values: one kernel leaves the sums of every slice in
+// `parts` (T, 2, slices, C), a second adds them up and writes.
 
 // How a channel's sum comes about.
 struct Alone {
@@ -27,6 +29,31 @@ struct Together {
     static __device__ int lane() { return threadIdx.y; }
     static __device__ real sum(real mine) { return column_sum(mine); }
 };
+
+// What a channel's lanes write, once its sums are known; arrays begin at the channel.
+__device__ void normalise(real *y, const real *x, real mu, real slope, real offset, int lane,
+                          int step, int end, int C, int relu) {
+#pragma unroll 4
+    for (int m = lane; m < end; m += step) {
+        const real value = slope * (x[(long long)m * C] - mu) + offset;
+        y[(long long)m * C] = relu && value <= 0 ? 0 : value;
+    }
+}
+
+// y is what the ReLU gave, or null without one.
+__device__ real through(const real *dy, const real *y, long long at) {
+    return y && y[at] <= 0 ? 0 : dy[at];
+}
+
+__device__ void differentiate(real *dx, const real *dy, const real *y, const real *x, real mu,
+                              real slope, real offset, real tilt, int lane, int step, int end,
+                              int C) {
+#pragma unroll 4
+    for (int m = lane; m < end; m += step) {
+        const long long at = (long long)m * C;
+        dx[at] = slope * (through(dy, y, at) - offset - (x[at] - mu) * tilt);
+    }
+}
 
 template <class Sums>
 __device__ void forward(real *y, real *mean, real *rstd, const real *x, const real *gamma,
@@ -48,16 +75,9 @@ __device__ void forward(real *y, real *mean, real *rstd, const real *x, const re
         if (mean) mean[c] = mu;
         if (rstd) rstd[c] = r;
     }
-    if (!y) return;
-    const real slope = gamma[c] * r, offset = beta[c];
-#pragma unroll 4
-    for (int m = Sums::lane(); m < end; m += step) {
-        const real value = slope * (x[(long long)m * C + c] - mu) + offset;
-        y[(long long)m * C + c] = relu && value <= 0 ? 0 : value;
-    }
+    if (y) normalise(y + c, x + c, mu, gamma[c] * r, beta[c], Sums::lane(), step, end, C, relu);
 }
 
-// y is what the ReLU gave, or null without one.
 template <class Sums>
 __device__ void backward(real *dx, real *dgamma, real *dbeta, const real *dy, const real *y,
                          const real *x, const real *mean, const real *rstd, const real *gamma,
@@ -69,7 +89,7 @@ __device__ void backward(real *dx, real *dgamma, real *dbeta, const real *dy, co
 #pragma unroll 4
     for (int m = Sums::lane(); m < end; m += step) {
         const long long at = (long long)m * C + c;
-        const real d = y && y[at] <= 0 ? 0 : dy[at];
+        const real d = through(dy, y, at);
         total += d;
         products += d * (x[at] - mu) * r;
     }
@@ -79,14 +99,9 @@ __device__ void backward(real *dx, real *dgamma, real *dbeta, const real *dy, co
         if (dbeta) dbeta[c] = sum;
         if (dgamma) dgamma[c] = sum_xhat;
     }
-    if (!dx) return;
-    const real slope = gamma[c] * r, offset = sum / M, tilt = sum_xhat / M * r;
-#pragma unroll 4
-    for (int m = Sums::lane(); m < end; m += step) {
-        const long long at = (long long)m * C + c;
-        const real d = y && y[at] <= 0 ? 0 : dy[at];
-        dx[at] = slope * (d - offset - (x[at] - mu) * tilt);
-    }
+    if (dx)
+        differentiate(dx + c, dy + c, part(y, c), x + c, mu, gamma[c] * r, sum / M,
+                      sum_xhat / M * r, Sums::lane(), step, end, C);
 }
 
 #define BATCHNORM(VERSION, SUMS)                                                                   \
@@ -110,6 +125,124 @@ __device__ void backward(real *dx, real *dgamma, real *dbeta, const real *dy, co
 
 BATCHNORM(v1, Alone)
 BATCHNORM(v2, Together)
+
+// ------------------------------------------------------------------- version 3: slices of the M
+
+// Where a block of version 3 works: COLUMNS channels of slice blockIdx.y of a task.
+struct Place {
+    const long long task;
+    const Slice slice;
+    const int c, lane, end;     // no value for threads beyond the last channel
+    const long long first;      // of the channel's values of this slice
+    __device__ Place(int M, int C)
+        : task(task_of_block()), slice(M, blockIdx.y, gridDim.y), c(Together::channel()),
+          lane(Together::lane()), end(c < C ? slice.size : 0),
+          first((task * M + slice.first) * C + c) {}
+};
+
+// Two numbers of every slice and channel.
+struct Parts {
+    real *parts;
+    const int slices, C;
+    __device__ Parts(real *parts, int C)
+        : parts(parts + task_of_block() * 2 * gridDim.y * C), slices(gridDim.y), C(C) {}
+    __device__ real &at(int which, int slice, int c) const {
+        return parts[((long long)which * slices + slice) * C + c];
+    }
+};
+
+// The mean of a slice, and the squares of the deviations from it (batchnorm.md, eq. 13).
+extern "C" __global__ void batchnorm_forward_parts(real *all, const real *x, int M, int C) {
+    const Place here(M, C);
+    const Parts parts(all, C);
+    x += here.first;
+    real total = 0, squares = 0;
+#pragma unroll 4
+    for (int m = here.lane; m < here.end; m += LANES) total += x[(long long)m * C];
+    const real mu = column_sum(total) / here.slice.size;
+#pragma unroll 4
+    for (int m = here.lane; m < here.end; m += LANES) {
+        const real d = x[(long long)m * C] - mu;
+        squares += d * d;
+    }
+    squares = column_sum(squares);
+    if (here.c >= C || here.lane) return;
+    parts.at(0, here.slice.number, here.c) = mu;
+    parts.at(1, here.slice.number, here.c) = squares;
+}
+
+extern "C" __global__ void batchnorm_forward_v3(
+    real *y, real *mean, real *rstd, real *all, const real *x, const real *gamma,
+    long long gamma_task, const real *beta, long long beta_task, real eps, int M, int C, int relu) {
+    const Place here(M, C);
+    const Parts parts(all, C);
+    const int c = here.c, slices = c < C ? parts.slices : 0;
+    real total = 0, squares = 0;
+    for (int s = here.lane; s < slices; s += LANES)
+        total += Slice(M, s, slices).size * parts.at(0, s, c);
+    const real mu = column_sum(total) / M;
+    for (int s = here.lane; s < slices; s += LANES) {
+        const real d = parts.at(0, s, c) - mu;
+        squares += parts.at(1, s, c) + Slice(M, s, slices).size * d * d;
+    }
+    const real r = 1 / sqrt(column_sum(squares) / M + eps);
+    if (c >= C) return;
+    if (here.slice.number == 0 && here.lane == 0) {
+        if (mean) mean[here.task * C + c] = mu;
+        if (rstd) rstd[here.task * C + c] = r;
+    }
+    if (!y) return;
+    const real slope = gamma[here.task * gamma_task + c] * r;
+    const real offset = beta[here.task * beta_task + c];
+    normalise(y + here.first, x + here.first, mu, slope, offset, here.lane, LANES, here.end, C,
+              relu);
+}
+
+// The sums of dy and of dy xhat over a slice.
+extern "C" __global__ void batchnorm_backward_parts(real *all, const real *dy, const real *y,
+                                                    const real *x, const real *mean,
+                                                    const real *rstd, int M, int C) {
+    const Place here(M, C);
+    const Parts parts(all, C);
+    const long long channel = here.task * C + here.c;
+    const real mu = here.c < C ? mean[channel] : 0, r = here.c < C ? rstd[channel] : 0;
+    dy += here.first, x += here.first, y = part(y, here.first);
+    real total = 0, products = 0;
+#pragma unroll 4
+    for (int m = here.lane; m < here.end; m += LANES) {
+        const long long at = (long long)m * C;
+        const real d = through(dy, y, at);
+        total += d;
+        products += d * (x[at] - mu) * r;
+    }
+    const real sum = column_sum(total), sum_xhat = column_sum(products);
+    if (here.c >= C || here.lane) return;
+    parts.at(0, here.slice.number, here.c) = sum;
+    parts.at(1, here.slice.number, here.c) = sum_xhat;
+}
+
+extern "C" __global__ void batchnorm_backward_v3(
+    real *dx, real *dgamma, long long dgamma_task, real *dbeta, long long dbeta_task, real *all,
+    const real *dy, const real *y, const real *x, const real *mean, const real *rstd,
+    const real *gamma, long long gamma_task, int M, int C) {
+    const Place here(M, C);
+    const Parts parts(all, C);
+    const int c = here.c, slices = c < C ? parts.slices : 0;
+    real total = 0, products = 0;
+    for (int s = here.lane; s < slices; s += LANES)
+        total += parts.at(0, s, c), products += parts.at(1, s, c);
+    const real sum = column_sum(total), sum_xhat = column_sum(products);
+    if (c >= C) return;
+    if (here.slice.number == 0 && here.lane == 0) {
+        if (dbeta) dbeta[here.task * dbeta_task + c] = sum;
+        if (dgamma) dgamma[here.task * dgamma_task + c] = sum_xhat;
+    }
+    if (!dx) return;
+    const real mu = mean[here.task * C + c], r = rstd[here.task * C + c];
+    const real slope = gamma[here.task * gamma_task + c] * r;
+    differentiate(dx + here.first, dy + here.first, part(y, here.first), x + here.first, mu, slope,
+                  sum / M, sum_xhat / M * r, here.lane, LANES, here.end, C);
+}
 
 // Tangents. With the deviations d = x - mean and rd = rx - rmean,
 //     rrstd = -rstd^3 / M sum d rd,   rxhat = rd rstd + d rrstd

@@ -6,11 +6,12 @@ ReLU behind it in the same kernel: y is then the ReLU's output, and dy that outp
 
 from typing import Any
 
-from .launch_cupy import blocks, launch, stride
-from .sums_cupy import COLUMNS, LANES
+from .launch_cupy import ROOM, blocks, launch, room, stride
+from .sums_cupy import COLUMNS, LANES, shares
 
 # A version's threads in a block, and the channels that a block takes.
 SHAPES = {"v1": ((32, 1, 1), 32), "v2": ((COLUMNS, LANES, 1), COLUMNS)}
+SHAPES["v3"] = SHAPES["v2"]
 
 
 def _forward(
@@ -18,9 +19,14 @@ def _forward(
 ) -> None:
     T, C = gamma.shape
     M, (block, channels) = x[0].size // C, SHAPES[version]
-    arguments = y, mean, rstd, x, gamma, stride(gamma), beta, stride(beta), float(eps), M, C, relu
-    grid = (blocks(C, channels), 1, T)
-    launch("batchnorm", f"batchnorm_forward_{version}", x.dtype, grid, block, *arguments)
+    numbers = gamma, stride(gamma), beta, stride(beta), float(eps), M, C, relu
+    slices, parts = _slices(version, T, C, M, x.dtype)
+    grid, more = (blocks(C, channels), slices, T), ()
+    if slices > 1:
+        launch("batchnorm", "batchnorm_forward_parts", x.dtype, grid, block, parts, x, M, C)
+        more = (parts,)
+    name = f"batchnorm_forward_{'v2' if version == 'v3' and slices == 1 else version}"
+    launch("batchnorm", name, x.dtype, grid, block, y, mean, rstd, *more, x, *numbers)
 
 
 def _backward(
@@ -30,9 +36,21 @@ def _backward(
     T, C = mean.shape
     M, (block, channels) = x[0].size // C, SHAPES[version]
     written = dx, dgamma, stride(dgamma), dbeta, stride(dbeta)
-    arguments = *written, dy, y, x, mean, rstd, gamma, stride(gamma), M, C
-    grid = (blocks(C, channels), 1, T)
-    launch("batchnorm", f"batchnorm_backward_{version}", x.dtype, grid, block, *arguments)
+    reads = dy, y, x, mean, rstd
+    slices, parts = _slices(version, T, C, M, x.dtype)
+    grid, more = (blocks(C, channels), slices, T), ()
+    if slices > 1:
+        launch("batchnorm", "batchnorm_backward_parts", x.dtype, grid, block, parts, *reads, M, C)
+        more = (parts,)
+    name = f"batchnorm_backward_{'v2' if version == 'v3' and slices == 1 else version}"
+    arguments = *written, *more, *reads, gamma, stride(gamma), M, C
+    launch("batchnorm", name, x.dtype, grid, block, *arguments)
+
+
+def _slices(version: str, T: int, C: int, M: int, dtype: Any) -> tuple[int, Any]:
+    """Into how many slices a version cuts M, and room for their parts, if there are any."""
+    n = shares(T, C, M, ROOM // 2) if version == "v3" else 1
+    return n, room(dtype) if n > 1 else None
 
 
 def batchnorm_forward_v1(
@@ -63,18 +81,32 @@ def batchnorm_backward_v2(
     _backward("v2", dx, dgamma, dbeta, dy, None, x, mean, rstd, gamma)
 
 
+def batchnorm_forward_v3(
+    y: Any, mean: Any, rstd: Any, x: Any, gamma: Any, beta: Any, eps: float
+) -> None:
+    """Many blocks for every few channels (batchnorm.md, eq. 1 to 4, 13 and 15)."""
+    _forward("v3", y, mean, rstd, x, gamma, beta, eps, 0)
+
+
+def batchnorm_backward_v3(
+    dx: Any, dgamma: Any, dbeta: Any, dy: Any, x: Any, mean: Any, rstd: Any, gamma: Any
+) -> None:
+    """Many blocks for every few channels (batchnorm.md, eq. 5, 6 and 10)."""
+    _backward("v3", dx, dgamma, dbeta, dy, None, x, mean, rstd, gamma)
+
+
 def batchnorm_relu_forward(
     y: Any, mean: Any, rstd: Any, x: Any, gamma: Any, beta: Any, eps: float
 ) -> None:
     """`batchnorm_forward`, and the ReLU behind it (batchnorm.md, eq. 28)."""
-    _forward("v2", y, mean, rstd, x, gamma, beta, eps, 1)
+    _forward("v3", y, mean, rstd, x, gamma, beta, eps, 1)
 
 
 def batchnorm_relu_backward(
     dx: Any, dgamma: Any, dbeta: Any, dy: Any, y: Any, x: Any, mean: Any, rstd: Any, gamma: Any
 ) -> None:
     """`batchnorm_backward` behind a ReLU with the output y (batchnorm.md, eq. 29)."""
-    _backward("v2", dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma)
+    _backward("v3", dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma)
 
 
 def batchnorm_forward_r(
@@ -106,5 +138,5 @@ def batchnorm_backward_r(
     launch("batchnorm", "batchnorm_backward_r", x.dtype, grid, block, *arguments)
 
 
-batchnorm_forward = batchnorm_forward_v2
-batchnorm_backward = batchnorm_backward_v2
+batchnorm_forward = batchnorm_forward_v3
+batchnorm_backward = batchnorm_backward_v3

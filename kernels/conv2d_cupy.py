@@ -36,9 +36,12 @@ def _products(version: str, side: int, block: tuple[int, int, int]) -> tuple[Any
     def forward(y: Any, cols: Any, x: Any, w: Any, b: Any, step: Pair, pad: Pair) -> None:
         g = window(x.shape, y.shape, w.shape[1:3], tuple(step), tuple(pad))
         T, B, H_out, W_out, N = y.shape
-        grid = tiles(B * H_out * W_out, N, T, side)
+        # Sums of few terms are too short for eight warps to share.
+        short = version == "v3" and w[0].size // N <= TILE
+        name, side_, threads = ("v2", *V2) if short else (version, side, block)
+        grid = tiles(B * H_out * W_out, N, T, side_)
         arguments = y, x, w, stride(w), b, stride(b), g
-        launch("conv2d", f"conv2d_forward_{version}", y.dtype, grid, block, *arguments)
+        launch("conv2d", f"conv2d_forward_{name}", y.dtype, grid, threads, *arguments)
 
     def backward(
         dx: Any, dw: Any, db: Any, cols: Any, dy: Any, x: Any, w: Any, step: Pair, pad: Pair
@@ -57,7 +60,7 @@ def _products(version: str, side: int, block: tuple[int, int, int]) -> tuple[Any
                 if n > 1:
                     sum_slices(dw, cols, n)
             if db is not None:
-                sum_rows(db, dy)
+                sum_rows(db, dy, cols)  # dw has been added up, which leaves its room
         if dx is not None:
             rows = B * blocks(H, step[0]) * blocks(W, step[1])  # of the largest phase
             grid = tiles(rows, C, T * step[0] * step[1], side)
@@ -87,9 +90,10 @@ def conv2d_backward_v1(
         sum_rows(db, dy)
 
 
-conv2d_forward_v2, conv2d_backward_v2 = _products("v2", TILE, (TILE, TILE, 1))
-conv2d_forward_v3, conv2d_backward_v3 = _products("v3", SIDE, (THREADS, 1, 1))
-conv2d_forward_tf32, conv2d_backward_tf32 = _products("tf32", SIDE, (THREADS, 1, 1))
+V2, V3 = (TILE, (TILE, TILE, 1)), (SIDE, (THREADS, 1, 1))  # the side of a tile, its block
+conv2d_forward_v2, conv2d_backward_v2 = _products("v2", *V2)
+conv2d_forward_v3, conv2d_backward_v3 = _products("v3", *V3)
+conv2d_forward_tf32, conv2d_backward_tf32 = _products("tf32", *V3)
 
 conv2d_forward = conv2d_forward_v3
 conv2d_backward = conv2d_backward_v3

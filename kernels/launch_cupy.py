@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 HEADERS = ("device.cuh", "product.cuh", "reduce.cuh")
 THREADS = 256  # of a block where nothing else decides
 TILE, SIDE = 16, 32  # of what a block computes; as in product.cuh
+ROOM = 2**18  # numbers
 
 # The struct Window of device.cuh.
 WINDOW = np.dtype(
@@ -43,6 +44,10 @@ class Engine(Protocol):
         """Queue a kernel of NAME.cu; arguments are device arrays, None and NumPy scalars."""
         ...
 
+    def empty(self, size: int, dtype: np.dtype) -> Any:
+        """A device array (size,) of whatever was there."""
+        ...
+
 
 class CupyEngine:
     """Kernels on the current CUDA device and CuPy's current stream."""
@@ -52,12 +57,26 @@ class CupyEngine:
     ) -> None:
         _function(name, kernel, dtype)(grid, block, arguments)
 
+    def empty(self, size: int, dtype: np.dtype) -> Any:
+        return import_module("cupy").empty(size, dtype)
+
 
 engine: Engine = CupyEngine()
 
 # Kernels that are queued inside may run beside those that follow, until somebody joins the two: the
 # gradients of a layer's parameters, which no other layer waits for. Recording a graph replaces it.
 beside: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+def room(dtype: DTypeLike) -> Any:
+    """ROOM numbers on the device for what one kernel leaves to the next one on the same stream.
+    They stay where they are, as a recorded graph needs it; what runs `beside` may not have them."""
+    return _room(engine, np.dtype(dtype))
+
+
+@cache
+def _room(engine: Engine, dtype: np.dtype) -> Any:
+    return engine.empty(ROOM, dtype)
 
 
 def source(name: str) -> str:

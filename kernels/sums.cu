@@ -1,17 +1,18 @@
 // Sums, CUDA: over the rows of a matrix, of the slices of a product, and of two products.
 
-// sum[n] = sum_m values[m, n], for each task: the gradient of a bias (conv2d.md, eq. 5). Blocks are
-// (COLUMNS, LANES).
+// sum[n] = sum_m values[m, n], for each task: the gradient of a bias (conv2d.md, eq. 5), or those of
+// its slices one after another, for `sum_slices`. Blocks are (COLUMNS, LANES), blockIdx.y a slice.
 extern "C" __global__ void sum_rows(real *sum, long long sum_task, const real *values,
                                     long long values_task, int M, int N) {
     const long long task = task_of_block();
-    const int n = blockIdx.x * COLUMNS + threadIdx.x;
-    values += task * values_task;
+    const Slice slice(M, blockIdx.y, gridDim.y);
+    const int n = blockIdx.x * COLUMNS + threadIdx.x, end = n < N ? slice.size : 0;
+    values += task * values_task + (long long)slice.first * N + n;
     real mine = 0;
-    if (n < N)
-        for (int m = threadIdx.y; m < M; m += LANES) mine += values[(long long)m * N + n];
+#pragma unroll 4
+    for (int m = threadIdx.y; m < end; m += LANES) mine += values[(long long)m * N];
     const real whole = column_sum(mine);
-    if (n < N && threadIdx.y == 0) sum[task * sum_task + n] = whole;
+    if (n < N && threadIdx.y == 0) sum[task * sum_task + slice.number * N + n] = whole;
 }
 
 // sum[e] = values[0, e] + values[1, e] + ..., for each task: the slices of a product (product.md,

@@ -8,15 +8,29 @@ from . import launch_cupy
 from .launch_cupy import blocks, elements, launch, stride
 
 COLUMNS, LANES = 8, 64  # as in reduce.cuh
+BLOCKS = 512  # as many as a large card runs at a time
+ROWS = 256  # of a block's sum, at least: fewer are not worth a second launch
 
 
-def sum_rows(total: Any, values: Any) -> None:
-    """Write total (T, N), the sum of values (T, ..., N) over all axes between."""
+def shares(T: int, N: int, M: int, room: int) -> int:
+    """How many blocks share the sum over M rows of each of T N columns: as many as fill the card,
+    with ROWS rows each at least, and `room` numbers for all of their sums."""
+    few = BLOCKS // (T * blocks(N, COLUMNS))
+    return max(min(few, M // ROWS, room // (T * N)), 1)
+
+
+def sum_rows(total: Any, values: Any, parts: Any = None) -> None:
+    """Write total (T, N), the sum of values (T, ..., N) over all axes between; where there is room
+    for `parts` of it, many blocks share a sum."""
     T, N = total.shape
     M = values[0].size // N
-    grid = (blocks(N, COLUMNS), 1, T)
-    arguments = total, stride(total), values, stride(values), M, N
-    launch("sums", "sum_rows", values.dtype, grid, (COLUMNS, LANES, 1), *arguments)
+    n = shares(T, N, M, 0 if parts is None else parts.size)
+    into, task = (total, stride(total)) if n == 1 else (parts, np.int64(n * N))
+    arguments = into, task, values, stride(values), M, N
+    grid, block = (blocks(N, COLUMNS), n, T), (COLUMNS, LANES, 1)
+    launch("sums", "sum_rows", values.dtype, grid, block, *arguments)
+    if n > 1:
+        sum_slices(total, parts, n)
 
 
 def sum_slices(total: Any, values: Any, slices: int) -> None:

@@ -75,6 +75,9 @@ class Engine:
         if trouble:
             raise Divergence(f"{kernel}: {trouble.decode()}")
 
+    def empty(self, size: int, dtype: np.dtype) -> Array:
+        return Device().empty((size,), dtype)
+
 
 def _type_name(a: Any) -> str:
     """As type_name in cuda_cpu.h: f4, *i8, V52."""

@@ -125,7 +125,8 @@ def test_no_more_products_than_tangents_need() -> None:
     before = engine.launches.copy()
     calls.products(*arrays)
     made = engine.launches - before
-    assert [made[f"conv2d_{name}_v3"] for name in ("forward", "dx", "dw")] == [3 + 5, 2 + 4, 5]
+    assert made["conv2d_forward_v2"] + made["conv2d_forward_v3"] == 3 + 5  # whatever is faster
+    assert [made[f"conv2d_{name}_v3"] for name in ("dx", "dw")] == [2 + 4, 5]
 
 
 def test_too_many_tasks_for_the_tangents(device: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,7 +208,7 @@ def sgd() -> list[Call]:
 
 def adam() -> list[Call]:
     calls = []
-    for T, P in ((1, 256), (5, 300)):
+    for T, P in ((1, 256), (5, 1300)):  # of which a block takes 1024
         rng = np.random.default_rng(P)
         phi, m, v, grad = uniform(rng, 4, T, P)
         for moment, beta1 in ((None, 0.0), (Updated(m), 0.9)):

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from minireptile.kernels import conv2d_cupy, launch_cupy
+from minireptile.kernels import batchnorm_cupy, conv2d_cupy, launch_cupy, sums_cupy
 from minireptile.kernels.operations import OPERATIONS
-from tests.gpu.cuda_on_cpu import Engine
+from tests.gpu.cuda_on_cpu import Device, Engine
 from tests.kernels.contract import Call, Parameter, close, make
 from tests.kernels.contract_calls import CALLS, WHOLE
 
@@ -56,6 +56,38 @@ def test_large_calls_in_every_order(
     for call in large(operation):
         got = in_every_order(kernel, call, dtype)
         close(got, expected(operation, call, dtype), call, dtype)
+
+
+@pytest.mark.parametrize("rows", [2, 30])
+@pytest.mark.parametrize("way", ["forward", "backward", "relu_forward", "relu_backward"])
+@both_types
+def test_many_blocks_share_the_sums_of_a_channel(
+    monkeypatch: pytest.MonkeyPatch, way: str, rows: int, dtype: type
+) -> None:
+    """As of many values; 2 rows a block make more slices than a block has lanes."""
+    monkeypatch.setattr(sums_cupy, "ROWS", rows)
+    operation = f"batchnorm_{way}"
+    kernel = getattr(batchnorm_cupy, operation)
+    engine: Any = launch_cupy.engine
+    before = engine.launches.copy()
+    for call in large(operation):
+        got = in_every_order(kernel, call, dtype)
+        close(got, expected(operation, call, dtype), call, dtype)
+        without = make(on_host(kernel), call.without({*call.outputs()[1:]}), dtype)
+        np.testing.assert_array_equal(without[0], got[0])
+    assert (engine.launches - before)[f"batchnorm_{way.removeprefix('relu_')}_parts"]
+
+
+@both_types
+def test_many_blocks_share_the_sum_of_rows(monkeypatch: pytest.MonkeyPatch, dtype: type) -> None:
+    monkeypatch.setattr(sums_cupy, "ROWS", 2)
+    device, rng = Device(), np.random.default_rng(0)
+    values = rng.random((3, 4, 50, 11)).astype(dtype)
+    total, parts = device.empty((3, 11), dtype), device.empty((3 * 70 * 11,), dtype)
+    sums_cupy.sum_rows(total, device.upload(values), parts)
+    wanted = values.sum((1, 2), np.float64)
+    np.testing.assert_allclose(total, wanted, 200 * np.finfo(dtype).eps)
+    assert np.isfinite(parts).all()  # all of it was needed: 70 slices of each column
 
 
 SEVERAL = [p for p in EVERY if len(OPERATIONS[str(p.values[0])].written) > 1]

@@ -69,7 +69,7 @@ DIVERGENCES = {
 
 # An index that is off by one, and the line at which that shows; "" for the line changed.
 OVERRUNS = {
-    "reads a row too many": (Change("sums.cu", "m < M;", "m <= M;"), ""),
+    "reads a row too many": (Change("sums.cu", "m < end;", "m <= end;"), ""),
     "writes one element too many": (Change("relu.cu", "e < size;", "e <= size;"), "y[e] = "),
     "writes a row too many": (
         Change("product.cuh", "if (m < M && n < N) y(", "if (m <= M && n < N) y("),
