@@ -6,7 +6,7 @@ ReLU behind it in the same kernel: y is then the ReLU's output, and dy that outp
 
 from typing import Any
 
-from .launch_cupy import ROOM, blocks, launch, room, stride
+from .launch_cupy import blocks, launch, room, stride
 from .sums_cupy import COLUMNS, LANES, shares
 
 # A version's threads in a block, and the channels that a block takes.
@@ -49,8 +49,8 @@ def _backward(
 
 def _slices(version: str, T: int, C: int, M: int, dtype: Any) -> tuple[int, Any]:
     """Into how many slices a version cuts M, and room for their parts, if there are any."""
-    n = shares(T, C, M, ROOM // 2) if version == "v3" else 1
-    return n, room(dtype) if n > 1 else None
+    n = shares(C, M) if version == "v3" else 1
+    return n, room(2 * n * T * C, dtype) if n > 1 else None
 
 
 def batchnorm_forward_v1(

@@ -14,19 +14,20 @@ from .launch_cupy import SIDE, THREADS, TILE, blocks, elements, launch, stride, 
 from .sums_cupy import sum_rows, sum_slices
 from .window import Pair
 
-BLOCKS = 1024  # as many as keep a large card busy several times over
+BLOCKS = 256  # of a task: as many as keep a large card busy
 ROWS = 256  # of the sum that a block has at least
 
 
-def slices(T: int, K: int, N: int, M: int) -> int:
-    """How many blocks share the sum over M of each tile of dw: more where there are few tiles."""
-    few = max(BLOCKS // (T * blocks(K, SIDE) * blocks(N, SIDE)), 1)
+def slices(K: int, N: int, M: int) -> int:
+    """How many blocks share the sum over M of each tile of dw: more where a task has few tiles,
+    whatever the number of tasks, on which no bit is to depend."""
+    few = max(BLOCKS // (blocks(K, SIDE) * blocks(N, SIDE)), 1)
     return min(few, blocks(M, ROWS))
 
 
 def scratch(T: int, K: int, N: int, M: int) -> int:
     """Numbers that `cols` should have room for: dw's slices, for K taps and channels, N filters."""
-    n = slices(T, K, N, M)
+    n = slices(K, N, M)
     return n * T * K * N if n > 1 else 0
 
 
@@ -53,7 +54,7 @@ def _products(version: str, side: int, block: tuple[int, int, int]) -> tuple[Any
         with launch_cupy.beside() if wanted else nullcontext():
             if dw is not None:
                 K, M = w.shape[1] * w.shape[2] * C, B * dy.shape[2] * dy.shape[3]
-                n = min(slices(T, K, N, M), 1 if cols is None else cols.size // (T * K * N))
+                n = min(slices(K, N, M), 1 if cols is None else cols.size // (T * K * N))
                 into, task = (dw, stride(dw)) if n < 2 else (cols, np.int64(n * K * N))
                 name, grid = f"conv2d_dw_{version}", tiles(K, N, T * max(n, 1), side)
                 launch("conv2d", name, dy.dtype, grid, block, into, task, dy, x, max(n, 1), g)

@@ -19,7 +19,6 @@ HERE = Path(__file__).parent
 HEADERS = ("device.cuh", "product.cuh", "reduce.cuh")
 THREADS = 256  # of a block where nothing else decides
 TILE, SIDE = 16, 32  # of what a block computes; as in product.cuh
-ROOM = 2**18  # numbers
 
 # The struct Window of device.cuh.
 WINDOW = np.dtype(
@@ -68,15 +67,16 @@ engine: Engine = CupyEngine()
 beside: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
-def room(dtype: DTypeLike) -> Any:
-    """ROOM numbers on the device for what one kernel leaves to the next one on the same stream.
-    They stay where they are, as a recorded graph needs it; what runs `beside` may not have them."""
-    return _room(engine, np.dtype(dtype))
+def room(size: int, dtype: DTypeLike) -> Any:
+    """At least `size` numbers on the device for what one kernel leaves to the next one on the same
+    stream. They stay where they are, as a recorded graph needs it; what runs `beside` may not have
+    them."""
+    return _room(engine, 2 ** (size - 1).bit_length(), np.dtype(dtype))
 
 
 @cache
-def _room(engine: Engine, dtype: np.dtype) -> Any:
-    return engine.empty(ROOM, dtype)
+def _room(engine: Engine, size: int, dtype: np.dtype) -> Any:
+    return engine.empty(size, dtype)
 
 
 def source(name: str) -> str:

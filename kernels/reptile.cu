@@ -25,8 +25,9 @@ extern "C" __global__ void spread(real *many, const real *one, long long P) {
     for (long long e = thread_number(); e < P; e += threads_in_row()) many[e] = one[e];
 }
 
-// one += epsilon[clock[0]] (mean_t many[t] - one), with epsilon null for 1. The first iteration
-// that gives a number which is not finite is kept in `diverged`.
+// one += epsilon[clock[0]] (mean_t many[t] - one), with epsilon null for 1, in the bits of NumPy: so
+// that it does not matter where tasks are merged. The first iteration that gives a number which is
+// not finite is kept in `diverged`.
 extern "C" __global__ void merge(real *one, const real *many, const real *epsilon,
                                  const long long *clock, int *diverged, int T, long long P) {
     const real step = epsilon ? epsilon[clock[0]] : 1;
@@ -34,7 +35,7 @@ extern "C" __global__ void merge(real *one, const real *many, const real *epsilo
         real sum = 0;
         for (int t = 0; t < T; ++t) sum += many[t * P + e];
         const real mean = sum / T;
-        const real result = epsilon ? one[e] + step * (mean - one[e]) : mean;
+        const real result = epsilon ? one[e] + rounded_product(step, mean - one[e]) : mean;
         one[e] = result;
         if (!(result - result == 0))  // NaN or infinite
             atomicMin(diverged, (int)clock[1] + 1);

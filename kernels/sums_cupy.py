@@ -8,15 +8,14 @@ from . import launch_cupy
 from .launch_cupy import blocks, elements, launch, stride
 
 COLUMNS, LANES = 8, 64  # as in reduce.cuh
-BLOCKS = 512  # as many as a large card runs at a time
+BLOCKS = 128  # of a task: as many as keep a large card busy
 ROWS = 256  # of a block's sum, at least: fewer are not worth a second launch
 
 
-def shares(T: int, N: int, M: int, room: int) -> int:
-    """How many blocks share the sum over M rows of each of T N columns: as many as fill the card,
-    with ROWS rows each at least, and `room` numbers for all of their sums."""
-    few = BLOCKS // (T * blocks(N, COLUMNS))
-    return max(min(few, M // ROWS, room // (T * N)), 1)
+def shares(N: int, M: int) -> int:
+    """How many blocks share the sum over M rows of each of a task's N columns, with ROWS rows each
+    at least; whatever the number of tasks, on which no bit is to depend."""
+    return max(min(BLOCKS // blocks(N, COLUMNS), M // ROWS), 1)
 
 
 def sum_rows(total: Any, values: Any, parts: Any = None) -> None:
@@ -24,7 +23,7 @@ def sum_rows(total: Any, values: Any, parts: Any = None) -> None:
     for `parts` of it, many blocks share a sum."""
     T, N = total.shape
     M = values[0].size // N
-    n = shares(T, N, M, 0 if parts is None else parts.size)
+    n = max(min(shares(N, M), 0 if parts is None else parts.size // (T * N)), 1)
     into, task = (total, stride(total)) if n == 1 else (parts, np.int64(n * N))
     arguments = into, task, values, stride(values), M, N
     grid, block = (blocks(N, COLUMNS), n, T), (COLUMNS, LANES, 1)

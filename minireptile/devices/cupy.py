@@ -25,6 +25,9 @@ OLDEST = 75  # compute capability 7.5: the oldest that CUDA 13 compiles for
 OLDEST_TF32 = 80
 
 
+rank = 0  # of this process among the workers on its machine, each of which has a card
+
+
 def installed() -> list[str]:
     """The CuPy packages there are; more than one overwrite each other's files."""
     found = []
@@ -70,6 +73,8 @@ def _device_trouble(cupy: Any) -> str:
     if not count:
         return "there is no NVIDIA GPU that this process may use"
     try:
+        if rank:
+            cupy.cuda.Device(rank % count).use()
         capability = int(cupy.cuda.Device().compute_capability)
         name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
     except Exception as error:

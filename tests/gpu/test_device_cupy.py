@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -199,3 +201,63 @@ def test_auto_falls_back_to_the_cpu_and_says_so(
 def test_tf32_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train", "glyphs", "--tf32", "--backend", "numpy"]) == 2
     assert "--tf32 is for --backend cupy, not for numpy" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------ graphs
+
+
+class Stream:
+    """Records nothing, and knows what it launched."""
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def begin_capture(self) -> None: ...
+
+    def end_capture(self) -> Any:
+        return SimpleNamespace(launch=lambda stream: None)
+
+
+class Memory:
+    """An array, of which a graph would know the address."""
+
+
+def test_a_graph_keeps_what_it_points_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a call is made of may be nobody else's: the arrays between its layers."""
+    there = cupy()
+    there.cuda.Stream = Stream
+    monkeypatch.setitem(sys.modules, "cupy", there)
+    array = Memory()
+    known = weakref.ref(array)
+
+    def recorded(kept: Memory) -> Any:
+        return device_cupy.CupyDevice().capture(lambda: str(kept))
+
+    replay = recorded(array)
+    del array
+    gc.collect()
+    assert known() is not None
+    replay()
+    del replay
+    gc.collect()
+    assert known() is None
+
+
+@pytest.mark.parametrize(("rank", "card"), [(0, None), (1, 1), (2, 0), (5, 1)])
+def test_workers_take_turns_at_the_cards(
+    monkeypatch: pytest.MonkeyPatch, rank: int, card: int | None
+) -> None:
+    used: list[int] = []
+    there = cupy(count=2)
+    plain = there.cuda.Device()
+
+    def device(*number: int) -> Any:
+        return SimpleNamespace(**vars(plain), use=lambda: used.extend(number))
+
+    there.cuda.Device = device
+    monkeypatch.setitem(sys.modules, "cupy", there)
+    monkeypatch.setattr(device_cupy, "rank", rank)
+    assert device_cupy.why_not() == ""
+    assert used == ([] if card is None else [card])

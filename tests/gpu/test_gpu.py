@@ -21,9 +21,11 @@ from minireptile.engine.graph import Graph
 from minireptile.evaluate import Protocol, evaluate
 from minireptile.optim import Optimizer
 from minireptile.tasks.base import Tasks
+from minireptile.tasks.images import FewShot
 from minireptile.tasks.sine import Sine
+from tests.algorithms.test_lots import Map
 from tests.engine.inner_loops import OPTIMIZERS, STACKS, Problem, check_same, problem
-from tests.small import by_layers, tiny_model, tiny_tasks
+from tests.small import by_layers, tiny_classes, tiny_model, tiny_tasks
 
 # The simulator of Numba's CUDA has tests of its own.
 GPU = tuple(name for name in DEVICES if not why_not(name) and "simul" not in device_of(name).name)  # type: ignore[union-attr]
@@ -260,6 +262,22 @@ def test_a_run_is_resumed_bit_for_bit(backend: str, state: str) -> None:
     rest = learn(backend, loops, Adam(0.01), start=whole[6])
     assert [run.iteration for run in rest] == list(range(8, 21))
     assert bits(rest[-1].theta) == bits(whole[-1].theta)
+
+
+@pytest.mark.skipif("cupy" not in GPU, reason="CuPy is not usable")
+@pytest.mark.parametrize("state", ["mean", "fresh"])
+def test_tasks_in_lots_give_the_same_bits(state: str) -> None:
+    """As workers with a GPU each compute them: merged on the host, in the bits of the one graph."""
+    loops = replace(LOOPS, iterations=5, meta_batch=5, state=state, train_shots=5)
+    classes = tiny_classes(8, 8, size=28)
+    runs = [
+        [*reptile(omniglot_cnn(3, backend="cupy"), FewShot(classes, 3), Adam(0.001), loops,
+                  map=map_)][-1]
+        for map_ in (None, Map(2), Map(5))
+    ]  # fmt: skip
+    for run in runs[1:]:
+        assert bits(run.theta, run.loss) == bits(runs[0].theta, runs[0].loss)
+        assert bits(run.state["v"]) == bits(runs[0].state["v"])
 
 
 @each_backend

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ from minireptile import (
     ReLU,
     adapt,
     evaluate,
+    fomaml,
+    imaml,
+    joint,
+    maml,
     omniglot_cnn,
     reptile,
     sine_mlp,
@@ -32,7 +36,7 @@ from minireptile.engine import Walked
 from minireptile.engine import outer as gpu_reptile
 from minireptile.engine.graph import Graph
 from minireptile.evaluate import Protocol
-from minireptile.kernels import conv2d_cupy, launch_cupy
+from minireptile.kernels import conv2d_cupy, launch_cupy, sums_cupy
 from minireptile.kernels.conv2d_numpy import conv2d_backward_v1
 from minireptile.loops import Loops, Snapshot
 from minireptile.optim import Optimizer
@@ -41,8 +45,9 @@ from minireptile.runs.run import CHECKPOINT
 from minireptile.tasks.base import Tasks
 from minireptile.tasks.images import FewShot
 from minireptile.tasks.sine import Sine
+from tests.algorithms.test_lots import Map
 from tests.engine.inner_loops import OPTIMIZERS, STACKS, check_same, problem
-from tests.small import Corners, tiny_classes
+from tests.small import Corners, assert_same_state, tiny_classes, tiny_model
 
 from .cuda_on_cpu import Engine
 from .cuda_on_cpu_build import COMPILER, SUPPORTED
@@ -228,16 +233,54 @@ def test_evaluation() -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize("state", ["mean", "fresh"])
+@pytest.mark.parametrize("algorithm", [reptile, fomaml, maml, imaml, joint])
+@pytest.mark.usefixtures("device")
+def test_lots_of_any_size_give_the_same_bits(
+    algorithm: Callable, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As workers with a GPU each: Reptile's one graph merges as NumPy does, and no sum depends on
+    how many tasks there are. Long sums, which several blocks share, count from 6 rows on."""
+    for module in (conv2d_cupy, sums_cupy):
+        monkeypatch.setattr(module, "ROWS", 6)
+    tasks = FewShot(tiny_classes(6, 6), 3)
+    optimizer = SGD(0.05, 0.5) if algorithm is maml else Adam(0.01)
+    loops = replace(SMALL, iterations=3, meta_batch=5, state=state, prox=10.0, cg_steps=2)
+    engine: Any = launch_cupy.engine
+    before = engine.launches.copy()
+    runs = [
+        [*algorithm(tiny_model(dtype="float32").on("cupy"), tasks, optimizer, loops, map=map_)][-1]
+        for map_ in (None, Map(2), Map(5), map)
+    ]
+    for run in runs[1:]:
+        np.testing.assert_array_equal(run.theta, runs[0].theta)
+        np.testing.assert_array_equal(run.loss, runs[0].loss)
+        assert_same_state(run.state, runs[0].state)
+    assert (engine.launches - before)["batchnorm_backward_parts"]
+    assert (engine.launches - before)["sum_slices"]
+
+
+@pytest.mark.usefixtures("device")
+def test_evaluation_in_lots_gives_the_same_bits() -> None:
+    model, tasks = tiny_model(dtype="float32").on("cupy"), FewShot(tiny_classes(6, 6), 3)
+    protocol = Protocol(tasks=7, shot=2, marks=(3,))
+    one, other = (
+        evaluate(model, model.init(0), {}, tasks, SGD(0.1), protocol, **more)
+        for more in ({}, {"map": Map(3)})
+    )
+    assert one == other
+
+
 @pytest.mark.parametrize("version", ["v2", "v3"])
 def test_a_long_sum_is_cut_into_slices(version: str, device: StandIn) -> None:
     T, B, H, C, N = 2, 3, 14, 2, 3
-    assert conv2d_cupy.slices(T, 9 * C, N, B * H * H) == 3
-    assert conv2d_cupy.slices(5, 576, 64, 490) == 2  # the paper's second layer
-    assert conv2d_cupy.slices(64, 576, 64, 490) == 1  # enough tiles of its own
-    assert conv2d_cupy.slices(205, 32, 32, 9999) == 4  # at most 1024 blocks in all
-    assert [conv2d_cupy.slices(1, 9, 3, M) for M in (1, 512, 513)] == [1, 2, 3]
+    assert conv2d_cupy.slices(9 * C, N, B * H * H) == 3
+    assert conv2d_cupy.slices(576, 64, 490) == 2  # the paper's second layer
+    assert conv2d_cupy.slices(4000, 128, 99999) == 1  # enough tiles of its own
+    assert conv2d_cupy.slices(320, 64, 99999) == 12  # at most 256 blocks of a task in all
+    assert [conv2d_cupy.slices(9, 3, M) for M in (1, 512, 513)] == [1, 2, 3]
     assert conv2d_cupy.scratch(5, 576, 64, 490) == 2 * 5 * 576 * 64
-    assert conv2d_cupy.scratch(64, 576, 64, 490) == 0  # dw is written as it stands
+    assert conv2d_cupy.scratch(5, 576, 64, 256) == 0  # dw is written as it stands
     rng = np.random.default_rng(0)
     x, w, dy = (rng.normal(size=s) for s in ((T, B, H, H, C), (T, 3, 3, C, N), (T, B, H, H, N)))
     wanted = np.empty_like(w)
@@ -311,6 +354,15 @@ def test_tf32_is_asked_for_and_shows() -> None:
     for backend, dtype in (("numpy", "float32"), ("cupy", "float64")):
         with pytest.raises(InputError, match="tf32 is for the cupy backend in float32"):
             omniglot_cnn(3, backend=backend, dtype=dtype, tf32=True)
+
+
+def test_arrays_of_the_gpu_may_be_parts_of_others(device: StandIn) -> None:
+    p = problem("strided", "sgd", T=3)
+    wanted = p.adapt(p.model)
+    phi, x, y = on_gpu(p.phi), on_gpu(p.x), on_gpu(p.y)
+    for t in range(3):  # one task after another, as where they hand on a state
+        adapt(p.model.on("cupy"), phi[t : t + 1], x[:, t : t + 1], y[:, t : t + 1], p.optimizer)
+    np.testing.assert_allclose(np.asarray(phi), wanted[1], 1e-9, 1e-9)
 
 
 @pytest.mark.parametrize(

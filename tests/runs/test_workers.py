@@ -11,6 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -183,8 +185,13 @@ def test_what_one_process_has_to_do(
         joint = replace(carry, algorithm="joint", meta_batch=3)
         assert check(joint, pool) == "an iteration has 6 tasks: of 8 workers, 6 are of use in it"
         assert check(replace(joint, meta_batch=4), pool) == ""
-        with pytest.raises(mr.InputError, match="not yet on a GPU each as --backend numba-cuda"):
+        with pytest.raises(mr.InputError, match="cupy on a GPU each, and not with numba-cuda"):
             check(replace(SETTINGS, backend="numba-cuda"), pool, training=False)
+        on_gpus = replace(SETTINGS, backend="cupy")
+        assert check(on_gpus, pool, training=False) == ""
+        dask: Any = SimpleNamespace(count=3, threads={"tcp://one": 1, "tcp://two": 2})
+        with pytest.raises(mr.InputError, match="start dask worker with --nthreads 1"):
+            check(on_gpus, dask)
 
 
 def of_workers(spec: str) -> str:

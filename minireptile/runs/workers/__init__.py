@@ -54,10 +54,15 @@ def check(s: Settings, pool: Pool | None, training: bool = True) -> str:
     many."""
     if pool is None:
         return ""
-    if s.backend not in ("numpy", "numba"):
+    if s.backend == "numba-cuda":
         raise InputError(
-            f"workers compute with numpy or numba, and not yet on a GPU each as --backend "
-            f"{s.backend} would: choose --backend numba, or leave out --workers"
+            "workers compute with numpy, numba, or cupy on a GPU each, and not with numba-cuda: "
+            "choose --backend cupy, or leave out --workers"
+        )
+    if s.backend == "cupy" and max(getattr(pool, "threads", {}).values(), default=1) > 1:
+        raise InputError(
+            "a worker of Dask with several threads has one GPU, which computes one thing at a "
+            "time: start dask worker with --nthreads 1, and CUDA_VISIBLE_DEVICES for its card"
         )
     if not training:
         return ""

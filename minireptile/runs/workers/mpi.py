@@ -7,6 +7,7 @@ from importlib import import_module
 from itertools import count
 from typing import Any
 
+from ...devices import cupy
 from ...errors import InputError, require
 from ...lots import Job, Sent
 from .base import Known, compute, hold_to_one_thread, packed, unpacked
@@ -26,6 +27,7 @@ class Ranks:
                 "--workers mpi is for mpiexec, and this process is alone: mpiexec -n 4 python -m "
                 "minireptile train ... --workers mpi"
             )
+        cupy.rank = self.world.Split_type(import_module("mpi4py.MPI").COMM_TYPE_SHARED).Get_rank()
         self.owed: list[int] = []  # the ranks whose answers are on their way, in their order
         self.numbers = count()
         if self.world.Get_rank():

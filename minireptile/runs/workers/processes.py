@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...devices import cupy
 from ...errors import InputError
 from ...lots import Job
 from .base import ONE_THREAD, Known, Losses
@@ -21,10 +22,11 @@ class Worker:
     """A process, with a pipe of its own: where it is killed in the middle of a word, the pipe ends,
     and nobody waits for the rest. (A pool of concurrent.futures does, for ever.)"""
 
-    def __init__(self) -> None:
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
         spawn = get_context("spawn")
         self.pipe, there = spawn.Pipe()
-        self.process = spawn.Process(target=work, args=(there,), daemon=True)
+        self.process = spawn.Process(target=work, args=(there, rank), daemon=True)
         with _inherited():
             self.process.start()
         there.close()
@@ -91,8 +93,8 @@ class Processes:
 
     def _start(self) -> None:
         try:
-            while len(self.workers) < self.count:
-                self.workers.append(Worker())
+            for rank in sorted({*range(self.count)} - {worker.rank for worker in self.workers}):
+                self.workers.append(Worker(rank))
         except OSError as error:  # of processes, or of files open
             self.close()
             raise InputError(
@@ -124,8 +126,9 @@ def _inherited() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def work(pipe: Any) -> None:
+def work(pipe: Any, rank: int) -> None:
     """What a worker does: lots, until the pipe ends."""
+    cupy.rank = rank
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(ONE_THREAD)
     np.seterr(all="ignore")  # of a divergence the run itself will tell
