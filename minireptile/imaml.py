@@ -17,19 +17,20 @@ from inspect import signature
 import numpy as np
 from numpy.typing import NDArray
 
-from .delegate import begin, outer_loop
+from .delegate import outer_loop
 from .errors import InputError, require
-from .loops import Loops, Snapshot, check_finite
-from .lots import Each, Lot, at_once, join
+from .fomaml import by_tail
+from .loops import Loops, Snapshot
+from .lots import Each, at_once
 from .model import Model
-from .optim import Optimizer, State, hand_out
+from .optim import Optimizer, State
 from .tasks.base import Tasks
 
 
 # fmt: off
 @outer_loop
 def imaml(
-    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None,
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot,
     each: Each = at_once,
 ) -> Iterator[Snapshot]:
     """Learn an initialisation, by the implicit gradient.
@@ -38,31 +39,19 @@ def imaml(
     `fomaml`.
     """
     check(optimizer, loops)
-    run, T = start or begin(model, optimizer, loops), loops.meta_batch
-    for it in range(run.iteration, loops.iterations):                      # the outer loop
-        lots = each(partial(implicit_grads, model, tasks, optimizer, loops, run=run), range(T))
-        loss, grad, state = join(lots, run, loops)                         # grad (T, P)
-        direction, outer = loops.direction(run, -optimizer.lr * grad.mean(0))
-        theta = run.theta + loops.epsilon_at(it) * direction               # theta + epsilon update
-        run = check_finite(Snapshot(it + 1, theta, {**state, **outer}, loss))
-        yield run
+    judge = partial(implicit_grads, loops=loops)
+    yield from by_tail(judge, -optimizer.lr, model, tasks, optimizer, loops, start, each)
 
 
 def implicit_grads(
-    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, which: range, run: Snapshot
-) -> Lot:
-    """The implicit gradients (n, P) of n of the iteration's T tasks; losses (k, n) and their
-    state."""
-    x, y, tail_x, tail_y = loops.sample_tail(tasks, run.iteration, which)  # x (k - 1, n, B, ...)
-    phi = np.repeat(run.theta[None], len(which), axis=0)                   # n copies of theta
-    loss, grad = np.empty((loops.inner_steps, len(phi)), phi.dtype), np.empty_like(phi)
-    handed_out = hand_out(optimizer, phi, run.state, loops.state)
-    for t, state in handed_out:                                            # all of them, or each
-        loss[:-1, t] = adapt_near(model, phi[t], x[:, t], y[:, t], optimizer, state, loops.prox)
-    loss[-1], g = model.loss_and_grad(phi, tail_x, tail_y)                 # at phi_{k-1}
-    for i in range(len(phi)):
-        grad[i] = implicit_grad(model, phi[i], x[:, i], y[:, i], g[i], loops)
-    return loss, grad, handed_out[-1][1]
+    model: Model, phi: NDArray, x: NDArray, y: NDArray, tail_x: NDArray, tail_y: NDArray,
+    optimizer: Optimizer, state: State, loops: Loops,
+) -> tuple[NDArray, NDArray]:
+    """The losses (k, T) of k - 1 inner steps and of the tail, and the implicit gradients (T, P)."""
+    losses = adapt_near(model, phi, x, y, optimizer, state, loops.prox)
+    loss, g = model.loss_and_grad(phi, tail_x, tail_y)                     # at phi_{k-1}
+    grads = [implicit_grad(model, phi[t], x[:, t], y[:, t], g[t], loops) for t in range(len(phi))]
+    return np.concatenate([losses, loss[None]]), np.array(grads)
 
 
 def adapt_near(

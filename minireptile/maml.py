@@ -10,17 +10,17 @@ the phi_j where the step began: no autograd, and a vector of memory a step (kern
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .delegate import begin, outer_loop
+from .delegate import outer_loop
 from .errors import InputError
-from .loops import Loops, Snapshot, check_finite
-from .lots import Each, Lot, at_once, join
+from .fomaml import by_tail
+from .loops import Loops, Snapshot
+from .lots import Each, at_once
 from .model import Model
-from .optim import Optimizer, State, hand_out
+from .optim import Optimizer, State
 from .reptile import adapt
 from .tasks.base import Tasks
 
@@ -28,7 +28,7 @@ from .tasks.base import Tasks
 # fmt: off
 @outer_loop
 def maml(
-    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None,
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot,
     each: Each = at_once,
 ) -> Iterator[Snapshot]:
     """Learn an initialisation, by the exact gradient.
@@ -37,28 +37,7 @@ def maml(
     `fomaml`.
     """
     check(optimizer, loops)
-    run, T = start or begin(model, optimizer, loops), loops.meta_batch
-    for it in range(run.iteration, loops.iterations):                      # the outer loop
-        lots = each(partial(meta_grads, model, tasks, optimizer, loops, run=run), range(T))
-        loss, grad, state = join(lots, run, loops)                         # grad (T, P)
-        direction, outer = loops.direction(run, -optimizer.lr * grad.mean(0))
-        theta = run.theta + loops.epsilon_at(it) * direction               # theta + epsilon update
-        run = check_finite(Snapshot(it + 1, theta, {**state, **outer}, loss))
-        yield run
-
-
-def meta_grads(
-    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, which: range, run: Snapshot
-) -> Lot:
-    """The meta-gradients (n, P) of n of the iteration's T tasks; losses (k, n) and their state."""
-    x, y, tail_x, tail_y = loops.sample_tail(tasks, run.iteration, which)  # x (k - 1, n, B, ...)
-    phi = np.repeat(run.theta[None], len(which), axis=0)                   # n copies of theta
-    loss, grad = np.empty((loops.inner_steps, len(phi)), phi.dtype), np.empty_like(phi)
-    handed_out = hand_out(optimizer, phi, run.state, loops.state)
-    for t, state in handed_out:                                            # all of them, or each
-        inner, tail = (x[:, t], y[:, t]), (tail_x[t], tail_y[t])
-        loss[:, t], grad[t] = meta_grad(model, phi[t], *inner, *tail, optimizer, state)
-    return loss, grad, handed_out[-1][1]
+    yield from by_tail(meta_grad, -optimizer.lr, model, tasks, optimizer, loops, start, each)
 
 
 def meta_grad(
