@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
@@ -18,8 +17,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from minireptile import backend
-from minireptile.cli.info import processor
+from minireptile.devices.numba_setup import version
 from minireptile.errors import InputError, require
+from minireptile.runs.machine import cores, processor
 
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 USUAL_CACHES = {"L1d": 2**15, "L2": 2**20, "L3": 2**25}  # where the system does not tell
@@ -52,14 +52,6 @@ class Limits:
         return min(self.gflops, self.gbs[self.level(bytes_touched)] * intensity)
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
-
-
 def describe() -> dict[str, Any]:
     """The processor, its caches, the system, and the versions of what computes."""
     info = require("threadpoolctl", "cli").threadpool_info()
@@ -75,8 +67,8 @@ def describe() -> dict[str, Any]:
     ]
     return {
         "cpu": processor(), "cores": cores(), "caches": caches(), "os": platform.platform(),
-        "python": platform.python_version(),
-        **{package: _version(package) for package in ("numpy", "scipy", "numba")}, "blas": blas,
+        "python": platform.python_version(), "blas": blas,
+        **{package: version(package) or None for package in ("numpy", "scipy", "numba")},
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }  # fmt: skip
 
@@ -225,10 +217,3 @@ def _seconds(call: Callable[[], object]) -> float:
     start = perf_counter()
     call()
     return perf_counter() - start
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

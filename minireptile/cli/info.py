@@ -4,14 +4,15 @@ import os
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 
 from .. import __version__
 from ..backend import BACKENDS, describe, why_not
 from ..devices import cupy as device_cupy
-from ..errors import pip
+from ..errors import MissingPackage, pip
+from ..runs import machine
+from ..runs.machine import processor
 
 PACKAGES = (
     "safetensors", "rich-click", "rich", "pillow", "matplotlib", "pooch",
@@ -37,20 +38,9 @@ def lines() -> Iterator[str]:
     yield from device_cupy.installed()
 
 
-def processor() -> str:
-    """The processor's name, as the system has it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    named = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
-    return named[0] if named else platform.processor() or platform.machine()
-
-
 def cores() -> str:
     """How many there are, and how many of them this process may use."""
-    here = os.cpu_count() or 1
-    usable = len(getattr(os, "sched_getaffinity", lambda _: range(here))(0))
+    here, usable = os.cpu_count() or 1, machine.cores()
     return f"{here} cores" + (f", {usable} of them usable here" if usable < here else "")
 
 
@@ -74,8 +64,6 @@ def _numba_threads(why_not_numba: str) -> str:
 def _blas_threads() -> str:
     """Of BLAS while a command runs."""
     try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
+        return f"{machine.blas_threads()} of BLAS's"
+    except MissingPackage:
         return "as many of BLAS's as it likes, without threadpoolctl"
-    counts = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return f"{max(counts, default=1)} of BLAS's"

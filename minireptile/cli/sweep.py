@@ -13,6 +13,7 @@ from ..runs.cell import held
 from ..runs.settings import DATASETS
 from ..runs.signals import Stopped
 from ..runs.sweep import Cell
+from ..runs.words import many
 from . import grid
 from .grid import MEANT, Options
 from .options import download
@@ -87,17 +88,13 @@ def _say_what_is_to_do(
     on = f", {begun} begun" * bool(begun)
     count = min(workers, len(to_do))
     console.say(
-        f"sweep: {_many(len(cells), 'run')}{done}{on}, {count} at a time, in {folder}", stderr=True
+        f"sweep: {many(len(cells), 'run')}{done}{on}, {count} at a time, in {folder}", stderr=True
     )
     if asked and workers > len(to_do):
         console.say(
-            f"sweep: {_many(workers, 'worker')} for {_many(len(to_do), 'run')}: the others have "
+            f"sweep: {many(workers, 'worker')} for {many(len(to_do), 'run')}: the others have "
             "nothing to do", stderr=True,
         )  # fmt: skip
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _code(cells: list[Cell]) -> int:
@@ -111,7 +108,7 @@ def _code(cells: list[Cell]) -> int:
         raise InputError(f"all runs failed: {reasons.pop() or 'see their log.txt'}")
     first, why = next(iter(failed.items()))
     print(
-        f"minireptile: {len(failed)} of {_many(len(cells), 'run')} failed; {first.folder.name}: "
+        f"minireptile: {len(failed)} of {many(len(cells), 'run')} failed; {first.folder.name}: "
         f"{why or 'see its log.txt'}", file=sys.stderr,
     )  # fmt: skip
     return 1

@@ -19,6 +19,7 @@ from ..errors import InputError
 from . import checkpoint, console, metrics
 from .experiment import build, noise
 from .folder import CHECKPOINT, LOG, METRICS
+from .machine import cores
 from .measures import MEASURES, Measure, Values
 from .phases import Phases
 from .run import warm_up
@@ -107,11 +108,7 @@ def _tail(path: Path) -> list[str]:
 
 def usual_workers(s: Settings) -> int:
     """A worker for each core that this process may use; one where a GPU computes."""
-    return 1 if device_of(s.backend) else _cores()
-
-
-def _cores() -> int:
-    return len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
+    return 1 if device_of(s.backend) else cores()
 
 
 def try_out(cells: Sequence[Cell]) -> None:
@@ -158,7 +155,7 @@ class Workers:
             ) from None
         command = [sys.executable, "-m", "minireptile.runs.cell", str(cell.folder.absolute()),
                    cell.settings.to_json()]  # fmt: skip
-        threads = {"NUMBA_NUM_THREADS": str(max(1, _cores() // share))}  # unless somebody says
+        threads = {"NUMBA_NUM_THREADS": str(max(1, cores() // share))}  # unless somebody says
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log,
             env={**threads, **self.environment},

@@ -6,11 +6,11 @@ from shlex import quote
 
 from ..backend import device_of
 from ..engine.threads import threads
-from ..errors import require
 from ..loops import Loops, Snapshot
 from ..tasks.images import FewShot
 from . import console
 from .experiment import Experiment
+from .machine import blas_threads
 from .phases import NAME
 from .settings import Settings
 from .sources import SOURCES
@@ -34,8 +34,8 @@ def header(experiment: Experiment, start: Snapshot, folder: Path) -> None:
         "network": f"{s.network}, {model.size:,} parameters, {s.dtype}",
         "task": f"{shots}, trained on {s.train_shots} examples{examples}",
         "algorithm": f"{s.algorithm}, epsilon {s.epsilon:g}{annealed}{outer}",
-        "loops": f"{_many(s.iterations, 'iteration')} of {_many(s.meta_batch, 'task')}; "
-        f"{_many(s.inner_steps, 'step')} of {_many(s.inner_batch, 'example')}, "
+        "loops": f"{many(s.iterations, 'iteration')} of {many(s.meta_batch, 'task')}; "
+        f"{many(s.inner_steps, 'step')} of {many(s.inner_batch, 'example')}, "
         f"{s.optimizer} {s.inner_lr:g}",
         "run": f"{folder}{since}",
     }
@@ -44,7 +44,8 @@ def header(experiment: Experiment, start: Snapshot, folder: Path) -> None:
             console.say(f"{name:<{NAME}}{text}")
 
 
-def _many(number: int, what: str) -> str:
+def many(number: int, what: str) -> str:
+    """So many of them, in words."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
@@ -57,13 +58,8 @@ def _machine(backend: str) -> str:
     device = device_of(backend)
     if device:
         return f"{backend}, {device.describe().partition(',')[0]}"
-    number = threads() if backend == "numba" else _blas_threads()
-    return f"{backend}, {_many(number, 'thread')}"
-
-
-def _blas_threads() -> int:
-    pools = require("threadpoolctl", "cli").threadpool_info()
-    return max((p["num_threads"] for p in pools if p["user_api"] == "blas"), default=1)
+    number = threads() if backend == "numba" else blas_threads()
+    return f"{backend}, {many(number, 'thread')}"
 
 
 def _data(experiment: Experiment) -> str:

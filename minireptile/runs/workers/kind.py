@@ -10,6 +10,7 @@ from ... import __version__
 from ...devices.numba_setup import version
 from ...errors import InputError
 from .. import console
+from ..machine import processor
 
 Kind = Mapping[str, str]  # what decides about bits, by its name
 ONE = "minireptile", "its sources", "numpy", "numba"  # must be the same for the same sums
@@ -24,7 +25,7 @@ def kind() -> Kind:
         "numpy": version("numpy"),
         "numba": version("numba") or "absent",
         "python": platform.python_version(),
-        "processor": f"{platform.machine()} {_processor()}".strip(),
+        "processor": f"{platform.machine()} {processor()}",
     }
 
 
@@ -35,15 +36,6 @@ def _sources() -> str:
         for path in sorted(folder.rglob("*.py")):
             digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor()
-    named = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
-    return named[0] if named else platform.processor()
 
 
 def compare(others: Mapping[str, Kind]) -> None:
