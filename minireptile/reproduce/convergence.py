@@ -7,29 +7,25 @@ there first. It is chosen on other training runs and unseen tasks than those tha
 which the median counts: with a constant epsilon near the largest, a run now and then explodes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..algorithms import ALGORITHMS as KNOWN
 from ..delegate import begin
 from ..errors import InputError
 from ..evaluate import Protocol, evaluate_regression
-from ..fomaml import fomaml
-from ..loops import Loops, Snapshot
-from ..maml import maml
+from ..loops import Loops
 from ..model import Model
 from ..optim import SGD
-from ..reptile import reptile
 from ..rng import Stream
 from ..tasks.sine import Sine
 
 ALPHA, K = 0.02, 5
-ALGORITHMS: dict[str, Callable[..., Iterator[Snapshot]]] = {
-    "Reptile": reptile, "FOMAML": fomaml, "MAML": maml
-}  # fmt: skip
+ALGORITHMS = {name: KNOWN[name.lower()].run for name in ("Reptile", "FOMAML", "MAML")}
 # A gradient is three products a layer, a Hessian-vector product eight (kernels/loss_and_grad.md).
 HVP = 8 / 3
 GRADIENTS = {"Reptile": K, "FOMAML": K, "MAML": K + HVP * (K - 1)}

@@ -7,29 +7,25 @@ activations of all steps, need far more.
 """
 
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from ..fomaml import fomaml
-from ..loops import Loops, Snapshot
-from ..maml import maml
+from ..algorithms import ALGORITHMS as KNOWN
+from ..loops import Loops
 from ..model import Model
 from ..networks import omniglot_cnn, sine_mlp
 from ..optim import SGD
-from ..reptile import reptile
 from ..tasks.base import Tasks
 from ..tasks.glyphs import glyph_splits
 from ..tasks.images import FewShot
 from ..tasks.sine import Sine
 from .outcome import Finding, Outcome, around, ratio, student
 
-ALGORITHMS: dict[str, Callable[..., Iterator[Snapshot]]] = {
-    "reptile": reptile, "fomaml": fomaml, "maml": maml
-}  # fmt: skip
+ALGORITHMS = {name: KNOWN[name].run for name in ("reptile", "fomaml", "maml")}
 T, ITERATIONS = 5, 4
 # The numbers of inner steps, and how often each is timed, if it is to be quick.
 SIZES: dict[bool, tuple[tuple[int, ...], int]] = {

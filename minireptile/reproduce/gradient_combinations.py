@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evaluate import Accuracy, Protocol, evaluate
 from ..loops import Loops
 from ..model import Model
 from ..networks import omniglot_cnn
 from ..optim import SGD
-from ..tasks.base import Tasks
-from .characters import characters
+from ..tasks.images import FewShot
+from .characters import accuracy, characters
 from .outcome import Finding, Outcome, around, difference, weakest
 
 EPSILON = 0.25
@@ -103,7 +102,7 @@ def style(name: str) -> str:
 
 
 def trained(
-    model: Model, train: Tasks, test: Tasks, names: list[str], iterations: int,
+    model: Model, train: FewShot, test: FewShot, names: list[str], iterations: int,
     tasks: dict[int, int],
 ) -> dict[str, list[dict[str, float]]]:  # fmt: skip
     """The accuracy of training with each of these sums, which have the same k, after so many
@@ -119,7 +118,8 @@ def trained(
     for it in range(iterations + 1):
         if it in tasks:
             for name, start in zip(names, theta, strict=True):
-                rows[name].append({"iteration": it, **accuracy(model, start, test, tasks[it])})
+                found = accuracy(model, start, {}, test, tasks[it], optimizer)
+                rows[name].append({"iteration": it, **found})
         if it < iterations:
             x, y = (np.repeat(a, len(names), axis=1) for a in loops.sample(train, it))
             update = optimizer.lr * summed(model, theta, x, y, optimizer.lr, chosen)
@@ -138,13 +138,3 @@ def summed(
         phi -= alpha * grad
         total += chosen_i * grad
     return total
-
-
-def accuracy(model: Model, theta: NDArray, test: Tasks, tasks: int) -> dict[str, float]:
-    """As in the paper's running evaluation: 5 steps on mini-batches of 25."""
-    protocol = Protocol(tasks=tasks, shot=5, marks=(5,), batch=25)
-    found = evaluate(model, theta, {}, test, SGD(0.003), protocol)
-    assert isinstance(found, Accuracy)
-    return {
-        "accuracy": found.transductive_accuracy, "ci95": found.transductive_accuracy_ci95 or 0.0
-    }  # fmt: skip

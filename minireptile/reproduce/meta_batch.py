@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from ..evaluate import Accuracy, Protocol, evaluate
 from ..loops import Loops, Snapshot
 from ..model import Model
 from ..networks import omniglot_cnn
 from ..optim import Adam, Optimizer
 from ..reptile import reptile
 from ..tasks.images import FewShot
-from .characters import characters
+from .characters import accuracy, characters
 from .outcome import Finding, Outcome, around, difference, weakest
 
 T = (1, 5, 20, 100)
@@ -51,7 +50,7 @@ def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
         }
         for equal, count in (("tasks", 0), ("iterations", iterations))
     }
-    start = accuracy(model, Snapshot(0, model.init(0), {}, model.init(0)[:0]), test, tasks)
+    start = accuracy(model, model.init(0), {}, test, tasks, INNER)
     record: dict[str, Any] = {
         "tasks": total, "iterations": iterations, "judged_on": tasks, "characters": of,
         "untrained": start, "curves": curves,
@@ -127,15 +126,15 @@ def learned(
 ) -> list[Row]:
     """The accuracy along training with so many tasks an iteration, at the best of the rates: that
     after which unseen tasks of training characters are solved best."""
-    runs = [
-        (rate, trained(model, train, outer, rate, size, iterations)) for rate in RATES[outer]
-    ]  # fmt: skip
-    scores = [accuracy(model, kept[-1], train, tasks)["accuracy"] for _, kept in runs]
-    rate, kept = runs[scores.index(max(scores))]
-    return [
-        {"iteration": run.iteration, "rate": rate, **accuracy(model, run, test, tasks)}
-        for run in kept
-    ]
+
+    def at(run: Snapshot, on: FewShot) -> dict[str, float]:
+        return accuracy(model, run.theta, run.state, on, tasks, INNER)
+
+    runs = {
+        rate: trained(model, train, outer, rate, size, iterations) for rate in RATES[outer]
+    }  # fmt: skip
+    best = max(runs, key=lambda rate: at(runs[rate][-1], train)["accuracy"])
+    return [{"iteration": run.iteration, "rate": best, **at(run, test)} for run in runs[best]]
 
 
 def trained(
@@ -146,13 +145,3 @@ def trained(
     loops = Loops(iterations, meta_batch=size, epsilon=1.0 if optimizer else rate, outer=optimizer)
     marks = {max(1, iterations // part) for part in PARTS}
     return [run for run in reptile(model, train, INNER, loops) if run.iteration in marks]
-
-
-def accuracy(model: Model, run: Snapshot, test: FewShot, tasks: int) -> dict[str, float]:
-    """After 5 steps on mini-batches of 25."""
-    protocol = Protocol(tasks=tasks, shot=5, marks=(5,), batch=25)
-    found = evaluate(model, run.theta, run.state, test, INNER, protocol)
-    assert isinstance(found, Accuracy)
-    return {
-        "accuracy": found.transductive_accuracy, "ci95": found.transductive_accuracy_ci95 or 0.0
-    }  # fmt: skip

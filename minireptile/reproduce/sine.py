@@ -6,32 +6,25 @@ Adam, as in the papers of the last two, and iMAML the inner loop of its preset. 
 steps on 10 points.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import algorithms
+from ..algorithms import ALGORITHMS as KNOWN
 from ..errors import InputError
 from ..evaluate import Batch, Protocol, Regression, adapt_unseen, evaluate_regression
-from ..fomaml import fomaml
-from ..imaml import imaml
-from ..joint import joint
 from ..loops import Loops, Snapshot
-from ..maml import maml
 from ..networks import sine_mlp
 from ..optim import SGD, Adam
-from ..reptile import reptile
 from ..tasks.sine import Sine
 from .outcome import Finding, Outcome, around, difference
 
 ALPHA, MARKS = 0.02, (0, 1, 2, 4, 8, 16, 24, 32)
 SIZES = {True: (1500, 100), False: (30_000, 1000)}  # iterations and tasks, if it is to be quick
-ALGORITHMS: dict[str, Callable[..., Iterator[Snapshot]]] = {
-    "joint": joint, "reptile": reptile, "fomaml": fomaml, "maml": maml, "imaml": imaml,
-}  # fmt: skip
+ALGORITHMS = {n: KNOWN[n].run for n in ("joint", "reptile", "fomaml", "maml", "imaml")}
 
 
 def run(quick: bool, backend: str = "numpy") -> Outcome:
@@ -90,7 +83,7 @@ def settings(iterations: int, fewer: int = 1) -> dict[str, tuple[SGD, Loops]]:
     """Each algorithm's inner optimizer and loops; iMAML's iterations are divided by `fewer`."""
     plain = Loops(iterations, meta_batch=1, epsilon=0.1, train_shots=50, state="fresh")
     with_adam = replace(plain, epsilon=1.0, outer=Adam(0.001))
-    implicit = algorithms.ALGORITHMS["imaml"].defaults["regression"]
+    implicit = KNOWN["imaml"].defaults["regression"]
     to_minimum = replace(
         with_adam, inner_steps=implicit["inner_steps"], prox=implicit["prox"],
         iterations=iterations // fewer,

@@ -481,8 +481,10 @@ def test_runs_side_by_side_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch)
     names = ["g1 + g2", "(g1 + g2) / 2", "g2"]
     seen: list[NDArray] = []
 
-    def accuracy(model: Model, theta: NDArray, test: Any, tasks: int) -> dict[str, float]:
-        assert test == "test"
+    def accuracy(
+        model: Model, theta: NDArray, state: Any, test: Any, tasks: int, optimizer: Any
+    ) -> dict[str, float]:
+        assert (state, test, optimizer) == ({}, "test", SGD(0.003))
         seen.append(theta)
         return {"accuracy": tasks, "ci95": 0.0}
 
@@ -540,8 +542,8 @@ def protocols(patch: pytest.MonkeyPatch, module: Any, ci95: float | None) -> lis
 
 @pytest.mark.parametrize("ci95", [0.03, None])
 def test_accuracy_along_training(ci95: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = protocols(monkeypatch, gradient_combinations, ci95)
-    found = gradient_combinations.accuracy("model", "theta", "test", 9)  # type: ignore[arg-type]
+    calls = protocols(monkeypatch, characters, ci95)
+    found = characters.accuracy("model", "theta", {}, "test", 9, SGD(0.003))  # type: ignore[arg-type]
     assert found == {"accuracy": 0.7, "ci95": ci95 or 0.0}
     protocol = Protocol(9, shot=5, marks=(5,), batch=25)
     assert calls == [("model", "theta", {}, "test", SGD(0.003), protocol)]
@@ -604,11 +606,14 @@ def test_the_best_rate_is_chosen_on_training_characters(monkeypatch: pytest.Monk
     measured = []
 
     def trained(*call: Any) -> list[Snapshot]:
-        return [Snapshot(it, np.array([call[3]]), {}, np.zeros((0, 0))) for it in (1, 7)]
+        return [Snapshot(it, np.array([call[3]]), {"it": it}, np.zeros((0, 0))) for it in (1, 7)]  # type: ignore[dict-item]
 
-    def accuracy(model: Any, run: Snapshot, tasks: Any, count: int) -> dict[str, float]:
-        measured.append((float(run.theta[0]), run.iteration, tasks, count))
-        return {"accuracy": 0.5 + (run.theta[0] == 1.0) / 8, "ci95": 0.25}
+    def accuracy(
+        model: Any, theta: NDArray, state: Any, tasks: Any, count: int, optimizer: Any
+    ) -> dict[str, float]:
+        assert optimizer == Adam(0.001, beta1=0.0)
+        measured.append((float(theta[0]), state["it"], tasks, count))
+        return {"accuracy": 0.5 + (theta[0] == 1.0) / 8, "ci95": 0.25}
 
     monkeypatch.setattr(meta_batch, "trained", trained)
     monkeypatch.setattr(meta_batch, "accuracy", accuracy)
@@ -618,14 +623,3 @@ def test_the_best_rate_is_chosen_on_training_characters(monkeypatch: pytest.Monk
     assert rows == [
         {"iteration": it, "rate": 1.0, "accuracy": 0.625, "ci95": 0.25} for it in (1, 7)
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize("ci95", [0.03, None])
-def test_accuracy_of_a_meta_batch(ci95: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = protocols(monkeypatch, meta_batch, ci95)
-    (run,) = snapshots(3)
-    found = meta_batch.accuracy("model", run, "test", 9)  # type: ignore[arg-type]
-    assert found == {"accuracy": 0.7, "ci95": ci95 or 0.0}
-    ((model, theta, state, *rest),) = calls
-    assert (model, theta is run.theta, state) == ("model", True, run.state)
-    assert rest == ["test", Adam(0.001, beta1=0.0), Protocol(9, shot=5, marks=(5,), batch=25)]
