@@ -10,7 +10,6 @@ from functools import partial
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from minireptile import backend
 from minireptile.devices.numba_setup import version
 from minireptile.errors import InputError, require
 from minireptile.runs.machine import cores, processor
+
+from .measure import clocked
 
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 USUAL_CACHES = {"L1d": 2**15, "L2": 2**20, "L3": 2**25}  # where the system does not tell
@@ -169,7 +170,7 @@ def _loops(dtype: DTypeLike, number: int, tries: int) -> Iterator[float]:
         for shape in peak.SHAPES:
             loop, flops = peak.multiply_adds(dtype, *shape)
             loop(1, 0.5, 0.5)  # compiles
-            turns = 1 + int(1000 * TURN / max(_seconds(partial(loop, 1000, 0.5, 0.5)), 1e-9))
+            turns = 1 + int(1000 * TURN / max(clocked(partial(loop, 1000, 0.5, 0.5)), 1e-9))
             best = _together([partial(loop, turns, 0.5, 0.5)] * number, tries)
             yield 1e-9 * flops * turns * number / best
 
@@ -210,10 +211,4 @@ def _together(calls: list[Callable[[], object]], tries: int) -> float:
 
 def _best(call: Callable[[], object], tries: int) -> float:
     call()
-    return min(_seconds(call) for _ in range(tries))
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    start = perf_counter()
-    call()
-    return perf_counter() - start
+    return min(clocked(call) for _ in range(tries))

@@ -56,6 +56,11 @@ def in_turns(
     return {name: _timing(turns, repeats[name]) for name, turns in seconds.items()}
 
 
+def clocked(call: Callable[[], object]) -> float:
+    """Seconds of a call."""
+    return _time(call, 1, lambda: None)
+
+
 def rounding(dtype: DTypeLike, terms: float = 1) -> float:
     """How far apart two sums of so many terms may be, in sizes of the sum: 10 eps sqrt(terms).
 

@@ -7,7 +7,6 @@ How to write such a file, and what is checked: RACE.md. The file's code runs in 
 """
 
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -28,7 +27,7 @@ from .child import end, lines_of
 from .kernels import COLUMNS as KERNELS
 from .kernels import sentence
 from .measure import Mismatch
-from .peers_process import ROOT, THREADS
+from .peers_process import environment
 from .plots import distinct
 from .race_check import Unfair
 from .race_file import CUDA, FORKED, there
@@ -107,11 +106,10 @@ def _rows(answer: dict[str, Any]) -> list[Row]:
 @contextmanager
 def _process(job: Job) -> Iterator[subprocess.Popen[str]]:
     """The process of a race. In the end nothing of it is left, and what it printed is on stderr."""
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
         [*COMMAND, json.dumps(asdict(job))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
-        env={**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": path},
+        env=environment(1, None, job.gpu),
     )  # fmt: skip
     printed = _Printed(process)
     try:

@@ -12,7 +12,6 @@ where each is from; a run takes them from there, and writes them beside what it 
 """
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,6 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from math import ceil, log2
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -28,8 +26,10 @@ import numpy as np
 import minireptile as mr
 from minireptile.errors import InputError
 from minireptile.runs.plot import save_figure
+from minireptile.runs.workers.base import one_thread
 
 from .machine import cores, describe, usable
+from .measure import clocked
 from .plots import distinct, figure, ticks_at
 from .results import Row, load
 from .runs import FOREVER, images
@@ -53,7 +53,6 @@ ENGINES = ("processes", "Dask", "MPI")
 MEETINGS = {"T = W": (1, 0), "T = 10 W": (10, 0), "T = 1,000": (0, 1000)}
 WORKERS = (2, 4, 16, 64, 256, 1000)
 TASKS = 8  # of an iteration; weak: of a worker
-THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def seconds(engine: str, tasks: int, workers: int, known: dict[str, float]) -> float:
@@ -132,16 +131,10 @@ def measure(
 @contextmanager
 def one_thread_each(workers: int) -> Iterator[Executor]:
     """So many processes, with one thread each."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # a process reads them when it starts
-    try:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as executor:
-            list(executor.map(abs, range(4 * workers)))
-            yield executor
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            os.environ.update({name: value} if value is not None else {})
+    spawn = multiprocessing.get_context("spawn")
+    with one_thread(), ProcessPoolExecutor(workers, spawn) as executor:
+        list(executor.map(abs, range(4 * workers)))
+        yield executor
 
 
 def iterations(setting: Setting, backend: str, workers: Executor) -> Iterator[mr.Snapshot]:
@@ -165,13 +158,6 @@ def alone(job: tuple[Setting, str]) -> None:
     setting, backend = job
     model, (x, y) = at_hand(setting, backend)
     mr.adapt(model, np.repeat(model.init(0)[None], setting.tasks, axis=0), x, y, setting.optimizer)
-
-
-def clocked(call: Callable[[], Any]) -> float:
-    """Seconds of a call."""
-    begin = perf_counter()
-    call()
-    return perf_counter() - begin
 
 
 def draw(rows: list[Row], folder: Path, where: str) -> list[Path]:

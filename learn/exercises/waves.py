@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from minireptile.tasks.base import Task
 from minireptile.tasks.sine import Sine
-from tests.mistakes.loops import Batch, Params, network
+from tests.mistakes import loops
+from tests.mistakes.loops import Batch, flat, network
 
 from ..learner import shown
 
@@ -19,7 +20,6 @@ from ..learner import shown
 # does, the one that exercise 11 differentiates twice.
 PLACES, HIDDEN = 16, 40
 SHAPES = (PLACES, HIDDEN), (HIDDEN,), (HIDDEN, 1), (1,)
-ENDS = np.cumsum([int(np.prod(shape)) for shape in SHAPES])
 LR, SHOT, UNSEEN, MARKS = 0.05, 10, 200, (0, 1, 5, 10)
 
 Adapt = Callable[[NDArray, list[Batch]], None]
@@ -32,13 +32,7 @@ def seen(x: NDArray) -> NDArray:
 
 def parts(phi: NDArray) -> Any:
     """w, b, u and c of a vector (P,)."""
-    pieces = np.split(phi, ENDS[:-1])
-    return tuple(piece.reshape(shape) for piece, shape in zip(pieces, SHAPES, strict=True))
-
-
-def flat(arrays: Params) -> NDArray:
-    """The vector of w, b, u and c."""
-    return np.concatenate([np.ravel(array) for array in arrays])
+    return loops.parts(phi, SHAPES)
 
 
 def loss_and_grad(phi: NDArray, x: NDArray, y: NDArray) -> tuple[Any, NDArray]:

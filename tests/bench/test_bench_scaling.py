@@ -16,6 +16,7 @@ from bench import results, scaling
 from bench.settings import Setting
 from minireptile import InputError
 from minireptile.lots import split
+from minireptile.runs.workers.base import ONE_THREAD
 from tests.runs.made_up import replace
 
 KNOWN = {
@@ -110,11 +111,11 @@ def test_a_worker_alone_adapts_to_its_lot(monkeypatch: pytest.MonkeyPatch) -> No
 def test_workers_have_one_thread_and_this_process_what_it_had(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    set_, unset = scaling.THREADS[1], scaling.THREADS[2]
+    set_, unset = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
     monkeypatch.setenv(set_, "3")
     monkeypatch.delenv(unset, raising=False)
     with scaling.one_thread_each(1) as executor:
-        assert [*executor.map(os.getenv, scaling.THREADS)] == ["1"] * len(scaling.THREADS)
+        assert [*executor.map(os.getenv, ONE_THREAD)] == ["1"] * len(ONE_THREAD)
     assert (os.getenv(set_), os.getenv(unset)) == ("3", None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -347,7 +348,7 @@ def test_no_picture(my: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_network_of_the_waves() -> None:
     """Its gradient, its parameters in a vector, and the steps that are measured."""
     rng = np.random.default_rng(0)
-    phi, v = waves.first(rng), rng.standard_normal(waves.ENDS[-1])
+    phi, v = waves.first(rng), rng.standard_normal(sum(map(math.prod, waves.SHAPES)))
     assert np.array_equal(waves.flat(waves.parts(phi)), phi)
     x, y = waves.seen(rng.uniform(-5, 5, (7, 1))), rng.standard_normal((7, 1))
     loss, grad = waves.loss_and_grad(phi, x, y)

@@ -7,6 +7,7 @@ c of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -322,13 +323,12 @@ def check_maml(meta_gradient: Callable[..., NDArray]) -> Check:
 
 Params = tuple[NDArray, NDArray, NDArray, NDArray]
 shapes = (2, 4), (4,), (4, 3), (3,)
-ends = np.cumsum([np.prod(shape) for shape in shapes])
 x1, target1 = rng.standard_normal((5, 2)), rng.standard_normal((5, 3))
-params0 = rng.standard_normal(ends[-1])
+params0 = rng.standard_normal(sum(map(math.prod, shapes)))
 
 
-def parts(flat: NDArray) -> Any:
-    pieces = np.split(flat, ends[:-1])
+def parts(flat: NDArray, shapes: Sequence[tuple[int, ...]] = shapes) -> Any:
+    pieces = np.split(flat, np.cumsum([math.prod(shape) for shape in shapes])[:-1])
     return tuple(piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True))
 
 

@@ -3,6 +3,7 @@
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -91,6 +92,18 @@ def compute(sent: Sent, changes: dict[str, Any], lot: range) -> Any:
     """A lot, on a worker; of a divergence the run itself will tell."""
     with np.errstate(all="ignore"):
         return Job(sent, changes)(lot)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For processes that start inside."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def hold_to_one_thread() -> None:

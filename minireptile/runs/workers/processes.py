@@ -15,7 +15,7 @@ import numpy as np
 from ...devices import cupy
 from ...errors import InputError
 from ...lots import Job
-from .base import ONE_THREAD, Known, Losses
+from .base import ONE_THREAD, Known, Losses, one_thread
 
 
 class Worker:
@@ -111,19 +111,16 @@ class Processes:
 def _inherited() -> Iterator[None]:
     """For a process that starts inside: one thread, and no ear for Ctrl-C, not even as it starts.
     A terminal sends that to all of them, and it is this process that saves the run."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
     mask = getattr(signal, "pthread_sigmask", None)
-    os.environ.update(ONE_THREAD)
     if mask:  # whose own start would undo the next line
         import_module("multiprocessing.resource_tracker").ensure_running()
     held = mask(signal.SIG_BLOCK, {signal.SIGINT}) if mask else ()
     try:
-        yield
+        with one_thread():
+            yield
     finally:
         if mask:
             mask(signal.SIG_SETMASK, held)
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def work(pipe: Any, rank: int) -> None:
