@@ -245,25 +245,6 @@ def batchnorm_relu_backward(dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma):
 
 
 @inner
-def moments_r(rmean, rrstd, rx, x, mean, rstd):
-    """Write rmean and rrstd (C,) of a batch rx, x (M, C) (eq. 16 and 18)."""
-    M, C = x.shape
-    share = x.dtype.type(1) / x.dtype.type(M)
-    rmean[:] = 0
-    for m in range(M):
-        for c in range(C):
-            rmean[c] += rx[m, c]
-    for c in range(C):
-        rmean[c] *= share
-    rrstd[:] = 0
-    for m in range(M):
-        for c in range(C):
-            rrstd[c] += (x[m, c] - mean[c]) * (rx[m, c] - rmean[c])
-    for c in range(C):
-        rrstd[c] *= -share * rstd[c] * rstd[c] * rstd[c]
-
-
-@inner
 def image_moments_r(rmean, comoment, rx, x, mean):
     """Write rmean (C,) and comoment (C,) = sum (x - mean) (rx - rmean) of one image rx, x (m, C)
     with its own mean (eq. 26)."""
@@ -279,6 +260,15 @@ def image_moments_r(rmean, comoment, rx, x, mean):
     for i in range(m):
         for c in range(C):
             comoment[c] += (x[i, c] - mean[c]) * (rx[i, c] - rmean[c])
+
+
+@inner
+def moments_r(rmean, rrstd, rx, x, mean, rstd):
+    """Write rmean and rrstd (C,) of a batch rx, x (M, C) (eq. 16 and 18)."""
+    image_moments_r(rmean, rrstd, rx, x, mean)
+    share = x.dtype.type(1) / x.dtype.type(x.shape[0])
+    for c in range(x.shape[1]):
+        rrstd[c] *= -share * rstd[c] * rstd[c] * rstd[c]
 
 
 @inner
