@@ -78,6 +78,7 @@ setup(
         "minireptile.cli",
         "minireptile.devices",
         "minireptile.engine",
+        "minireptile.estimators",
         "minireptile.explore",
         "minireptile.explore.figures",
         "minireptile.kernels",

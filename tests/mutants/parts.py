@@ -66,7 +66,7 @@ PARTS = {
     "use": Part(
         ["minireptile/runs/trained.py", "minireptile/runs/predict.py",
          *(f"minireptile/{name}.py" for name in
-           ("trained", "head", "weights", "estimators", "tasks/rows"))],
+           ("trained", "head", "weights", "estimators/*", "tasks/rows"))],
         tests(*(f"use/test_{name}" for name in
                 ("trained", "weights", "pretrained", "predict", "estimators"))),
     ),

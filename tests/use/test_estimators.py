@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import minireptile as mr
-from minireptile import estimators
+from minireptile.estimators import base
 from minireptile.tasks.rows import ClassRows, GroupRows
 
 from .small_trained import small_trained
@@ -172,7 +172,7 @@ def test_meta_fit_goes_on_from_a_trained_model(monkeypatch: pytest.MonkeyPatch) 
         asked.append((tasks.n_out, loops))
         return []
 
-    monkeypatch.setattr(estimators, "reptile", noted)
+    monkeypatch.setattr(base, "reptile", noted)
     mr.FewShotClassifier(trained).meta_fit(x, y, way=2)  # 8 examples of each class
     mr.FewShotClassifier(trained).meta_fit(*images(60), way=3)
     assert [(way, loops.train_shots) for way, loops in asked] == [(2, 8), (3, 10)]
