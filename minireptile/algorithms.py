@@ -19,10 +19,6 @@ from .reptile import reptile
 Values = Mapping[str, Any]
 
 
-def _any(optimizer: Optimizer, loops: Loops) -> None:
-    """Every optimizer will do, with any numbers."""
-
-
 @dataclass(frozen=True)
 class Algorithm:
     """A meta-algorithm."""
@@ -30,7 +26,7 @@ class Algorithm:
     # (model, tasks, optimizer, loops, start) -> the run after each outer iteration.
     run: Callable[..., Iterator[Snapshot]]
     # (optimizer, loops) -> None; `InputError` if they are not for this algorithm.
-    check: Callable[[Optimizer, Loops], Any] = _any
+    check: Callable[[Optimizer, Loops], Any] = lambda optimizer, loops: None
     tail: bool = False  # it judges theta by the last mini-batch, drawn apart: `Loops.sample_tail`
     # Vectors of length P that each inner step before the last leaves in memory, to go back by.
     path: int = 0

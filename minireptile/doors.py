@@ -123,38 +123,36 @@ def parameters(
 
 
 def examples(
-    x: Any, lead: tuple[int, ...], input_shape: Shape, dtype: np.dtype, place: Place = HOST,
-    what: str = "x",
-) -> Any:  # fmt: skip
+    x: Any, lead: tuple[int, ...], input_shape: Shape, dtype: np.dtype, place: Place = HOST
+) -> Any:
     """x (*lead, B, ...) in phi's type, with B > 0; lead is (T,), (k, T), or without T."""
-    found = read(x, what, "bifc" if dtype.kind == "c" else "bif", place)
+    found = read(x, "x", "bifc" if dtype.kind == "c" else "bif", place)
     at = len(lead)  # of B
     shape = found.shape
     if shape[:at] != lead or len(shape) == at or not shape[at] or shape[at + 1 :] != input_shape:
         expected = ", ".join([*map(str, lead), "B", *map(str, input_shape)])
-        raise InputError(f"{what} must be ({expected}), got {shape}")
-    return cast(found, what, dtype)
+        raise InputError(f"x must be ({expected}), got {shape}")
+    return cast(found, "x", dtype)
 
 
 def targets(
-    y: Any, lead: tuple[int, ...], n_out: int, loss: str, dtype: np.dtype, place: Place = HOST,
-    what: str = "y",
-) -> Any:  # fmt: skip
+    y: Any, lead: tuple[int, ...], n_out: int, loss: str, dtype: np.dtype, place: Place = HOST
+) -> Any:
     """Labels (*lead), as int64, or targets (*lead, n_out) in phi's type; lead ends in B."""
     regression = loss == "squared_error"
-    found = read(y, what, "bifc" if regression and dtype.kind == "c" else "bif", place)
+    found = read(y, "y", "bifc" if regression and dtype.kind == "c" else "bif", place)
     expected = (*lead, n_out) if regression else lead
     if found.shape != expected:
-        raise InputError(f"{what} must be {expected} beside this x, got {found.shape}")
+        raise InputError(f"y must be {expected} beside this x, got {found.shape}")
     if regression:
-        return cast(found, what, dtype)
+        return cast(found, "y", dtype)
     if found.dtype.kind not in "iu":
         raise InputError(f"labels must be integers, not {found.dtype}")
     if found.size and (found.min() < 0 or found.max() >= n_out):
         raise InputError(
             f"labels must lie in [0, {n_out}), and these go from {found.min()} to {found.max()}"
         )
-    return cast(found, what, found.dtype if _on_device(found) else np.dtype(np.int64))
+    return cast(found, "y", found.dtype if _on_device(found) else np.dtype(np.int64))
 
 
 def mini_batches(
@@ -210,11 +208,11 @@ def in_place(found: Any, what: str, exotic: bool = False, place: Place = HOST) -
 # ------------------------------------------------------------------------------------- a run
 
 
-def check_optimizer(optimizer: Any, what: str = "optimizer") -> None:
+def check_optimizer(optimizer: Any) -> None:
     """`InputError` unless it is a record such as SGD(...), of the library or of one's own."""
     methods = (getattr(optimizer, name, None) for name in ("init", "step"))
     if isinstance(optimizer, type) or not all(map(callable, methods)):
-        raise InputError(f"{what} must be SGD(...) or Adam(...), not {shown(optimizer)}")
+        raise InputError(f"optimizer must be SGD(...) or Adam(...), not {shown(optimizer)}")
 
 
 def check_model(model: Any) -> None:
@@ -241,6 +239,21 @@ def check_state(
     _check_arrays(state, _kept(optimizer, phi), what, place)
     for name, found in state.items() if writeable else ():
         _check_writeable(found, f"{what}: {name!r}")
+
+
+def initialisation(
+    model: Any, theta: Any, state: Any, optimizer: Any, what: str = "theta"
+) -> tuple[Any, Any]:
+    """theta (P,), and the inner optimizer's shared state, {} for a fresh one: of a `Snapshot`'s,
+    without what an outer optimizer keeps."""
+    theta = parameters(theta, model.size, what=what)
+    if theta.ndim != 1:
+        raise InputError(f"{what} must be ({model.size},), one for all tasks, got {theta.shape}")
+    if isinstance(state, Mapping):
+        state = {name: a for name, a in state.items() if not str(name).startswith(OUTER)}
+    if not isinstance(state, dict) or state:
+        check_state(optimizer, state, theta, writeable=False)
+    return theta, state
 
 
 def check_snapshot(start: Any, size: int, optimizer: Any, loops: Any) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import changed, counts, flag, settle, shown, whole
-from .doors import check_parts, check_state, parameters
+from .doors import check_parts, initialisation
 from .errors import InputError
 from .lots import Map, in_lots
 from .model import Model
-from .optim import OUTER, Optimizer, State, spread
+from .optim import Optimizer, State, spread
 from .reptile import adapt
 from .rng import SEEDS, Stream, generator
 from .tasks.base import Tasks, minibatches
@@ -236,14 +236,7 @@ def _check(
         raise InputError(f"protocol must be Protocol(...), not {shown(protocol)}")
     if not callable(report):
         raise InputError(f"report must be a function of the tasks done, not {shown(report)}")
-    theta = parameters(theta, model.size, what="theta")
-    if theta.ndim != 1:
-        raise InputError(f"theta must be ({model.size},), one for all tasks, got {theta.shape}")
-    if isinstance(state, dict):  # as of a `Snapshot`, or none
-        state = {name: a for name, a in state.items() if not str(name).startswith(OUTER)}
-    if not isinstance(state, dict) or state:
-        check_state(optimizer, state, theta, writeable=False)
-    return theta
+    return initialisation(model, theta, state, optimizer)[0]
 
 
 def _check_queries(outputs: NDArray, y: NDArray, classes: bool) -> None:

@@ -43,6 +43,15 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray], metadata: dict[str
     write_atomically(path, require("safetensors.numpy", "cli").save(plain, metadata))
 
 
+def check_version(path: Path, metadata: Mapping[str, str], newest: int) -> None:
+    """`InputError` if a file's format is newer than what is read here."""
+    if not metadata.get("version", "").isdigit() or int(metadata["version"]) > newest:
+        raise InputError(
+            f"{path} has format version {metadata.get('version')}, and this minireptile reads up "
+            f"to {newest}: upgrade minireptile"
+        )
+
+
 def read_tensors(path: Path, what: str, missing: str) -> tuple[Tensors, dict[str, str]]:
     """The arrays and the texts of a file; `InputError` if it is no `what`, or, saying what is
     `missing`, if there is none."""

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .checks import array, flag, settle, shown, whole
-from .doors import check_model, check_optimizer, check_state, parameters
+from .doors import check_model, check_optimizer, initialisation
 from .errors import InputError
 from .head import with_outputs
 from .model import Model
-from .optim import OUTER, Optimizer, State
+from .optim import Optimizer, State
 from .reptile import adapt
 from .rng import SEEDS, Stream, generator
 from .tasks.base import minibatches
@@ -72,15 +72,9 @@ class Trained:
         settle(self, whole, "batch")
         settle(self, flag, "replacement")
         settle(self, whole, "seed", least=0, most=SEEDS)
-        theta = parameters(self.theta, self.model.size, what="Trained: theta")
-        if theta.ndim != 1:
-            raise InputError(f"Trained: theta must be ({self.model.size},), got {theta.shape}")
+        given = self.model, self.theta, self.state, self.optimizer
+        theta, state = initialisation(*given, "Trained: theta")
         object.__setattr__(self, "theta", theta)
-        state = self.state
-        if isinstance(state, Mapping):
-            state = {n: a for n, a in state.items() if not str(n).startswith(OUTER)}
-        if not isinstance(state, dict) or state:
-            check_state(self.optimizer, state, theta, writeable=False)
         object.__setattr__(self, "state", state)
 
     def __repr__(self) -> str:

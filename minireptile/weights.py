@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from .checks import choice, shown
 from .doors import check_model
 from .errors import InputError
-from .files import Tensors, read_tensors, write_tensors
+from .files import Tensors, check_version, read_tensors, write_tensors
 from .layers import LAYERS, BatchNorm, Conv2D, Dense, Flatten, Layer, Shape
 from .model import Model
 from .optim import OPTIMIZERS
@@ -162,12 +162,6 @@ def laid_out(model: Model, theta: NDArray, layout: str) -> Tensors:
     return {theirs: there(views[ours]) for ours, theirs, there, _ in _parameters(model, layout)}
 
 
-def read_theta(trained_path: Path, tensors: Tensors, model: Model) -> NDArray:
-    """theta (P,) of a file in our own layout, which holds the state besides."""
-    own = {name: array for name, array in tensors.items() if not name.startswith("state.")}
-    return _collected(trained_path, own, model, "own")
-
-
 def _collected(path: Path, tensors: Tensors, model: Model, layout: str) -> NDArray:
     theta = np.empty(model.size, model.dtype)
     views, left = model.unflatten(theta), dict(tensors)
@@ -235,11 +229,7 @@ def read_trained(
     path: Path, tensors: Tensors, metadata: Mapping[str, str], backend: str
 ) -> Trained:
     """What `export` wrote in our own layout; `InputError` if the file holds something else."""
-    if not metadata.get("version", "").isdigit() or int(metadata["version"]) > VERSION:
-        raise InputError(
-            f"{path} has format version {metadata.get('version')}, and this minireptile reads up "
-            f"to {VERSION}: upgrade minireptile"
-        )
+    check_version(path, metadata, VERSION)
     try:
         parts = {name: json.loads(metadata[name]) for name in PARTS}
         model = _built(parts["model"], backend)
@@ -248,7 +238,8 @@ def read_trained(
             name: _unpacked(tensors[f"state.{name}"], bool(root), float(scale), model.dtype)
             for name, (root, scale) in parts["state"].items()
         }
-        theta = read_theta(path, tensors, model)
+        own = {name: array for name, array in tensors.items() if not name.startswith("state.")}
+        theta = _collected(path, own, model, "own")
         return Trained(model, theta, state, optimizer, **parts["adapt"], card=parts["card"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, InputError):

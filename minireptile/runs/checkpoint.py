@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..files import read_tensors, write_tensors
+from ..files import check_version, read_tensors, write_tensors
 from ..loops import Snapshot
 from .settings import Settings, from_json
 
@@ -32,11 +32,7 @@ def load(path: Path) -> tuple[Snapshot, Settings]:
     tensors, metadata = read_tensors(path, "checkpoint", missing)
     if metadata.get("format") != FORMAT:
         raise InputError(f"{path} is a safetensors file, but not a checkpoint of minireptile")
-    if not metadata.get("version", "").isdigit() or int(metadata["version"]) > VERSION:
-        raise InputError(
-            f"{path} has format version {metadata.get('version')}, and this minireptile reads up "
-            f"to {VERSION}: upgrade minireptile"
-        )
+    check_version(path, metadata, VERSION)
     if "theta" not in tensors or not metadata.get("iteration", "").isdigit():
         raise InputError(f"{path} lacks theta or the iteration: restore it from a copy")
     try:

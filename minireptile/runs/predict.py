@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, require
 from ..tasks.files.archive import Member, file_member, open_files
-from ..tasks.files.decode import SUFFIXES, decode, is_image
+from ..tasks.files.decode import SUFFIXES, decode, images_in
 from ..tasks.files.folder import to_mode
 from ..tasks.paper import frame, ink_of
 from ..trained import Trained
@@ -180,11 +180,7 @@ def _images(path: Path) -> Iterator[list[Member]]:
         yield [file_member(path)]
         return
     with open_files(path) as files:
-        found = [member for member in files.members if is_image(member)]
-        if not found:
-            suffixes = ", ".join(suffix[1:] for suffix in SUFFIXES)
-            raise InputError(f"{path} holds no images ({suffixes}): check the path")
-        yield found
+        yield images_in(files)
 
 
 def _folder(member: Member) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError, require
 from ..images import ImageClasses
-from .archive import Member
+from .archive import Files, Member
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,6 +33,15 @@ BROKEN_IMAGE = (
 def is_image(member: Member) -> bool:
     """Whether the file's name says that it is an image."""
     return member.name.lower().endswith(SUFFIXES)
+
+
+def images_in(files: Files) -> list[Member]:
+    """The image files of a folder or a zip; `InputError` if there are none."""
+    found = [member for member in files.members if is_image(member)]
+    if not found:
+        suffixes = ", ".join(suffix[1:] for suffix in SUFFIXES)
+        raise InputError(f"{files.path} holds no images ({suffixes}): check the path")
+    return found
 
 
 def decode(member: Member) -> Image:

@@ -16,7 +16,7 @@ from ...errors import InputError, require
 from ...rng import Stream, generator
 from ..images import Splits, take_classes
 from .archive import Files, Member, open_files
-from .decode import SUFFIXES, decode, is_image, read_classes
+from .decode import decode, images_in, read_classes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -156,11 +156,7 @@ def to_mode(picture: Image, mode: str) -> Image:
 
 def _classes(files: Files) -> tuple[dict[str, Classes], list[str]]:
     """Classes by part ("" if there are no parts), and what is worth telling."""
-    pictures = [member for member in files.members if is_image(member)]
-    if not pictures:
-        raise InputError(
-            f"{files.path} holds no images ({', '.join(s[1:] for s in SUFFIXES)}): check the path"
-        )
+    pictures = images_in(files)
     top = _above_parts(pictures)
     classes: Classes = {}
     for member in pictures:
