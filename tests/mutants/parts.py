@@ -72,8 +72,9 @@ PARTS = {
     ),
     "reproduce": Part(
         ["minireptile/reproduce/*.py"],
-        tests("runs/test_reproduce", "runs/test_verdicts", "runs/test_measured",
-              "runs/test_figures", "runs/test_experiments_drawn", "algorithms/test_convergence"),
+        tests("algorithms/test_convergence", *(f"runs/test_{name}" for name in
+              ("reproduce", "verdicts", "measured", "figures", "figures_of_training",
+               "experiments_drawn"))),
     ),
     "bench": Part(
         [f"bench/{name}.py" for name in

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
+
+from minireptile.loops import Snapshot
 
 
 def replace(
@@ -21,3 +24,8 @@ def replace(
     monkey = patch.setitem if isinstance(module, dict) else patch.setattr
     monkey(module, name, called)
     return calls
+
+
+def snapshots(*iterations: int) -> Iterator[Snapshot]:
+    for it in iterations:
+        yield Snapshot(it, np.array([float(it)]), {}, np.zeros((0, 0)))
