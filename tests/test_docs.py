@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 import minireptile as mr
-from tests.engine.doors import COMPUTING, CONSTRUCTORS, KIT
+from tests.engine.doors.computing import COMPUTING
+from tests.engine.doors.constructors import CONSTRUCTORS
+from tests.engine.doors.kit import KIT
 
 validate = pytest.importorskip("numpydoc.validate").validate
 

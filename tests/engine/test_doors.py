@@ -1,6 +1,6 @@
 """Wrong arguments, at every door: an `InputError` of one sentence, alike on every backend.
 
-What is thrown, and at what, is in tests/engine/doors.py.
+What is thrown, and at what, is in tests/engine/doors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.doors import COMPUTING, CONSTRUCTORS, KIT, try_all
+from tests.engine.doors.computing import COMPUTING
+from tests.engine.doors.constructors import CONSTRUCTORS
+from tests.engine.doors.kit import KIT
+from tests.engine.doors.trying import try_all
 
 ROOT = Path(__file__).parents[2]
 Outcomes = dict[str, str]

@@ -27,17 +27,10 @@ from minireptile.testing import (
     from_jax,
     from_torch,
 )
-from tests.engine.doors import (
-    ANY_ARRAY,
-    FUNCTION,
-    GUESS,
-    Door,
-    among,
-    numbers,
-    proving,
-    try_all,
-    twice,
-)
+from tests.engine.doors.computing import numbers
+from tests.engine.doors.kit import ANY_ARRAY, FUNCTION, GUESS, proving, twice
+from tests.engine.doors.trying import try_all
+from tests.engine.doors.wrong_values import Door, among
 from tests.testing.test_testing import Affine, B, OnDevice, W, X, backward, forward
 
 ROOT = Path(__file__).parents[2]
