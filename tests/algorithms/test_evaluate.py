@@ -274,8 +274,7 @@ def test_an_empty_state_is_a_fresh_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"seed": 10}, {"stream": Stream.RUNNING}, {"iteration": 1}, {"replacement": True}],
+    "change", [{"seed": 10}, {"stream": Stream.RUNNING}, {"iteration": 1}, {"replacement": True}]
 )
 def test_the_protocol_decides_the_tasks(change: dict[str, Any]) -> None:
     model = sine_mlp(4, dtype="float64")

@@ -10,18 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minireptile import (
-    SGD,
-    Adam,
-    Dense,
-    Loops,
-    Model,
-    Sine,
-    Snapshot,
-    Tanh,
-    fomaml,
-    reptile,
-)
+from minireptile import SGD, Adam, Dense, Loops, Model, Sine, Snapshot, Tanh, fomaml, reptile
 from minireptile.optim import Optimizer
 from minireptile.tasks.base import Task, Tasks
 

@@ -15,15 +15,7 @@ from minireptile.delegate import begin
 from minireptile.optim import OUTER, POLICIES, Optimizer, spread
 from tests.small import relative, tiny_model
 
-from .relatives import (
-    ALL,
-    OUTERS,
-    TASKS,
-    assert_continues,
-    every_outer,
-    last,
-    small_loops,
-)
+from .relatives import ALL, OUTERS, TASKS, assert_continues, every_outer, last, small_loops
 
 with_outer = pytest.mark.parametrize("outer", OUTERS.values(), ids=OUTERS)
 

@@ -385,12 +385,7 @@ def test_a_run_is_trained_once_and_evaluated_for_both_shots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = gpu_train.settings_of
-    changes: dict[str, Any] = {
-        "filters": 4,
-        "iterations": 6,
-        "eval_steps": 2,
-        "backend": "numpy",
-    }
+    changes: dict[str, Any] = {"filters": 4, "iterations": 6, "eval_steps": 2, "backend": "numpy"}
 
     def small(preset: str, quick: bool) -> Any:
         settings, note = real(preset, quick)

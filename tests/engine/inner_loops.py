@@ -26,6 +26,7 @@ from minireptile import (
     omniglot_cnn,
     sine_mlp,
 )
+from minireptile.engine import Walked
 from minireptile.optim import Optimizer, State
 from tests.small import random_batch, random_phi, tiny_stacks
 
@@ -57,6 +58,21 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "adam": Adam(0.01, weight_decay_rate=0.97),
     "adam without m": Adam(0.01, beta1=0.0, eps=1e-3),
 }
+
+
+@dataclass(frozen=True)
+class Mine(ReLU):
+    pass
+
+
+def with_a_strange_layer(backend: str) -> tuple[Model, Model]:
+    """A model, and the same on a backend that does not know one of its layers, and says so."""
+    reference = Model([Dense(4), Mine(), Dense(2)], (3,), dtype="float64")
+    said = f"mine1: the {backend} backend does not know such a layer"
+    with pytest.warns(UserWarning, match=said):
+        other = reference.on(backend)
+    assert isinstance(other.engine, Walked)
+    return reference, other
 
 
 @dataclass

@@ -8,7 +8,6 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -18,23 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from minireptile import (
-    SGD,
-    Dense,
-    InputError,
-    Model,
-    ReLU,
-    adapt,
-    omniglot_cnn,
-    sine_mlp,
-)
+from minireptile import SGD, InputError, Model, adapt, omniglot_cnn, sine_mlp
 from minireptile.backend import why_not
 from minireptile.engine import Walked, compiled
 from minireptile.engine import threads as workers
 from minireptile.optim import State
 from tests.small import random_batch, random_phi
 
-from .inner_loops import OPTIMIZERS, STACKS, check_same, in_threads, problem
+from .inner_loops import OPTIMIZERS, STACKS, check_same, in_threads, problem, with_a_strange_layer
 
 if why_not("numba"):
     pytest.skip(why_not("numba"), allow_module_level=True)
@@ -117,8 +107,7 @@ def test_any_number_of_threads_gives_the_same_hessian_vector_product(
     p = problem(name, "sgd", 1, T, B)
     v = random_phi(p.model, np.random.default_rng(1), T)
     results = in_threads(
-        (1, threads, threads, threads),
-        lambda: p.model.on("numba").hvp(p.phi, p.x[0], p.y[0], v),
+        (1, threads, threads, threads), lambda: p.model.on("numba").hvp(p.phi, p.x[0], p.y[0], v)
     )
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
@@ -237,15 +226,7 @@ def test_a_fork_has_threads_of_its_own() -> None:
 
 
 def test_a_layer_of_somebody_elses_is_walked_layer_by_layer() -> None:
-    @dataclass(frozen=True)
-    class Mine(ReLU):
-        pass
-
-    layers = [Dense(4), Mine(), Dense(2)]
-    reference = Model(layers, (3,), dtype="float64")
-    with pytest.warns(UserWarning, match="mine1: the numba backend does not know such a layer"):
-        fast = reference.on("numba")
-    assert isinstance(fast.engine, Walked)
+    reference, fast = with_a_strange_layer("numba")
     rng = np.random.default_rng(0)
     phi = random_phi(fast, rng, 2)
     x, y = random_batch(fast, rng, 2, 2, 3)

@@ -139,10 +139,7 @@ def test_initialisers() -> None:
         model = Model([Dense(n_out, **options)], (n_in,), dtype="float64")  # type: ignore[arg-type]
         return model.unflatten(model.init(0))
 
-    bounds = {
-        "glorot_uniform": np.sqrt(6 / (n_in + n_out)),
-        "fan_in_uniform": 1 / np.sqrt(n_in),
-    }
+    bounds = {"glorot_uniform": np.sqrt(6 / (n_in + n_out)), "fan_in_uniform": 1 / np.sqrt(n_in)}
     for name, a in bounds.items():
         w = start(init=name)["dense1.weight"]
         assert 0.99 * a < np.max(abs(w)) <= a

@@ -11,14 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from minireptile.explore.answer import answer, compute
-from minireptile.explore.figures.two_weights import (
-    between,
-    losses_after,
-    off,
-    places,
-    square,
-    ways,
-)
+from minireptile.explore.figures.two_weights import between, losses_after, off, places, square, ways
 
 TASKS = [[0.5, 0.9], [2.0, 1.6], [-1.3, 0.4]]
 STATE: dict[str, Any] = {

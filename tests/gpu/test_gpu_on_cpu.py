@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ from minireptile import (
     sine_mlp,
 )
 from minireptile.cli import main
-from minireptile.engine import Walked
 from minireptile.engine import outer as gpu_reptile
 from minireptile.engine.graph import Graph
 from minireptile.evaluate import Protocol
@@ -46,7 +45,7 @@ from minireptile.tasks.base import Tasks
 from minireptile.tasks.images import FewShot
 from minireptile.tasks.sine import Sine
 from tests.algorithms.test_lots import Map
-from tests.engine.inner_loops import OPTIMIZERS, STACKS, check_same, problem
+from tests.engine.inner_loops import OPTIMIZERS, STACKS, check_same, problem, with_a_strange_layer
 from tests.small import Corners, assert_same_state, tiny_classes, tiny_model
 
 from .cuda_on_cpu import Engine
@@ -320,15 +319,7 @@ def test_a_run_goes_on_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.usefixtures("device")
 def test_a_layer_of_somebody_elses_is_walked_layer_by_layer() -> None:
-    @dataclass(frozen=True)
-    class Mine(ReLU):
-        pass
-
-    layers = [Dense(4), Mine(), Dense(2)]
-    reference = Model(layers, (3,), dtype="float64")
-    with pytest.warns(UserWarning, match="mine1: the cupy backend does not know such a layer"):
-        fast = reference.on("cupy")
-    assert isinstance(fast.engine, Walked)
+    reference, fast = with_a_strange_layer("cupy")
     rng = np.random.default_rng(0)
     phi, x = rng.normal(size=(2, fast.size)), rng.normal(size=(2, 5, 3))
     y = np.ones((2, 5), np.int8)

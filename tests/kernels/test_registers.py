@@ -29,19 +29,7 @@ from minireptile.kernels.registers_numba import (
     conv_rows_back,
     turned,
 )
-from minireptile.kernels.tiles import (
-    BN,
-    BR,
-    BT,
-    DN,
-    DT,
-    FEW,
-    FN,
-    FR,
-    FT,
-    Window,
-    tables,
-)
+from minireptile.kernels.tiles import BN, BR, BT, DN, DT, FEW, FN, FR, FT, Window, tables
 from minireptile.kernels.vectors_numba import HERE
 from minireptile.testing.strategies import geometries, seeds
 

@@ -108,10 +108,7 @@ def test_the_log_and_the_checkpoints(
     out = capsys.readouterr().out.splitlines()
     title = out.index("mean squared error on 4 unseen tasks of sine, 8 points each")
     for steps, line, before, after in zip(
-        (0, 1, 5, 6),
-        out[title + 2 :][:4],
-        *(r["test"]["mse"] for r in wanted[-2:]),
-        strict=True,
+        (0, 1, 5, 6), out[title + 2 :][:4], *(r["test"]["mse"] for r in wanted[-2:]), strict=True
     ):
         assert line.startswith(f"{steps} steps  ")
         columns = line.split("  ", 1)[1].replace(" ± ", "±").split()

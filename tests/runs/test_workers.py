@@ -29,13 +29,7 @@ from minireptile.tasks.images import Splits
 from tests.small import tiny_classes, tiny_model
 
 from .run_helpers import assert_same_run, fails, small_run, wait_for_lines
-from .worker_helpers import (
-    Fatal,
-    all_ended,
-    assert_same_folder,
-    in_group,
-    python,
-)
+from .worker_helpers import Fatal, all_ended, assert_same_folder, in_group, python
 
 SETTINGS = Settings(
     dataset="sine", network="sine", backend="numpy", iterations=4, meta_batch=5, inner_steps=2,

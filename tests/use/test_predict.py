@@ -16,13 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 import minireptile as mr
-from minireptile.runs.predict import (
-    Predicted,
-    as_csv,
-    as_json,
-    as_table,
-    predict,
-)
+from minireptile.runs.predict import Predicted, as_csv, as_json, as_table, predict
 
 from .small_trained import small_trained
 

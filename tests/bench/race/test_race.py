@@ -161,9 +161,7 @@ def test_faster_than_the_limits_by_more_than_they_may_be_off(share: float) -> No
     assert notes == ["", ""]
 
 
-def test_limits_are_measured_again_before_anything_is_said(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_limits_are_measured_again_before_anything_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice; the best of each counts, and the row of the limits has it."""
     call, _ = convolution(1, 1)
     least = race_turns.least_seconds(call, LIMITS)

@@ -24,8 +24,7 @@ from .racing import RELU, small_call
 
 
 @pytest.mark.parametrize(
-    "takes",
-    ["(y, x)", "(out, image)", "(*both)", "(y, x, scratch=None)", "(y, /, x)"],
+    "takes", ["(y, x)", "(out, image)", "(*both)", "(y, x, scratch=None)", "(y, /, x)"]
 )
 def test_signatures_that_fit(takes: str, yours: Any) -> None:
     assert [*yours(f"def relu_forward{takes}: pass").kernels] == ["relu_forward"]

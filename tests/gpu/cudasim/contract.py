@@ -58,10 +58,7 @@ def test_small_calls(
 @every_version
 @both_types
 def test_large_calls(
-    operation: str,
-    kernel: Callable[..., None],
-    dtype: type,
-    monkeypatch: pytest.MonkeyPatch,
+    operation: str, kernel: Callable[..., None], dtype: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for arguments in LARGE[operation]:
         call, results = Call(arguments, 40, 40), []
