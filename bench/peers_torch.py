@@ -11,7 +11,7 @@ two processes         eager, the tasks split over two processes that stay alive
 
 # mypy: disable-error-code="import-not-found"
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
@@ -26,6 +26,7 @@ import minireptile as mr
 from minireptile.errors import InputError
 from minireptile.kernels.window import output_size
 from minireptile.optim import Optimizer
+from minireptile.weights import laid_out
 
 from .peers_case import Built, Case
 
@@ -99,39 +100,16 @@ def _convolution(layer: mr.Conv2D, shape: tuple[int, ...]) -> list[Any]:
 
 def to_tensors(model: mr.Model, theta: NDArray) -> Tensors:
     """Theta (P,) as PyTorch's parameters: channels first, outputs before inputs."""
-    return [torch.tensor(_turned(a, image)) for a, image in _arrays(model, theta)]
+    return [torch.tensor(np.ascontiguousarray(a)) for a in laid_out(model, theta, "torch").values()]
 
 
 def to_flat(model: mr.Model, tensors: Tensors) -> NDArray:
     """Back to theta (P,)."""
     theta = np.empty(model.size, tensors[0].numpy(force=True).dtype)
-    for (array, image), tensor in zip(_arrays(model, theta), tensors, strict=True):
-        where = _turned(np.arange(array.size).reshape(array.shape), image)
-        array.reshape(-1)[where.ravel()] = tensor.detach().contiguous().numpy().ravel()
+    places = laid_out(model, np.arange(model.size), "torch").values()
+    for place, tensor in zip(places, tensors, strict=True):
+        theta[place] = tensor.numpy(force=True)
     return theta
-
-
-def _arrays(model: mr.Model, theta: NDArray) -> Iterator[tuple[NDArray, tuple[int, ...]]]:
-    """The parameters, views of theta, each with the shape that its layer's input had before
-    Flatten."""
-    image: tuple[int, ...] = ()
-    views = model.unflatten(theta)
-    for step in model.plan.steps:
-        if isinstance(step.layer, mr.Flatten):
-            image = step.in_shape
-        for key in step.slots:
-            yield views[f"{step.name}.{key}"], image
-        if step.slots:
-            image = ()
-
-
-def _turned(array: NDArray, image: tuple[int, ...]) -> NDArray:
-    if array.ndim == 4:  # (kh, kw, C_in, C_out) -> (C_out, C_in, kh, kw)
-        return np.ascontiguousarray(array.transpose(3, 2, 0, 1))
-    if array.ndim == 2 and len(image) == 3:  # (H W C, n) -> (n, C H W)
-        n = array.shape[1]
-        return np.ascontiguousarray(array.reshape(*image, n).transpose(3, 2, 0, 1).reshape(n, -1))
-    return np.ascontiguousarray(array.T)
 
 
 def data(case: Case) -> tuple[Tensor, Tensor]:
