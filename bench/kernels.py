@@ -10,6 +10,7 @@ for the bytes, at the rate of the smallest cache that may hold them (machine.py)
 """
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from .machine import Limits, blas_threads, limits, usable
 from .measure import Timing, in_turns
 from .results import Row, timed
 from .roofline import SWEPT, draw_ladders, draw_roofline, draw_sweep
+from .settings import MINIIMAGENET, OMNIGLOT, QUICK, SINE
 from .tables import TIME, Columns
 
 COLUMNS: Columns = {
@@ -39,7 +41,7 @@ COLUMNS: Columns = {
     "ratio": ("ratio", "time over that of the version that NumPy computes with"),
 }
 
-ADAM = mr.Adam(1e-3, beta1=0.0)
+ADAM = OMNIGLOT.optimizer
 
 # Around the second block of the Omniglot network, one size at a time.
 BASE = {"tasks": 5, "images": 10, "channels": 64, "size": 14}
@@ -53,17 +55,9 @@ SWEEP = {
 
 def networks(quick: bool) -> dict[str, tuple[mr.Model, Optimizer, int, int]]:
     """The paper's networks with the tasks T and the mini-batch B of training."""
-    if quick:
-        return {
-            "omniglot": (mr.omniglot_cnn(5, 16), ADAM, 2, 5),
-            "mini-imagenet": (mr.miniimagenet_cnn(5, 8, (20, 20, 3)), ADAM, 2, 5),
-            "sine": (mr.sine_mlp(), mr.SGD(0.02), 1, 10),
-        }
-    return {
-        "omniglot": (mr.omniglot_cnn(5), ADAM, 5, 10),
-        "mini-imagenet": (mr.miniimagenet_cnn(5), ADAM, 5, 10),
-        "sine": (mr.sine_mlp(), mr.SGD(0.02), 1, 10),
-    }
+    small = replace(MINIIMAGENET, tasks=2, batch=5, size=20, filters=8)
+    chosen = (QUICK, small, SINE) if quick else (OMNIGLOT, MINIIMAGENET, SINE)
+    return {s.network: (s.model(), s.optimizer, s.tasks, s.batch) for s in chosen}
 
 
 def cases(quick: bool, wanted: Collection[str] = OPERATIONS) -> Iterator[tuple[Call, Row]]:

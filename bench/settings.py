@@ -13,7 +13,7 @@ from minireptile.optim import Optimizer
 class Setting:
     """A meta-iteration: T tasks, k inner steps, mini-batches of B; the defaults are Omniglot's.
 
-    `size` and `filters` are those of the Omniglot network; the other networks have their own.
+    `size` and `filters` are those of the networks for images; the sine network has its own.
     """
 
     network: str = "omniglot"
@@ -31,7 +31,8 @@ class Setting:
         if self.network == "sine":
             return mr.sine_mlp(backend=backend)
         if self.network == "mini-imagenet":
-            return mr.miniimagenet_cnn(5, backend=backend)
+            shape = (self.size, self.size, 3)
+            return mr.miniimagenet_cnn(5, self.filters, shape, backend=backend)
         return mr.omniglot_cnn(5, self.filters, (self.size, self.size, 1), backend=backend)
 
     @property
@@ -47,13 +48,13 @@ class Setting:
             x = rng.uniform(-5, 5, (*lead, 1)).astype(np.float32)
             return x, np.sin(x)
         if self.network == "mini-imagenet":
-            x = rng.random((*lead, 84, 84, 3), np.float32)
+            x = rng.random((*lead, self.size, self.size, 3), np.float32)
         else:
             x = rng.integers(0, 2, (*lead, self.size, self.size, 1)).astype(np.float32)
         return x, rng.integers(0, 5, lead)
 
 
 OMNIGLOT = Setting()
-MINIIMAGENET = Setting("mini-imagenet", steps=8)
+MINIIMAGENET = Setting("mini-imagenet", steps=8, size=84, filters=32)
 QUICK = Setting(tasks=2, steps=2, batch=5, filters=16)
 SINE = Setting("sine", tasks=1)

@@ -8,6 +8,7 @@ it is defined, of which they leave out more than half, so that they may pass the
 
 import ctypes
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -20,6 +21,7 @@ from .machine import limits
 from .measure import in_turns
 from .products import inside
 from .results import Row, timed
+from .settings import MINIIMAGENET, OMNIGLOT
 from .tables import TIME, Columns
 
 COLUMNS: Columns = {
@@ -35,18 +37,13 @@ PRODUCTS = {
     "backward_product": 2,
     "backward_winograd": 2,
 }
-ADAM = mr.Adam(1e-3, beta1=0.0)
 
 
 def networks(quick: bool) -> dict[str, tuple[mr.Model, Any, int]]:
     """The paper's networks for images, an optimizer, and the examples in a mini-batch. A call takes
     a microsecond besides, which a stage of the sine network would be lost in."""
-    if quick:
-        return {"omniglot": (mr.omniglot_cnn(5, 8, backend="numba"), ADAM, 4)}
-    return {
-        "omniglot": (mr.omniglot_cnn(5, backend="numba"), ADAM, 10),
-        "mini-imagenet": (mr.miniimagenet_cnn(5, backend="numba"), ADAM, 10),
-    }
+    chosen = (replace(OMNIGLOT, batch=4, filters=8),) if quick else (OMNIGLOT, MINIIMAGENET)
+    return {s.network: (s.model("numba"), s.optimizer, s.batch) for s in chosen}
 
 
 def stages(

@@ -320,14 +320,19 @@ def fractions(
 ) -> NDArray:  # fmt: skip
     """The fractions (2, n) of n tasks' queries that are right, each on its own and together."""
     *_, (_, phi, batch) = adapt_lot(model, theta, state, tasks, optimizer, protocol, which)
+    together = model.forward(phi, batch.query_x)
+    _check_queries(together, batch.query_y, classes=True)
+    both = np.stack([one_by_one(model, phi, batch), together])
+    return (both.argmax(-1) == batch.query_y).mean(2)
+
+
+def one_by_one(model: Model, phi: NDArray, batch: Batch) -> NDArray:
+    """The outputs (T, m, n_out) for each query on its own, beside the support set."""
     alone = [
         model.forward(phi, np.concatenate([batch.support_x, query[:, None]], axis=1))[:, -1]
         for query in batch.query_x.swapaxes(0, 1)
     ]
-    together = model.forward(phi, batch.query_x)
-    _check_queries(together, batch.query_y, classes=True)
-    both = np.stack([np.stack(alone, axis=1), together])
-    return (both.argmax(-1) == batch.query_y).mean(2)
+    return np.stack(alone, axis=1)
 
 
 def evaluate_regression(

@@ -23,13 +23,9 @@ from .tasks.base import Tasks
 
 @outer_loop
 def joint(
-    model: Model,
-    tasks: Tasks,
-    optimizer: Optimizer,
-    loops: Loops,
-    start: Snapshot | None = None,
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None,
     each: Each = at_once,
-) -> Iterator[Snapshot]:
+) -> Iterator[Snapshot]:  # fmt: skip
     """Train theta on all tasks at once, by the average gradient.
 
     The optimizer acts on theta itself, so `loops.epsilon`, `epsilon_final`, `state` and `outer` do

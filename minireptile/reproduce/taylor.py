@@ -58,11 +58,9 @@ def updates(
 
 
 def expansion(
-    at_theta: list[NDArray],
-    products: dict[tuple[int, int], NDArray],
-    order: list[int],
+    at_theta: list[NDArray], products: dict[tuple[int, int], NDArray], order: list[int],
     alpha: float,
-) -> dict[str, NDArray]:
+) -> dict[str, NDArray]:  # fmt: skip
     """The same to first order in alpha, from g_i and H_i g_j at theta (taylor.md, eq. 5)."""
     last, earlier = order[-1], order[:-1]
     foml = at_theta[last] - alpha * sum(products[last, j] for j in earlier)

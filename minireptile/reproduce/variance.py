@@ -41,13 +41,8 @@ def run(quick: bool, backend: str = "numpy") -> Outcome:
     model = sine_mlp(32 if quick else 64, backend=backend)
     races = [race(model, sizes) for sizes in (QUICK if quick else FULL)]
     data: dict[str, Any] = {
-        "alpha": ALPHA,
-        "k": K,
-        "sets": SETS,
-        "tasks": tasks,
-        "rows": rows,
-        "races": races,
-    }
+        "alpha": ALPHA, "k": K, "sets": SETS, "tasks": tasks, "rows": rows, "races": races
+    }  # fmt: skip
     data["verdicts"] = {
         "lower variance": decide([chance(data)]),
         "sooner in iterations": decide(sooner(data, "iterations")),

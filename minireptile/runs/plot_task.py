@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evaluate import adapt_unseen
+from ..evaluate import adapt_unseen, one_by_one
 from ..loops import Snapshot
 from ..rng import Stream
 from ..tasks.images import FewShot
@@ -39,11 +39,7 @@ def classify(experiment: Experiment, run: Snapshot) -> Classified:
     *_, (_, phi, batch) = adapt_unseen(
         experiment.model, run.theta, run.state, tasks, experiment.optimizer, protocol
     )
-    alone = [
-        experiment.model.forward(phi, np.concatenate([batch.support_x, one[:, None]], axis=1))
-        for one in batch.query_x.swapaxes(0, 1)
-    ]
-    predicted = np.array([logits[0, -1].argmax() for logits in alone])
+    predicted = one_by_one(experiment.model, phi, batch)[0].argmax(-1)
     shape = batch.query_x.shape[2:]
     return Classified(
         batch.support_x[0].reshape(s.way, s.shot, *shape),

@@ -42,16 +42,13 @@ class Tasks(Protocol):
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example."""
-        ...
 
     @property
     def n_out(self) -> int:
         """Outputs that a model for these tasks needs."""
-        ...
 
     def draw(self, rng: np.random.Generator, shot: int, query: int) -> Task:
         """Draw a task with `shot` support and `query` query examples (per class, if any)."""
-        ...
 
 
 def minibatches(

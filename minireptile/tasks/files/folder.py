@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...checks import whole
 from ...errors import InputError, require
 from ...rng import Stream, generator
 from ..images import Splits, take_classes
@@ -61,8 +62,7 @@ def load_folder(
     """
     if channels not in (1, 3):
         raise InputError(f"channels must be 1 (grey) or 3 (RGB), not {channels}")
-    if not 1 <= size <= 1024:
-        raise InputError(f"the image size must be between 1 and 1024, not {size}")
+    whole(size, "the image size", 1, 1024)
 
     def pixels(member: Member) -> NDArray:
         picture = to_mode(decode(member), "L" if channels == 1 else "RGB")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...checks import whole
 from ...errors import InputError
 from ..images import ImageClasses, Splits
 from .archive import Files, Member, open_with_zips
@@ -53,8 +54,7 @@ def load_miniimagenet(
     folder = Path(path)
     if split not in ("folders", "csv"):
         raise InputError(f"Mini-ImageNet's split must be 'folders' or 'csv', not {split!r}")
-    if not 1 <= size <= 1024:
-        raise InputError(f"the image size must be between 1 and 1024, not {size}")
+    whole(size, "the image size", 1, 1024)
     with open_with_zips(folder) as files:
         groups = _by_folder(files) if split == "folders" else _by_table(files)
         _check(groups, folder)
