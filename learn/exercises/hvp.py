@@ -9,27 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minireptile.testing import IdentityError, check_same
-from tests.mistakes import loops
+from tests.mistakes import second_order
 
 from ..form import check_form
 from ..record import Exercise, made_in, named
 
-SOLUTION = named(loops, "hvp")
+SOLUTION = named(second_order, "hvp")
 NAMES = "w", "b", "u", "c"
 H = 1e-20  # the complex step, which subtracts nothing
-direction = np.random.default_rng(0).standard_normal(loops.params0.shape)
+direction = np.random.default_rng(0).standard_normal(second_order.params0.shape)
 
 
 def by_complex_step(params: Any, x: NDArray, target: NDArray, direction: Any) -> Any:
     """The same derivatives: the imaginary part of the gradient a step aside."""
     aside = [p + 1j * H * r for p, r in zip(params, direction, strict=True)]
-    return [g.imag / H for g in loops.network(aside, x, target)[1]]  # type: ignore[arg-type]
+    return [g.imag / H for g in second_order.network(aside, x, target)[1]]  # type: ignore[arg-type]
 
 
 def wrong_parts(my: ModuleType) -> str:
     """Which of the four are right, and which are not."""
     found: dict[bool, list[str]] = {True: [], False: []}
-    inputs = loops.parts(loops.params0), loops.x1, loops.target1, loops.parts(direction)
+    inputs = (
+        second_order.parts(second_order.params0),
+        second_order.x1,
+        second_order.target1,
+        second_order.parts(direction),
+    )
     for i, name in enumerate(NAMES):
         right = True
         try:
@@ -45,11 +50,11 @@ def wrong_parts(my: ModuleType) -> str:
 
 def check(my: ModuleType) -> None:
     """The identities of a Hessian; then the same for a network of other sizes, part by part."""
-    given = loops.parts(loops.params0)
-    result = my.hvp(given, loops.x1, loops.target1, loops.parts(direction))
-    check_form("hvp", result, **dict(zip(NAMES, loops.shapes, strict=True)))
+    given = second_order.parts(second_order.params0)
+    result = my.hvp(given, second_order.x1, second_order.target1, second_order.parts(direction))
+    check_form("hvp", result, **dict(zip(NAMES, second_order.shapes, strict=True)))
     try:
-        loops.check_hessian(my.hvp)()
+        second_order.check_hessian(my.hvp)()
     except IdentityError as error:
         raise AssertionError(f"{error}\n{wrong_parts(my)}") from None
     rng = np.random.default_rng(1)
@@ -78,5 +83,5 @@ EXERCISE = Exercise(
     ),
     check=check,
     solution=SOLUTION,
-    mistakes=made_in(SOLUTION, loops),
+    mistakes=made_in(SOLUTION, second_order),
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from minireptile.optim import SGD
 from minireptile.tasks.sine import Sine
 from minireptile.testing import check_same
-from tests.mistakes import loops
+from tests.mistakes import loops, second_order
 
 from ..form import check_form
 from ..learner import passed_module
@@ -20,24 +20,26 @@ from . import waves
 from .adam import EXERCISE as ADAM
 from .hvp import EXERCISE as HVP
 
-SOLUTION = named(loops, "meta_gradient")
+SOLUTION = named(second_order, "meta_gradient")
 ITERATIONS, TASKS, INNER_STEPS, OUTER_LR = 600, 4, 5, 0.01
 
 
 def check(my: ModuleType) -> None:
     """Three inner steps; none; and whether theta stays."""
     theta = loops.theta0.copy()
-    given = loops.query, loops.curved, loops.curved_hvp, loops.LR
-    check_form("meta_gradient", my.meta_gradient(theta, loops.support, *given), dtheta=(loops.P,))
+    given = second_order.query, second_order.curved, second_order.curved_hvp, loops.LR
+    check_form(
+        "meta_gradient", my.meta_gradient(theta, second_order.support, *given), dtheta=(loops.P,)
+    )
     if not np.array_equal(theta, loops.theta0):
         raise AssertionError("meta_gradient changes theta: phi begins as a copy of it")
-    loops.check_maml(my.meta_gradient)()
+    second_order.check_maml(my.meta_gradient)()
 
     def without_steps(theta: NDArray) -> NDArray:
         return my.meta_gradient(theta, [], *given)
 
     def gradient(theta: NDArray) -> NDArray:
-        return loops.curved(theta, *loops.query)[1]
+        return second_order.curved(theta, *second_order.query)[1]
 
     check_same(without_steps, gradient, theta, length=20, name="meta_gradient of 0 steps")
 
@@ -91,6 +93,6 @@ EXERCISE = Exercise(
     ),
     check=check,
     solution=SOLUTION,
-    mistakes=made_in(SOLUTION, loops),
+    mistakes=made_in(SOLUTION, second_order),
     finish=finish,
 )

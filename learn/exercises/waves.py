@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from minireptile.tasks.base import Task
 from minireptile.tasks.sine import Sine
-from tests.mistakes import loops
-from tests.mistakes.loops import Batch, flat, network
+from tests.mistakes import second_order
+from tests.mistakes.loops import Batch
+from tests.mistakes.second_order import flat, network
 
 from ..learner import shown
 
@@ -32,7 +33,7 @@ def seen(x: NDArray) -> NDArray:
 
 def parts(phi: NDArray) -> Any:
     """w, b, u and c of a vector (P,)."""
-    return loops.parts(phi, SHAPES)
+    return second_order.parts(phi, SHAPES)
 
 
 def loss_and_grad(phi: NDArray, x: NDArray, y: NDArray) -> tuple[Any, NDArray]:

@@ -22,7 +22,7 @@ from learn.learner import Fault, attempt, with_mistake
 from learn.record import Exercise
 from learn.solution import solved
 from minireptile.kernels.conv2d_numpy import conv2d_forward_v1, conv2d_forward_v2
-from tests.mistakes import loops
+from tests.mistakes import loops, second_order
 
 ADAM, INNER_LOOP, REPTILE, HVP, MAML, COL2IM, FAST = COURSE[7:]
 
@@ -73,7 +73,7 @@ def test_two_of_four() -> None:
         ADAM, adam_step=of_two(right)
     )
     assert "w (2, 4), b (4,), u (4, 3), c (3,), and returns (2, 4), (4,)" in said(
-        HVP, hvp=of_two(loops.hvp)
+        HVP, hvp=of_two(second_order.hvp)
     )
 
 
@@ -121,7 +121,7 @@ def test_theta_is_changed() -> None:
     assert "reptile_step changes the theta" in said(REPTILE, reptile_step=reptile_step)
 
     def meta_gradient(theta: NDArray, *rest: Any) -> NDArray:
-        grad = loops.meta_gradient(theta, *rest)
+        grad = second_order.meta_gradient(theta, *rest)
         theta -= grad
         return grad
 
@@ -169,15 +169,15 @@ def test_steps_back_in_the_wrong_order() -> None:
 
 
 def test_which_part_of_a_product_is_wrong() -> None:
-    text = said(HVP, hvp=loops.weights_constant_on_the_way_back)
+    text = said(HVP, hvp=second_order.weights_constant_on_the_way_back)
     assert "not symmetric" in text
     assert "wrong: the derivatives of the gradients by w, b; right: u, c" in text
-    assert "by w, b, u, c; right: none" in said(HVP, hvp=loops.outer_product)
+    assert "by w, b, u, c; right: none" in said(HVP, hvp=second_order.outer_product)
 
 
 def test_a_product_for_one_size_of_mini_batches() -> None:
     def hvp(params: Any, x: NDArray, target: NDArray, direction: Any) -> Any:
-        product = loops.hvp(params, x, target, direction)
+        product = second_order.hvp(params, x, target, direction)
         return tuple(len(x) / 5 * part for part in product)
 
     text = said(HVP, hvp=hvp)
