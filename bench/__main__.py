@@ -49,7 +49,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
     top = _Parser(prog="python -m bench", description="Ratios measured side by side in one run.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     helps = {

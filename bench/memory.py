@@ -65,7 +65,6 @@ def adapt(setting: Setting, backend: str, trace: bool) -> tuple[int | None, int 
 
 
 def main(arguments: list[str]) -> None:
-    """Measure and print."""
     network, steps, backend = arguments
     settings = OMNIGLOT, replace(MINIIMAGENET, tasks=1), SINE
     known = {setting.network: setting for setting in settings}

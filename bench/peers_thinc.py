@@ -36,7 +36,8 @@ def build(case: Case, variant: str = VARIANT, threads: int = 1, gpu: bool = Fals
     linear = [node for node in net.walk() if node.name == "linear"]
     theta = [(p["W"], p["b"]) for p in _arrays(case.model, case.theta)]
     sgd = SGD(optimizer.lr, grad_clip=0.0, use_averages=False)
-    tasks = [list(zip(*task, strict=True)) for task in _by_task(case)]
+    x, y = (np.swapaxes(a[0], 0, 1) for a in (case.x, case.y))  # the tasks first
+    tasks = [list(zip(*task, strict=True)) for task in zip(x, y, strict=True)]
 
     def run() -> list[tuple[NDArray, NDArray]]:
         sums = [(np.zeros_like(W), np.zeros_like(b)) for W, b in theta]
@@ -90,8 +91,3 @@ def _arrays(model: mr.Model, theta: NDArray) -> list[dict[str, NDArray]]:
 
 def _to_flat(theta: list[tuple[NDArray, NDArray]]) -> NDArray:
     return np.concatenate([part for W, b in theta for part in (W.T.ravel(), b)])
-
-
-def _by_task(case: Case) -> Any:
-    """Mini-batches x and y (k, B, ...) of each task."""
-    return zip(np.swapaxes(case.x[0], 0, 1), np.swapaxes(case.y[0], 0, 1), strict=True)

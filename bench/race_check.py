@@ -53,13 +53,9 @@ def small(wanted: Collection[str], networks: int) -> Iterator[Call]:
         # One task is contiguous memory, which Numba compiles for anew: so seldom.
         T, B = (1 if i == 2 else int(rng.integers(2, 4))), int(rng.choice(IMAGES))
         for call in calls_of(model, optimizer, T, B, wanted):
-            if "mean" not in call.arguments or _normalised(call) >= LEAST:
+            a = call.arguments
+            if "mean" not in a or a["x"].size // a["mean"].size >= LEAST:
                 yield call
-
-
-def _normalised(call: Call) -> int:
-    """How many numbers a mean is of."""
-    return call.arguments["x"].size // call.arguments["mean"].size
 
 
 def _network(rng: np.random.Generator, dtype: str, labels: bool) -> tuple[mr.Model, Optimizer]:
@@ -279,7 +275,6 @@ def _free(call: Call) -> list[NDArray]:
 
 
 def _dtype(call: Call) -> np.dtype:
-    """Of its numbers."""
     arrays = (a for a in call.arguments.values() if isinstance(a, np.ndarray))
     return next(a.dtype for a in arrays if a.dtype.kind == "f")
 

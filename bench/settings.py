@@ -27,7 +27,6 @@ class Setting:
         return f"{self.network} {self.tasks}x{self.steps}x{self.batch}"
 
     def model(self, backend: str = "numpy") -> mr.Model:
-        """The network, on a backend."""
         if self.network == "sine":
             return mr.sine_mlp(backend=backend)
         if self.network == "mini-imagenet":

@@ -12,7 +12,6 @@ BEGIN = perf_counter()  # before the imports, which are measured as well
 
 
 def main(arguments: list[str]) -> None:
-    """Measure and print."""
     import json
 
     import numpy as np

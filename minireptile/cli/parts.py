@@ -34,7 +34,6 @@ class Commands(RichGroup):
     """The commands, in the order in which they are given."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names."""
         return list(self.commands)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -79,7 +78,6 @@ def _row(row: Any, name: str = "") -> Any:
 
 class _Command(RichCommand):
     def get_rich_table_row(self, *arguments: Any) -> Any:
-        """Its row in the list of commands."""
         return _row(super().get_rich_table_row(*arguments))
 
 
@@ -96,7 +94,6 @@ class Argument(RichArgument):
     """What stands by itself."""
 
     def get_rich_table_row(self, *arguments: Any) -> Any:
-        """Its row of the help."""
         return _row(super().get_rich_table_row(*arguments), self.human_readable_name)
 
 

@@ -63,7 +63,6 @@ class OneOf(click.Choice):
         self.what = what
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name itself."""
         if value in self.choices:
             return str(value)
         if self.what:
@@ -81,7 +80,6 @@ class Number(click.ParamType):
         self.kind, self.name = kind, name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number that the word is."""
         try:
             return self.kind(value)
         except ValueError:
@@ -95,14 +93,12 @@ class Several(click.ParamType):
         self.kind, self.name = kind, kind.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value, or the list."""
         if not isinstance(value, str) or "," not in value:
             return self.kind.convert(value, param, ctx)
         words = value.removesuffix(",").split(",")
         return [self.kind.convert(word.strip(), param, ctx) for word in words]
 
     def shell_complete(self, *arguments: Any) -> Any:
-        """What completes a value."""
         return self.kind.shell_complete(*arguments)
 
 

@@ -55,7 +55,6 @@ class Lines:
 
 
 def run(quick: bool, backend: str = "numpy") -> Outcome:
-    """Both measurements."""
     walks = [in_the_plane(300 if quick else 3000, seed) for seed in range(SEEDS)]
     path, nearest = walks[0]
     distances = on_sine(quick, backend)

@@ -76,7 +76,6 @@ def _label(row: Row, along: str) -> str:
 
 
 def _panel(ax: Any, name: str, along: str, lines: dict[str, list[Row]], far: float) -> None:
-    """One figure."""
     every = list(
         dict.fromkeys(row.values.get(along, "") for rows in lines.values() for row in rows)
     )

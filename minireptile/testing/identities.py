@@ -134,7 +134,12 @@ def check_same(
     for f in (kernel, reference):
         out = f(*(a.copy() if isinstance(a, np.ndarray) else a for a in inputs))
         every = out if isinstance(out, tuple | list) else (out,)
-        results.append([_output(o, f"output {i} of {name}") for i, o in enumerate(every)])
+        results.append(
+            [
+                array_of(o, f"output {i} of {name}") if np.size(o) else np.asarray(o)
+                for i, o in enumerate(every)
+            ]
+        )
     if len(results[0]) != len(results[1]):
         raise SameError(
             f"{name}: {len(results[0])} outputs, and the reference has {len(results[1])}"
@@ -163,11 +168,6 @@ def check_same(
             )
         worst = max(worst, float(np.max(difference, initial=0)) / bound if bound else 0.0)
     return worst
-
-
-def _output(value: Any, what: str) -> NDArray:
-    """An output as an array of numbers; it may be empty."""
-    return array_of(value, what) if np.size(value) else np.asarray(value)
 
 
 def check_hvp(

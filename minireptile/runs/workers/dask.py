@@ -14,7 +14,7 @@ from threading import Thread
 from typing import Any
 
 from ...errors import InputError, require
-from ...lots import Job, Sent
+from ...lots import Job
 from .base import Known, Losses, compute, hold_to_one_thread, packed, unpacked
 from .kind import compare, kind
 
@@ -150,9 +150,7 @@ def _begin() -> Any:
     return kind()
 
 
-@lru_cache(4)
-def _opened(parts: bytes) -> Sent:
-    return unpacked(parts)
+_opened = lru_cache(4)(unpacked)
 
 
 def _compute(lot: range, parts: bytes, changes: dict[str, Any]) -> Any:
