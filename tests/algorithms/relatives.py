@@ -42,7 +42,7 @@ def assert_continues(algorithm: Any, inner: Optimizer, loops: Loops) -> None:
     """From each of its snapshots a run goes on as if it had never stopped, bit for bit."""
     whole = list(algorithm(tiny_model(), TASKS, inner, loops))
     assert [run.iteration for run in whole] == list(range(1, loops.iterations + 1))
-    for cut in range(loops.iterations):
+    for cut in range(loops.iterations + 1):
         start = whole[cut - 1] if cut else begin(tiny_model(), inner, loops)
         for array in (start.theta, *start.state.values()):
             array.setflags(write=False)

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from minireptile import SGD, Adam, Dense, InputError, Loops, Model, Snapshot, adapt, joint, reptile
@@ -29,6 +27,8 @@ from tests.small import (
     tiny_tasks,
 )
 
+from .relatives import assert_continues, last
+
 TASKS = tiny_tasks()
 every_policy = pytest.mark.parametrize("policy", POLICIES)
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
@@ -38,11 +38,6 @@ algorithms = pytest.mark.parametrize("algorithm", [reptile, joint])
 def small_loops(**changes: Any) -> Loops:
     defaults = {"meta_batch": 3, "inner_steps": 2, "inner_batch": 4, "train_shots": 3, "seed": 11}
     return Loops(**{"iterations": 4, **defaults, **changes})
-
-
-def last(run: Any) -> Snapshot:
-    *_, end = run
-    return end
 
 
 # ---------------------------------------------------------------------- identities of Reptile
@@ -202,23 +197,8 @@ def test_adapting_lowers_the_loss() -> None:
 @algorithms
 @every_policy
 @every_optimizer
-@given(cut=st.integers(0, 4))
-def test_continuing_is_the_same_bit_for_bit(
-    algorithm: Any, policy: str, name: str, cut: int
-) -> None:
-    loops, optimizer = small_loops(state=policy), OPTIMIZERS[name]
-    whole = list(algorithm(tiny_model(), TASKS, optimizer, loops))
-    assert [run.iteration for run in whole] == [1, 2, 3, 4]
-    start = whole[cut - 1] if cut else begin(tiny_model(), optimizer, loops)
-    for array in (start.theta, *start.state.values()):
-        array.setflags(write=False)
-    rest = list(algorithm(tiny_model(), TASKS, optimizer, loops, start))
-    assert len(rest) == 4 - cut
-    for one, two in zip(whole[cut:], rest, strict=True):
-        assert one.iteration == two.iteration
-        assert one.theta.tobytes() == two.theta.tobytes()
-        assert one.loss.tobytes() == two.loss.tobytes()
-        assert_same_state(one.state, two.state)
+def test_continuing_is_the_same_bit_for_bit(algorithm: Any, policy: str, name: str) -> None:
+    assert_continues(algorithm, OPTIMIZERS[name], small_loops(state=policy))
 
 
 @algorithms

@@ -18,6 +18,7 @@ from minireptile import (
     Conv2D,
     Dense,
     Flatten,
+    InputError,
     MaxPool,
     Model,
     ReLU,
@@ -114,6 +115,63 @@ def check_same(got: Any, wanted: Any, rtol: float = 1e-9) -> None:
     assert set(got[2]) == set(wanted[2])
     for name in wanted[2]:
         np.testing.assert_allclose(got[2][name], wanted[2][name], rtol, rtol)
+
+
+def check_calls(name: str, backend: str) -> tuple[NDArray, NDArray]:
+    """Outputs, losses and gradients of several tasks and of one alone, against the reference. Of
+    the one, both gradients: alone, and among the others."""
+    p = problem(name, "sgd", k=1, T=3, B=5)
+    fast = p.model.on(backend)
+    assert not isinstance(fast.engine, Walked)
+    outputs, right = (m.forward(p.phi, p.x[0]) for m in (fast, p.model))
+    np.testing.assert_allclose(outputs, right, 1e-11, 1e-11)
+    got, wanted = (m.loss_and_grad(p.phi, p.x[0], p.y[0]) for m in (fast, p.model))
+    near = 1e-10 * np.max(np.abs(wanted[1]))
+    np.testing.assert_allclose(got[0], wanted[0], 1e-11)
+    np.testing.assert_allclose(got[1], wanted[1], 1e-9, near)
+    alone = fast.loss_and_grad(p.phi[1], p.x[0, 1], p.y[0, 1])
+    np.testing.assert_allclose(alone[1], wanted[1][1], 1e-9, near)
+    return alone[1], got[1][1]
+
+
+def check_a_single_task(backend: str) -> None:
+    """It may lack its axis."""
+    p = problem("relu first", "adam", T=1)
+    wanted = p.adapt(p.model)
+    phi, state = p.phi[0].copy(), {name: np.array(a[0]) for name, a in p.state.items()}
+    loss = adapt(p.model.on(backend), phi, p.x[:, 0], p.y[:, 0], p.optimizer, state)
+    with_axis = {name: a[None] for name, a in state.items()}
+    check_same((loss[:, None], phi[None], with_axis), wanted)
+
+
+def check_nan_is_not_hidden(backend: str) -> None:
+    """And stays in its task."""
+    p = problem("pooled", "sgd")
+    p.x[0, 1, 0, 0, 0, 0] = np.nan
+    loss, phi, _ = p.adapt(p.model.on(backend))
+    assert np.isnan(loss[:, 1]).all()
+    assert np.isfinite(loss[:, 0]).all()
+    assert np.isfinite(phi[0]).all()
+
+
+WRONG: list[tuple[Callable[[Problem], dict[str, NDArray]], str]] = [
+    (lambda p: {"y": p.y[:1]}, "x has 3 mini-batches and y has 1"),
+    (lambda p: {"y": p.y + 3}, "labels must lie in"),
+    (lambda p: {"y": p.y[:, :, :1]}, "y must be"),
+    (lambda p: {"x": p.x[..., :1, :]}, "x must be"),
+    (lambda p: {"x": p.x[:, :1], "y": p.y[:, :1]}, "x must be"),
+    (lambda p: {"phi": p.phi[:, 1:]}, "phi must be"),
+    (lambda p: {"phi": p.phi.astype(np.float16)}, "float32 or float64, not float16"),
+    (lambda p: {"phi": p.phi.astype(complex)}, "float32 or float64, not complex128"),
+]
+
+
+def check_refused(backend: str, change: Callable[[Problem], dict[str, Any]], words: str) -> None:
+    """What a change to the arguments of `adapt` is told."""
+    p = problem("strided", "sgd")
+    given = {"phi": p.phi, "x": p.x, "y": p.y, **change(p)}
+    with pytest.raises(InputError, match=words):
+        adapt(p.model.on(backend), given["phi"], given["x"], given["y"], p.optimizer)
 
 
 def in_threads(counts: Sequence[int], call: Callable[[], Any]) -> list[Any]:

@@ -17,13 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from minireptile import SGD, InputError, Model, adapt, omniglot_cnn, sine_mlp
+from minireptile import SGD, Model, adapt, omniglot_cnn, sine_mlp
 from minireptile.backend import why_not
 from minireptile.engine import Walked, compiled
 from minireptile.engine import threads as workers
 from minireptile.optim import State
 from tests.small import random_batch, random_phi
 
+from . import inner_loops
 from .inner_loops import OPTIMIZERS, STACKS, check_same, in_threads, problem, with_a_strange_layer
 
 if why_not("numba"):
@@ -63,17 +64,8 @@ def test_adapt_in_single_precision(name: str) -> None:
 @every_stack
 @pytest.mark.usefixtures("shared")
 def test_loss_gradient_and_outputs(name: str) -> None:
-    p = problem(name, "sgd", k=1, T=3, B=5)
-    fast = p.model.on("numba")
-    assert isinstance(fast.engine, compiled.Compiled)
-    np.testing.assert_allclose(
-        fast.forward(p.phi, p.x[0]), p.model.forward(p.phi, p.x[0]), 1e-11, 1e-11
-    )
-    got, wanted = (m.loss_and_grad(p.phi, p.x[0], p.y[0]) for m in (fast, p.model))
-    np.testing.assert_allclose(got[0], wanted[0], 1e-11)
-    np.testing.assert_allclose(got[1], wanted[1], 1e-9, 1e-10 * np.max(np.abs(wanted[1])))
-    alone = fast.loss_and_grad(p.phi[1], p.x[0, 1], p.y[0, 1])
-    np.testing.assert_array_equal(alone[1], got[1][1])
+    assert isinstance(STACKS[name].on("numba").engine, compiled.Compiled)
+    np.testing.assert_array_equal(*inner_loops.check_calls(name, "numba"))
 
 
 @given(
@@ -255,12 +247,7 @@ def test_any_layout_is_taken_and_nothing_given_is_changed() -> None:
 
 
 def test_a_single_task_may_lack_its_axis() -> None:
-    p = problem("relu first", "adam", T=1)
-    wanted = p.adapt(p.model)
-    phi, state = p.phi[0].copy(), {name: np.array(a[0]) for name, a in p.state.items()}
-    loss = adapt(p.model.on("numba"), phi, p.x[:, 0], p.y[:, 0], p.optimizer, state)
-    with_axis = {name: a[None] for name, a in state.items()}
-    check_same((loss[:, None], phi[None], with_axis), wanted)
+    inner_loops.check_a_single_task("numba")
 
 
 def test_no_steps_change_nothing() -> None:
@@ -270,30 +257,10 @@ def test_no_steps_change_nothing() -> None:
     np.testing.assert_array_equal(p.phi, before)
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda p: {"y": p.y[:1]}, "x has 3 mini-batches and y has 1"),
-        (lambda p: {"y": p.y + 3}, "labels must lie in"),
-        (lambda p: {"y": p.y[:, :, :1]}, "y must be"),
-        (lambda p: {"x": p.x[..., :1, :]}, "x must be"),
-        (lambda p: {"x": p.x[:, :1], "y": p.y[:, :1]}, "x must be"),
-        (lambda p: {"phi": p.phi[:, 1:]}, "phi must be"),
-        (lambda p: {"phi": p.phi.astype(np.float16)}, "float32 or float64, not float16"),
-        (lambda p: {"phi": p.phi.astype(complex)}, "float32 or float64, not complex128"),
-    ],
-)
+@pytest.mark.parametrize(("change", "words"), inner_loops.WRONG)
 def test_wrong_arguments(change: Any, words: str) -> None:
-    p = problem("strided", "sgd")
-    given = {"phi": p.phi, "x": p.x, "y": p.y, **change(p)}
-    with pytest.raises(InputError, match=words):
-        adapt(p.model.on("numba"), given["phi"], given["x"], given["y"], p.optimizer)
+    inner_loops.check_refused("numba", change, words)
 
 
 def test_nan_is_not_hidden() -> None:
-    p = problem("pooled", "sgd")
-    p.x[0, 1, 0, 0, 0, 0] = np.nan
-    loss, phi, _ = p.adapt(p.model.on("numba"))
-    assert np.isnan(loss[:, 1]).all()
-    assert np.isfinite(loss[:, 0]).all()
-    assert np.isfinite(phi[0]).all()
+    inner_loops.check_nan_is_not_hidden("numba")

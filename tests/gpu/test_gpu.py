@@ -24,6 +24,7 @@ from minireptile.tasks.base import Tasks
 from minireptile.tasks.images import FewShot
 from minireptile.tasks.sine import Sine
 from tests.algorithms.test_lots import Map
+from tests.engine import inner_loops
 from tests.engine.inner_loops import OPTIMIZERS, STACKS, Problem, check_same, problem
 from tests.small import by_layers, tiny_classes, tiny_model, tiny_tasks
 
@@ -74,14 +75,7 @@ def test_adapt_in_single_precision(backend: str, name: str) -> None:
 @each_backend
 @pytest.mark.parametrize("name", STACKS)
 def test_loss_gradient_and_outputs(backend: str, name: str) -> None:
-    p = problem(name, "sgd", k=1, T=3, B=5)
-    there = p.model.on(backend)
-    np.testing.assert_allclose(
-        there.forward(p.phi, p.x[0]), p.model.forward(p.phi, p.x[0]), 1e-11, 1e-11
-    )
-    got, wanted = (m.loss_and_grad(p.phi, p.x[0], p.y[0]) for m in (there, p.model))
-    np.testing.assert_allclose(got[0], wanted[0], 1e-11)
-    np.testing.assert_allclose(got[1], wanted[1], 1e-9, 1e-10 * np.max(np.abs(wanted[1])))
+    inner_loops.check_calls(name, backend)
 
 
 @each_backend
@@ -171,12 +165,7 @@ def test_the_papers_network_at_its_size(backend: str) -> None:
 
 @each_backend
 def test_nan_is_not_hidden(backend: str) -> None:
-    p = problem("pooled", "sgd")
-    p.x[0, 1, 0, 0, 0, 0] = np.nan
-    loss, phi, _ = p.adapt(p.model.on(backend))
-    assert np.isnan(loss[:, 1]).all()
-    assert np.isfinite(loss[:, 0]).all()
-    assert np.isfinite(phi[0]).all()
+    inner_loops.check_nan_is_not_hidden(backend)
 
 
 def on_the_gpu(p: Problem) -> tuple[NDArray, NDArray, dict[str, NDArray]]:

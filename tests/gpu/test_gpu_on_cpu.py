@@ -45,6 +45,7 @@ from minireptile.tasks.base import Tasks
 from minireptile.tasks.images import FewShot
 from minireptile.tasks.sine import Sine
 from tests.algorithms.test_lots import Map
+from tests.engine import inner_loops
 from tests.engine.inner_loops import OPTIMIZERS, STACKS, check_same, problem, with_a_strange_layer
 from tests.small import Corners, assert_same_state, tiny_classes, tiny_model
 
@@ -84,17 +85,8 @@ def test_adapt_is_the_loop_written_out(name: str, optimizer: str) -> None:
 @pytest.mark.parametrize("name", STACKS)
 @pytest.mark.usefixtures("device")
 def test_loss_gradient_and_outputs(name: str) -> None:
-    p = problem(name, "sgd", k=1, T=3, B=5)
-    fast = p.model.on("cupy")
-    assert isinstance(fast.engine, Graph)
-    np.testing.assert_allclose(
-        fast.forward(p.phi, p.x[0]), p.model.forward(p.phi, p.x[0]), 1e-11, 1e-11
-    )
-    got, wanted = (m.loss_and_grad(p.phi, p.x[0], p.y[0]) for m in (fast, p.model))
-    np.testing.assert_allclose(got[0], wanted[0], 1e-11)
-    np.testing.assert_allclose(got[1], wanted[1], 1e-9, 1e-10 * np.max(np.abs(wanted[1])))
-    alone = fast.loss_and_grad(p.phi[1], p.x[0, 1], p.y[0, 1])
-    np.testing.assert_allclose(alone[1], wanted[1][1], 1e-9, 1e-10 * np.max(np.abs(wanted[1])))
+    assert isinstance(STACKS[name].on("cupy").engine, Graph)
+    inner_loops.check_calls(name, "cupy")
 
 
 def test_a_size_is_recorded_once_and_replayed(device: StandIn) -> None:
@@ -108,13 +100,9 @@ def test_a_size_is_recorded_once_and_replayed(device: StandIn) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_single_task_may_lack_its_axis(device: StandIn) -> None:
-    p = problem("relu first", "adam", T=1)
-    wanted = p.adapt(p.model)
-    phi, state = p.phi[0].copy(), {name: np.array(a[0]) for name, a in p.state.items()}
-    loss = adapt(p.model.on("cupy"), phi, p.x[:, 0], p.y[:, 0], p.optimizer, state)
-    with_axis = {name: a[None] for name, a in state.items()}
-    check_same((loss[:, None], phi[None], with_axis), wanted)
+@pytest.mark.usefixtures("device")
+def test_a_single_task_may_lack_its_axis() -> None:
+    inner_loops.check_a_single_task("cupy")
 
 
 def test_arrays_of_the_gpu_stay_there(device: StandIn) -> None:
@@ -356,20 +344,10 @@ def test_arrays_of_the_gpu_may_be_parts_of_others(device: StandIn) -> None:
     np.testing.assert_allclose(np.asarray(phi), wanted[1], 1e-9, 1e-9)
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda p: {"y": p.y[:1]}, "x has 3 mini-batches and y has 1"),
-        (lambda p: {"y": p.y + 3}, "labels must lie in"),
-        (lambda p: {"x": p.x[..., :1, :]}, "x must be"),
-        (lambda p: {"phi": p.phi.astype(np.float16)}, "float32 or float64, not float16"),
-        (lambda p: {"phi": p.phi.astype(complex)}, "float32 or float64, not complex128"),
-        (lambda p: {"x": on_gpu(p.x.astype(np.float32))}, "contiguous and of type float64"),
-    ],
-)
+MIXED = lambda p: {"x": on_gpu(p.x.astype(np.float32))}, "contiguous and of type float64"
+
+
+@pytest.mark.parametrize(("change", "words"), [*inner_loops.WRONG, MIXED])
 @pytest.mark.usefixtures("device")
 def test_wrong_arguments(change: Any, words: str) -> None:
-    p = problem("strided", "sgd")
-    given = {"phi": p.phi, "x": p.x, "y": p.y, **change(p)}
-    with pytest.raises(InputError, match=words):
-        adapt(p.model.on("cupy"), given["phi"], given["x"], given["y"], p.optimizer)
+    inner_loops.check_refused("cupy", change, words)
