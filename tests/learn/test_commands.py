@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from learn.solution import solved
 ROOT = Path(__file__).parents[2]
 DENSE, ACTIVATIONS = COURSE[:2]
 RIGHT = solved(DENSE)
+Learn = Callable[..., str]
 BACKWARD = "return dy @ w.T, x.T @ dy, dy.sum(0)"
 
 
@@ -28,6 +30,18 @@ BACKWARD = "return dy @ w.T, x.T @ dy, dy.sum(0)"
 def my(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path / "my"
+
+
+@pytest.fixture
+def learn(my: Path, capsys: pytest.CaptureFixture[str]) -> Learn:
+    """What `python -m learn` with these words says, if it ends with this code."""
+
+    def said(*words: str, code: int = 0) -> str:
+        capsys.readouterr()
+        assert main(list(words), my) == code
+        return capsys.readouterr().out
+
+    return said
 
 
 def write(my: Path, text: str) -> Path:
@@ -38,115 +52,88 @@ def write(my: Path, text: str) -> Path:
     return path
 
 
-def test_from_the_first_call_to_the_next_exercise(
-    my: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([], my) == 1
-    said = capsys.readouterr().out
+def test_from_the_first_call_to_the_next_exercise(my: Path, learn: Learn) -> None:
+    said = learn(code=1)
     assert "to do" in said
     assert "write   forward(x, w, b) in my/01_dense.py:" in said
     assert DENSE.read in said
     write(my, RIGHT.replace(BACKWARD, "return dy @ w.T, x @ dy, dy.sum(0)"))
-    assert main([], my) == 1
-    said = capsys.readouterr().out
+    said = learn(code=1)
     assert "dw: is wrong in 16 of 16 entries" in said
     assert "hint 01_dense" in said
     assert "again" not in said
     assert "Traceback" not in said
     write(my, RIGHT)
-    assert main([], my) == 1  # the next one is to do
-    said = capsys.readouterr().out
+    said = learn(code=1)  # the next one is to do
     assert f"{DENSE.title}: right" in said
     assert f"{ACTIVATIONS.title}: to do" in said
     assert (my / f"{ACTIVATIONS.name}.py").exists()
-    assert main([], my) == 1
-    assert DENSE.title not in capsys.readouterr().out, "what has passed is not checked again"
+    assert DENSE.title not in learn(code=1), "what has passed is not checked again"
     write(my, RIGHT.replace(BACKWARD, "return dy @ w.T, x.T @ dy, dy"))
-    assert main([], my) == 1
-    assert "db: has shape (4, 4), expected (4,)" in capsys.readouterr().out, "it has changed"
+    assert "db: has shape (4, 4), expected (4,)" in learn(code=1), "it has changed"
 
 
 @pytest.mark.parametrize("word", ["1", "01", "dense", "01_dense"])
-def test_an_exercise_by_its_number_or_name(
-    my: Path, capsys: pytest.CaptureFixture[str], word: str
-) -> None:
+def test_an_exercise_by_its_number_or_name(my: Path, learn: Learn, word: str) -> None:
     write(my, RIGHT)
-    assert main([word], my) == 0
-    assert f"{DENSE.title}: right" in capsys.readouterr().out
+    assert f"{DENSE.title}: right" in learn(word)
 
 
-def test_when_all_are_right(
-    my: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_when_all_are_right(my: Path, learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("learn.__main__.COURSE", (DENSE,))
     write(my, RIGHT)
-    assert main([], my) == 0
-    assert "All 1 exercises are right" in capsys.readouterr().out
-    assert main([], my) == 0
+    assert "All 1 exercises are right" in learn()
+    learn()
 
 
-def test_the_list_says_where_one_is(my: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_says_where_one_is(my: Path, learn: Learn) -> None:
     write(my, RIGHT)
-    assert main(["1"], my) == 0
-    capsys.readouterr()
-    assert main(["list"], my) == 0
-    lines = capsys.readouterr().out.splitlines()
+    learn("1")
+    lines = learn("list").splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["done", "current", "to"]
     assert all(e.name in line and f"{e.minutes} min" in line for e, line in zip(COURSE, lines))  # noqa: B905
     assert lines[-1].startswith(f"1 of {len(COURSE)} done, about")
 
 
-def test_each_hint_gives_one_more(my: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_hint_gives_one_more(my: Path, learn: Learn) -> None:
     many = len(DENSE.hints)
     for i in [*range(1, many + 1), many]:
-        assert main(["hint"], my) == 0
-        said = " ".join(capsys.readouterr().out.split())
+        said = " ".join(learn("hint").split())
         given = [" ".join(h.split()) in said for h in DENSE.hints]
         assert given == [True] * i + [False] * (many - i)
         assert ("That was the last one" in said) == (i == many)
-    assert main(["hint", "activations"], my) == 0
-    assert ACTIVATIONS.hints[0][:20] in capsys.readouterr().out
+    assert ACTIVATIONS.hints[0][:20] in learn("hint", "activations")
 
 
-def test_a_hint_names_the_mistake(my: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hint_names_the_mistake(my: Path, learn: Learn) -> None:
     write(my, RIGHT.replace(BACKWARD, "return dy @ w.T, x.T @ dy, dy.mean(0)"))
-    assert main(["hint"], my) == 0
-    assert "a mistake with a name: db as a mean over the mini-batch" in capsys.readouterr().out
+    assert "a mistake with a name: db as a mean over the mini-batch" in learn("hint")
     write(my, RIGHT.replace(BACKWARD, "return dy @ w.T, x.T @ dy, 7 * dy.sum(0)"))
-    assert main(["hint"], my) == 0
-    assert "a mistake with a name" not in capsys.readouterr().out
+    assert "a mistake with a name" not in learn("hint")
 
 
-def test_the_solution_is_for_those_who_have_passed_or_give_up(
-    my: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["solution"], my) == 1
-    said = capsys.readouterr().out
+def test_the_solution_is_for_those_who_have_passed_or_give_up(my: Path, learn: Learn) -> None:
+    said = learn("solution", code=1)
     assert BACKWARD not in said
     assert "--give-up" in said
-    assert main(["solution", "--give-up"], my) == 0
-    assert capsys.readouterr().out.strip() == RIGHT.strip()
+    assert learn("solution", "--give-up").strip() == RIGHT.strip()
     write(my, RIGHT)
-    assert main(["1"], my) == 0
-    assert main(["solution", "1"], my) == 0
-    assert BACKWARD in capsys.readouterr().out
+    learn("1")
+    assert BACKWARD in learn("solution", "1")
 
 
-def test_a_reset_loses_nothing(my: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reset_loses_nothing(my: Path, learn: Learn) -> None:
     stub = (folders.STUBS / f"{DENSE.name}.py").read_text(encoding="utf-8")
-    assert main(["reset", "1"], my) == 0
+    learn("reset", "1")
     assert (my / f"{DENSE.name}.py").read_text(encoding="utf-8") == stub
     path = write(my, RIGHT)
-    assert main(["1"], my) == 0
+    learn("1")
     for i, text in enumerate((RIGHT, "# a second try"), 1):
         write(my, text)
-        capsys.readouterr()
-        assert main(["reset", "dense"], my) == 0
-        assert f"what you wrote is in my/01_dense.py.{i}" in capsys.readouterr().out
+        assert f"what you wrote is in my/01_dense.py.{i}" in learn("reset", "dense")
         assert path.read_text(encoding="utf-8") == stub
         assert path.with_name(f"01_dense.py.{i}").read_text(encoding="utf-8") == text
-    assert main(["list"], my) == 0
-    assert capsys.readouterr().out.startswith("current  01_dense")
+    assert learn("list").startswith("current  01_dense")
 
 
 FAULTS = {
@@ -184,12 +171,9 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("text", "told"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_a_sentence_with_its_line(
-    my: Path, capsys: pytest.CaptureFixture[str], text: str, told: str
-) -> None:
+def test_a_fault_is_a_sentence_with_its_line(my: Path, learn: Learn, text: str, told: str) -> None:
     write(my, text)
-    assert main([], my) == 1
-    said = capsys.readouterr().out
+    said = learn(code=1)
     assert "cannot be checked" in said
     assert told in said
     assert "Traceback" not in said
@@ -206,12 +190,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("text", "told"), WRONG.values(), ids=WRONG)
-def test_a_wrong_answer_is_the_kits_report(
-    my: Path, capsys: pytest.CaptureFixture[str], text: str, told: str
-) -> None:
+def test_a_wrong_answer_is_the_kits_report(my: Path, learn: Learn, text: str, told: str) -> None:
     write(my, text)
-    assert main([], my) == 1
-    said = capsys.readouterr().out
+    said = learn(code=1)
     assert ": not right yet\n" in said
     assert "  see     backward, my/01_dense.py:23\n" in said
     assert told in said
@@ -219,10 +200,9 @@ def test_a_wrong_answer_is_the_kits_report(
     assert len(said.splitlines()) <= 20
 
 
-def test_what_is_printed_is_shown_in_part(my: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_printed_is_shown_in_part(my: Path, learn: Learn) -> None:
     write(my, "print('loaded')\n" + RIGHT.replace(BACKWARD, f"print(dy.shape); {BACKWARD}"))
-    assert main(["1"], my) == 0
-    said = capsys.readouterr().out
+    said = learn("1")
     assert "  | loaded\n  | (4, 4)\n" in said
     assert "lines, of which the first 5:" in said
     assert said.count("  | ") == 5
@@ -252,10 +232,9 @@ def test_a_command_that_is_none(
     assert not my.exists()
 
 
-def test_help(my: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help(my: Path, learn: Learn) -> None:
     for word in ("--help", "-h", "help"):
-        assert main([word], my) == 0
-        assert "python -m learn reset NAME" in capsys.readouterr().out
+        assert "python -m learn reset NAME" in learn(word)
 
 
 def test_my_is_a_file(my: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,10 +258,9 @@ def test_my_cannot_be_written(
     assert said.err == f"Error: cannot write {my / '01_dense.py'}: No space left on device\n"
 
 
-def test_the_file_is_a_folder(my: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_file_is_a_folder(my: Path, learn: Learn) -> None:
     (my / "01_dense.py").mkdir(parents=True)
-    assert main([], my) == 1
-    assert "cannot read my/01_dense.py" in capsys.readouterr().out
+    assert "cannot read my/01_dense.py" in learn(code=1)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"passed": 3, "hints": {}}', "\xff"])
