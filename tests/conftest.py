@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -46,3 +48,20 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Splits:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take longer to draw than a tiny run to train."""
     monkeypatch.setattr(pictures, "draw", lambda experiment, run, folder: None)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list]:
+    """Keep a module's figures in place of saving them."""
+
+    def keep(module: Any) -> list:
+        figures: list = []
+
+        def save_figure(new: Any, path: Path) -> Path:
+            figures.append(new)
+            return path
+
+        monkeypatch.setattr(module, "save_figure", save_figure)
+        return figures
+
+    return keep

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import minireptile as mr
 from bench import inner_loop, runs
 from bench.measure import Timing
 from bench.settings import Setting
@@ -47,3 +48,17 @@ def known_times(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, dict[str, Tim
         return asked
 
     return give
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, mr.Loops]]:
+    """The optimizer and the loops of each run of `reptile`."""
+    noted: list[tuple[Any, mr.Loops]] = []
+    real = mr.reptile
+
+    def reptile(model: Any, tasks: Any, optimizer: Any, loops: mr.Loops) -> Any:
+        noted.append((optimizer, loops))
+        return real(model, tasks, optimizer, loops)
+
+    monkeypatch.setattr(mr, "reptile", reptile)
+    return noted

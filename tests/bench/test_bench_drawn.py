@@ -12,23 +12,6 @@ import pytest
 from bench import inner_loop, plots, results, roofline, runs
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list]:
-    """Keep a module's figures in place of saving them."""
-
-    def keep(module: Any) -> list:
-        figures: list = []
-
-        def save_figure(new: Any, path: Path) -> Path:
-            figures.append(new)
-            return path
-
-        monkeypatch.setattr(module, "save_figure", save_figure)
-        return figures
-
-    return keep
-
-
 def row(case: str, variant: str, seconds: float, **more: Any) -> results.Row:
     times = {"seconds": seconds, "low": 0.9 * seconds, "high": 1.3 * seconds}
     return {"case": case, "variant": variant, **times, **more}

@@ -169,20 +169,12 @@ def test_arrays_that_stay_on_the_device_give_the_reference_theta(
 
 
 def test_outer_iterations_of_both_policies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_times: Callable
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_times: Callable, given: list
 ) -> None:
     """Five in a call: a fifth of its times each."""
     monkeypatch.setattr(gpu_meta, "usable", lambda gpu: ("numpy",))
     monkeypatch.setattr(gpu_meta, "QUICK", TINY)
     asked = known_times(gpu_meta, {"numpy": Timing(2.0, 1.5, 4.0, 3)})
-    given: list = []
-    real = mr.reptile
-
-    def reptile(model: Any, tasks: Any, optimizer: Any, loops: mr.Loops) -> Any:
-        given.append((optimizer, loops))
-        return real(model, tasks, optimizer, loops)
-
-    monkeypatch.setattr(mr, "reptile", reptile)
     rows = list(gpu_meta.outer_iterations(replace(context(tmp_path), rounds=9)))
     assert [row["case"] for row in rows] == [f"run {TINY}, mean", f"run {TINY}, carry"]
     for row in rows:

@@ -24,20 +24,12 @@ TINY = replace(OMNIGLOT, tasks=2, steps=3, batch=4, size=8, filters=4)
 
 
 @pytest.mark.usefixtures("two_backends")
-def test_the_figures_of_a_run(monkeypatch: pytest.MonkeyPatch, known_times: Callable) -> None:
+def test_the_figures_of_a_run(known_times: Callable, given: list) -> None:
     timings = {
         "numpy": Timing(0.5, 0.4, 0.7, 3), "other": Timing(0.25, 0.2, 0.3, 5),
         runs.SAMPLING: Timing(0.1, 0.05, 0.2, 9),
     }  # fmt: skip
     asked = known_times(runs, timings)
-    given: list = []
-    real = mr.reptile
-
-    def reptile(model: Any, tasks: Any, optimizer: Any, loops: mr.Loops) -> Any:
-        given.append((optimizer, loops))
-        return real(model, tasks, optimizer, loops)
-
-    monkeypatch.setattr(mr, "reptile", reptile)
     tasks = runs.images(6, 10, (8, 8), bool)
     numpy, other, alone = runs.measure(TINY, tasks, 7, 11, 0.5, 3)
     assert asked[0][1:] == (11, 0.5)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -235,31 +236,21 @@ def test_a_test_that_diverged_is_no_figure(tmp_path: Path) -> None:
     assert sweep_table.rows({cell: standing})[0].seeds == []
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The pictures that are saved."""
-    pictures: list[Any] = []
-
-    def keep(picture: Any, path: Path) -> Path:
-        pictures.append(picture)
-        return path
-
-    monkeypatch.setattr(plot_sweep, "save_figure", keep)
-    return pictures
-
-
-def draw(grid: list[Cell], tests: list[float]) -> None:
+def draw(drawn: Callable, grid: list[Cell], tests: list[float]) -> Any:
+    """The picture of a sweep with these losses."""
+    figures = drawn(plot_sweep)
     made(grid, dict(enumerate(map(error, tests))))
     found = sweep_table.rows({cell: cell.standing() for cell in grid})
     plot_sweep.draw(found, grid[0].measure, grid[0].settings, grid[0].folder.parent)
+    (figure,) = figures
+    return figure
 
 
-def test_the_picture(tmp_path: Path, drawn: list[Any]) -> None:
+def test_the_picture(tmp_path: Path, drawn: Callable) -> None:
     """The number with most values along the axis, logarithmic over more than a factor of 10; a
     line for each value of the other setting, each seed a dot."""
     grid = cells(tmp_path, inner_lr=[0.001, 0.01, 0.02], inner_steps=[2, 5], seeds=2)
-    draw(grid, [1.0 + 0.1 * i for i in range(12)])
-    (ax,) = drawn[0].axes
+    (ax,) = draw(drawn, grid, [1.0 + 0.1 * i for i in range(12)]).axes
     assert ax.get_xlabel() == "inner-lr"
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
     labels = ax.get_legend_handles_labels()[1]
@@ -281,18 +272,18 @@ def test_the_picture(tmp_path: Path, drawn: list[Any]) -> None:
     assert high > means[-1] + half
 
 
-def test_what_diverged_leaves_room_for_the_others(tmp_path: Path, drawn: list[Any]) -> None:
+def test_what_diverged_leaves_room_for_the_others(tmp_path: Path, drawn: Callable) -> None:
     grid = cells(tmp_path, algorithm=["reptile", "fomaml", "maml"], seeds=1)
-    draw(grid, [1.0, 2.0, 1e30])
-    (ax,) = drawn[0].axes
+    figure = draw(drawn, grid, [1.0, 2.0, 1e30])
+    (ax,) = figure.axes
     assert [label.get_text() for label in ax.get_xticklabels()] == ["reptile", "fomaml", "maml"]
     assert ax.get_ylim()[1] < 10
-    assert "1 beyond the axis" in drawn[0].get_suptitle()
+    assert "1 beyond the axis" in figure.get_suptitle()
 
 
-def test_no_line_leads_to_what_diverged(tmp_path: Path, drawn: list[Any]) -> None:
-    draw(cells(tmp_path, inner_lr=[0.01, 0.02, 0.06], seeds=1), [1.0, 2.0, 1e30])
-    (line, *_), *_ = drawn[0].axes[0].containers
+def test_no_line_leads_to_what_diverged(tmp_path: Path, drawn: Callable) -> None:
+    grid = cells(tmp_path, inner_lr=[0.01, 0.02, 0.06], seeds=1)
+    (line, *_), *_ = draw(drawn, grid, [1.0, 2.0, 1e30]).axes[0].containers
     np.testing.assert_array_equal(line.get_ydata(), [1.0, 2.0, np.nan])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import race, race_turns, results
+from bench import race, race_turns, results, roofline
 from bench.__main__ import main
 from bench.machine import Limits
 from bench.measure import Mismatch
@@ -235,16 +236,8 @@ def test_the_summary_is_of_an_inner_step() -> None:
     assert "overlap" not in both
 
 
-def test_yours_stand_out_in_the_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from bench import roofline
-
-    figures: list[Any] = []
-
-    def save_figure(new: Any, path: Path) -> Path:
-        figures.append(new)
-        return path
-
-    monkeypatch.setattr(roofline, "save_figure", save_figure)
+def test_yours_stand_out_in_the_picture(drawn: Callable, tmp_path: Path) -> None:
+    figures = drawn(roofline)
     rows: list[results.Row] = [
         {"case": "limits", "variant": "", "threads": 1}, row("numba v1", 0.004),
         row("yours", 0.002, yours=True, times=3), row("theirs", 0.003, yours=True),
