@@ -14,27 +14,8 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 def ink_of(grey: NDArray, what: str) -> tuple[NDArray, bool]:
-    """The ink of a picture, 1 where there is most and 0 where there is none.
-
-    Parameters
-    ----------
-    grey : array (H, W)
-        Of any scale: dark on light, or light on dark.
-    what : str
-        The picture in a sentence.
-
-    Returns
-    -------
-    ink : array (H, W)
-        Between 0 and 1.
-    inverted : bool
-        Whether it was light on dark.
-
-    Raises
-    ------
-    InputError
-        If there is nothing on the paper.
-    """
+    """The ink (H, W) of a picture (H, W) of any scale, from 0 where there is none to 1, and whether
+    it was light on dark. `InputError` if there is nothing on the paper."""
     low, high = grey.min(), grey.max()
     if high - low < FAINT:
         raise InputError(f"{what} is blank: remove it")
