@@ -144,8 +144,8 @@ def shape_of(a: Any) -> tuple[int, ...]:
 
 
 def is_compiled(kernel: Any) -> bool:
-    """Whether Numba compiles it."""
-    return hasattr(kernel, "py_func")
+    """Whether Numba compiles it, or what it calls."""
+    return str(getattr(kernel, "__module__", "")).endswith("_numba")
 
 
 def make(kernel: Callable[..., None], call: Call, dtype: type) -> list[NDArray]:

@@ -343,25 +343,16 @@ CALLS = {operation: with_some_outputs(calls) for operation, calls in WHOLE.items
 ANY_AXES = ("batchnorm", "relu", "tanh")  # whose arrays have as many axes as they like
 
 
-@st.composite
-def compiled_calls(draw: st.DrawFn, operation: str, dtype: type) -> Call:
+def compiled_calls(operation: str, kernel: Any) -> st.SearchStrategy[Call]:
     """Calls for a kernel of Numba, which compiles it anew, for a second or two, for every type of
     its arguments: an array's number of axes, whether it is contiguous, as a parameter is where
-    T = 1, and each None. The source is one, so these are combined sparingly: a pair of tasks and
-    five axes in single precision, and in double also fewer axes, or without one of the outputs.
-    """
-    call = draw(WHOLE[operation])
-    if not operation.startswith(ANY_AXES):
-        call = call.paired()
-    elif dtype is np.float32 or draw(st.booleans()):
-        call = call.paired().with_axes(5)
-    else:
-        return call.paired()
-    outputs = call.outputs()
-    if dtype is np.float32 or len(outputs) < 2:
-        return call
-    return call.without(draw(st.sampled_from([set(), *({i} for i in outputs)])))
+    T = 1, and each None. The source is one, so these have one type: a pair of tasks or more, five
+    axes, all outputs. A function that calls what is compiled brings the last two to one type."""
+    if not hasattr(kernel, "py_func"):
+        return CALLS[operation].map(Call.paired)
+    calls = WHOLE[operation].map(Call.paired)
+    return calls.map(lambda call: call.with_axes(5)) if operation.startswith(ANY_AXES) else calls
 
 
-def calls_for(operation: str, kernel: Any, dtype: type) -> st.SearchStrategy[Call]:
-    return compiled_calls(operation, dtype) if is_compiled(kernel) else CALLS[operation]
+def calls_for(operation: str, kernel: Any) -> st.SearchStrategy[Call]:
+    return compiled_calls(operation, kernel) if is_compiled(kernel) else CALLS[operation]
