@@ -73,6 +73,8 @@ def launched(launcher: Kernel, call: Call) -> set[str]:
     names: set[str] = set()
 
     class Noting:
+        empty = staticmethod(launch_cupy.engine.empty)
+
         def launch(self, name: str, kernel: str, *others: Any) -> None:
             names.add(kernel)
 
@@ -94,7 +96,7 @@ def _in_place(launcher: Kernel, stem: str, names: set[str]) -> Kernel:
 
     class Replacing:
         def __init__(self, engine: launch_cupy.Engine) -> None:
-            self.engine = engine
+            self.engine, self.empty = engine, engine.empty
 
         def launch(self, name: str, kernel: str, *others: Any) -> None:
             self.engine.launch(stem if kernel in names else name, kernel, *others)

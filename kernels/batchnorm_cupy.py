@@ -20,13 +20,12 @@ def _forward(
     T, C = gamma.shape
     M, (block, channels) = x[0].size // C, SHAPES[version]
     numbers = gamma, stride(gamma), beta, stride(beta), float(eps), M, C, relu
-    slices, parts = _slices(version, T, C, M, x.dtype)
-    grid, more = (blocks(C, channels), slices, T), ()
-    if slices > 1:
-        launch("batchnorm", "batchnorm_forward_parts", x.dtype, grid, block, parts, x, M, C)
-        more = (parts,)
-    name = f"batchnorm_forward_{'v2' if version == 'v3' and slices == 1 else version}"
-    launch("batchnorm", name, x.dtype, grid, block, y, mean, rstd, *more, x, *numbers)
+    slices, parts, name = _slices(version, T, C, M, x.dtype)
+    grid = blocks(C, channels), slices, T
+    if parts:
+        launch("batchnorm", "batchnorm_forward_parts", x.dtype, grid, block, *parts, x, M, C)
+    arguments = y, mean, rstd, *parts, x, *numbers
+    launch("batchnorm", f"batchnorm_forward_{name}", x.dtype, grid, block, *arguments)
 
 
 def _backward(
@@ -37,20 +36,23 @@ def _backward(
     M, (block, channels) = x[0].size // C, SHAPES[version]
     written = dx, dgamma, stride(dgamma), dbeta, stride(dbeta)
     reads = dy, y, x, mean, rstd
-    slices, parts = _slices(version, T, C, M, x.dtype)
-    grid, more = (blocks(C, channels), slices, T), ()
-    if slices > 1:
-        launch("batchnorm", "batchnorm_backward_parts", x.dtype, grid, block, parts, *reads, M, C)
-        more = (parts,)
-    name = f"batchnorm_backward_{'v2' if version == 'v3' and slices == 1 else version}"
-    arguments = *written, *more, *reads, gamma, stride(gamma), M, C
-    launch("batchnorm", name, x.dtype, grid, block, *arguments)
+    slices, parts, name = _slices(version, T, C, M, x.dtype)
+    grid = blocks(C, channels), slices, T
+    if parts:
+        launch("batchnorm", "batchnorm_backward_parts", x.dtype, grid, block, *parts, *reads, M, C)
+    arguments = *written, *parts, *reads, gamma, stride(gamma), M, C
+    launch("batchnorm", f"batchnorm_backward_{name}", x.dtype, grid, block, *arguments)
 
 
-def _slices(version: str, T: int, C: int, M: int, dtype: Any) -> tuple[int, Any]:
-    """Into how many slices a version cuts M, and room for their parts, if there are any."""
-    n = shares(C, M) if version == "v3" else 1
-    return n, room(2 * n * T * C, dtype) if n > 1 else None
+def _slices(
+    version: str, T: int, C: int, M: int, dtype: Any
+) -> tuple[int, tuple[Any, ...], str]:  # fmt: skip
+    """Into how many slices a version cuts M; room for their parts, if there are any; and the
+    version that computes: of one slice, version 2."""
+    if version != "v3":
+        return 1, (), version
+    n = shares(C, M)
+    return (n, (room(2 * n * T * C, dtype),), "v3") if n > 1 else (1, (), "v2")
 
 
 def batchnorm_forward_v1(

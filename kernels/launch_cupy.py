@@ -71,12 +71,12 @@ def room(size: int, dtype: DTypeLike) -> Any:
     """At least `size` numbers on the device for what one kernel leaves to the next one on the same
     stream. They stay where they are, as a recorded graph needs it; what runs `beside` may not have
     them."""
-    return _room(engine, 2 ** (size - 1).bit_length(), np.dtype(dtype))
+    return _room(engine.empty, 2 ** (size - 1).bit_length(), np.dtype(dtype))
 
 
 @cache
-def _room(engine: Engine, size: int, dtype: np.dtype) -> Any:
-    return engine.empty(size, dtype)
+def _room(empty: Callable[[int, np.dtype], Any], size: int, dtype: np.dtype) -> Any:
+    return empty(size, dtype)
 
 
 def source(name: str) -> str:

@@ -94,7 +94,7 @@ class StandIn(Device):
         self.captured += 1
         engine: Any = launch_cupy.engine
         with pytest.MonkeyPatch.context() as patch:
-            self.steps = steps = []
+            self.steps = steps = list[Step]()
             patch.setattr(engine, "launch", self._record)
             patch.setattr(launch_cupy, "beside", self._beside)
             call()

@@ -252,8 +252,8 @@ def test_evaluation_in_lots_gives_the_same_bits() -> None:
     model, tasks = tiny_model(dtype="float32").on("cupy"), FewShot(tiny_classes(6, 6), 3)
     protocol = Protocol(tasks=7, shot=2, marks=(3,))
     one, other = (
-        evaluate(model, model.init(0), {}, tasks, SGD(0.1), protocol, **more)
-        for more in ({}, {"map": Map(3)})
+        evaluate(model, model.init(0), {}, tasks, SGD(0.1), protocol, map=map_)
+        for map_ in (map, Map(3))
     )
     assert one == other
 

@@ -82,7 +82,7 @@ def test_many_blocks_share_the_sums_of_a_channel(
 def test_many_blocks_share_the_sum_of_rows(monkeypatch: pytest.MonkeyPatch, dtype: type) -> None:
     monkeypatch.setattr(sums_cupy, "ROWS", 2)
     device, rng = Device(), np.random.default_rng(0)
-    values = rng.random((3, 4, 50, 11)).astype(dtype)
+    values: NDArray = rng.random((3, 4, 50, 11)).astype(dtype)
     total, parts = device.empty((3, 11), dtype), device.empty((3 * 64 * 11,), dtype)
     sums_cupy.sum_rows(total, device.upload(values), parts)
     wanted = values.sum((1, 2), np.float64)
