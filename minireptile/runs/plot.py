@@ -156,7 +156,8 @@ def _curve(ax: Any, running: Points, tests: Points, label: str, color: str, shif
         ax.plot(iterations, mean, color=color, label=label)
     if tests:
         iterations, values, halves = map(np.array, zip(*tests, strict=True))
-        bars = None if np.isnan(halves).any() else halves
+        # Below zero there is no figure, and on a logarithmic axis no end.
+        bars = None if np.isnan(halves).any() else np.stack([halves * (values > halves), halves])
         aside = require("matplotlib.transforms", "cli").ScaledTranslation(
             shift / 72, 0, ax.figure.dpi_scale_trans
         )
@@ -166,7 +167,7 @@ def _curve(ax: Any, running: Points, tests: Points, label: str, color: str, shif
             clip_on=False,
         )  # fmt: skip
         # Moved aside, they do not count where the axes find their limits.
-        ends = [values] if bars is None else [values + bars, values - bars * (values > bars)]
+        ends = [values] if bars is None else [values + bars[1], values - bars[0]]
         for end in ends:
             ax.update_datalim(np.column_stack([iterations, end]))
         ax.autoscale_view()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 import minireptile as mr
 from minireptile.delegate import begin
@@ -178,6 +179,19 @@ def test_the_learning_curve_of_functions(drawn: dict[str, Any], tmp_path: Path) 
     assert right.get_ylim()[0] < 0.5 < 4 < right.get_ylim()[1]
     labels = [text.get_text() for text in right.get_legend().get_texts()]
     assert labels == ["0 steps", "1 steps", "2 steps"]
+
+
+def test_an_interval_that_reaches_below_zero(tmp_path: Path) -> None:
+    """On a logarithmic axis: it would leave the picture, and nothing of the axes in it."""
+    built = experiment.build(SINE)
+    test = {"steps": [0], "mse": [4.0], "mse_ci95": [5.0]}
+    records: list[dict[str, Any]] = [
+        {"iteration": 1, "loss": 1.5}, {"iteration": 1, "test": test},
+    ]  # fmt: skip
+    plot.learning_curve(built, records, tmp_path)  # without a warning
+    with Image.open(tmp_path / "learning_curve.png") as picture:
+        dark = np.asarray(picture.convert("L")) < 100
+    assert dark.any(axis=0).mean() > 0.1  # letters, ticks, the frame of the axes
 
 
 def test_a_moving_average_is_centred() -> None:
