@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import InputError, MissingPackage, require
 from ..runs.signals import Stopped
+from ..runs.workers.base import launched
 from .commands import COMMANDS
 
 
@@ -38,7 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         require("rich_click", "cli")
         from .arguments import parse
 
-        args = parse(arguments)
+        try:
+            args = parse(arguments)
+        except InputError:
+            if launched()[0]:  # the first of mpiexec's processes says it for all
+                return 2
+            raise
         if args is None:
             return 0
         # A diverging run ends with a sentence of its own, not with NumPy's warnings.

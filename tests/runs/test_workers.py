@@ -166,6 +166,29 @@ def test_what_names_no_workers(spec: str, capsys: pytest.CaptureFixture[str]) ->
     fails(capsys, ["train", "sine", f"--workers={spec}"], words)
 
 
+@pytest.mark.parametrize("size", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE"])
+def test_mpiexec_without_its_ranks(
+    size: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each of its processes would do everything; and a wrong option is said once."""
+    monkeypatch.setenv(size.replace("SIZE", "RANK"), "0")
+    monkeypatch.setenv(size, "3")
+    words = "mpiexec has started 3 of this process, each of which would do all of it: add --workers"
+    for more in ([], ["--workers", "2"], ["--workers", "dask://127.0.0.1:1"]):
+        fails(capsys, ["train", "sine", *more], words)
+    fails(capsys, ["train", "sine", "--shots", "2"], "--shots")
+    monkeypatch.setenv(size.replace("SIZE", "RANK"), "1")
+    assert main(["train", "sine", "--shots", "2"]) == 2
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv(size, "1")
+    with workers(None) as pool:
+        assert pool is None
+
+
+def test_workers_measure_claims_on_characters_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    fails(capsys, ["reproduce", "k1", "--workers", "2"], "--workers is for gradient-combinations")
+
+
 def test_what_one_process_has_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip

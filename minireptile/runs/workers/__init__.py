@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..settings import Settings
-from .base import Pool
+from .base import Pool, launched
 
 HOW = "a number of processes, dask://HOST:PORT, or mpi"
 
@@ -21,6 +21,12 @@ def workers(spec: str | None = None, scheduler: Path | None = None) -> Iterator[
 
     Under MPI, every rank but the first stays in here until the program ends, and ends with it.
     """
+    _, ranks = launched()
+    if ranks > 1 and spec != "mpi":
+        raise InputError(
+            f"mpiexec has started {ranks} of this process, each of which would do all of it: add "
+            "--workers mpi, in place of other workers, or start one"
+        )
     if spec is None and scheduler is None:
         yield None
         return

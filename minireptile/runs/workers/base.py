@@ -3,7 +3,7 @@
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,15 @@ ONE_THREAD = dict.fromkeys(
 )
 KEPT = 4  # of a run: training, its running evaluation, its test
 LOSSES = 3  # of workers, one after another without a lot in between, are chance
+
+
+def launched() -> tuple[int, int]:
+    """Which of the processes that mpiexec started this is, and how many there are, by what MPICH
+    and Open MPI say to each; (0, 1) without it."""
+    for rank, size in (("PMI_RANK", "PMI_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")):
+        with suppress(KeyError, ValueError):
+            return int(os.environ[rank]), int(os.environ[size])
+    return 0, 1
 
 
 class Pool(Protocol):
