@@ -183,6 +183,7 @@ def program() -> Commands:
             chosen("backend", "whose kernels", BACKENDS),
             option("data", "Omniglot, in place of drawn characters: for "
                    + ", ".join(ON_CHARACTERS), default="", metavar="DIR"),
+            *_of_workers(),
             about="Measure a claim: figures, a picture, and whether it holds, does not hold, "
             "or the measurement is too small to tell.\n\n"
             + "\n".join(f"- {name}: {about}" for name, about in EXPERIMENTS.items()),

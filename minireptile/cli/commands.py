@@ -175,15 +175,23 @@ def _check(args: Namespace) -> None:
 
 
 def _reproduce(args: Namespace) -> None:
-    from ..reproduce.outcome import keep, prepare
+    from ..reproduce.outcome import prepare
 
-    if args.data and args.name not in (*ON_CHARACTERS, "all"):
-        raise InputError(f"--data is for {', '.join(ON_CHARACTERS)}: leave it out")
-    prepare(args.out)
+    for name in ("data", "workers", "scheduler"):
+        if getattr(args, name) and args.name not in (*ON_CHARACTERS, "all"):
+            raise InputError(f"--{name} is for {', '.join(ON_CHARACTERS)}: leave it out")
+    with workers(args.workers, args.scheduler) as pool:
+        prepare(args.out)
+        _reproduced(args, pool)
+
+
+def _reproduced(args: Namespace, pool: Pool | None) -> None:
+    from ..reproduce.outcome import keep
+
     backend = args.backend or fastest(BY_SPEED[:-1])
     announce_compilation(backend)
     for name in EXPERIMENTS if args.name == "all" else (args.name,):
-        outcome = reproduce(name, args.quick, backend, args.data)
+        outcome = reproduce(name, args.quick, backend, args.data, pool)
         paths = keep(name, outcome, args.out, args.quick)
         print(f"{name}\n{outcome.sentence()}\nfigures: {paths[0]}\npicture: {paths[1]}\n")
         sys.stdout.flush()  # the next one may take an hour

@@ -1,7 +1,7 @@
 """The claims of the paper and of its popularisations, measured: ``minireptile reproduce NAME``.
 
 Each module here has run(quick, backend) -> Outcome, and says at its top what is claimed; those on
-characters take a third argument, where Omniglot lies.
+characters take two arguments more: where Omniglot lies, and a map over workers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 
 if TYPE_CHECKING:
+    from ..lots import Map
     from .outcome import Outcome
 
 EXPERIMENTS = {
@@ -31,10 +32,13 @@ EXPERIMENTS = {
 ON_CHARACTERS = ("gradient-combinations", "overlap", "meta-batch")
 
 
-def run(name: str, quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
+def run(
+    name: str, quick: bool, backend: str = "numpy", data: str = "", workers: Map | None = None
+) -> Outcome:
     """Make an experiment with a backend's kernels, on the characters of `data`, the folder of
-    Omniglot, or else on drawn ones; `InputError` if there is none of that name."""
+    Omniglot, or else on drawn ones, with `workers` who compute lots of tasks; `InputError` if
+    there is none of that name."""
     if name not in EXPERIMENTS:
         raise InputError(f"there is no experiment {name!r}: choose one of {', '.join(EXPERIMENTS)}")
     experiment = import_module(f".{name.replace('-', '_')}", __name__)
-    return experiment.run(quick, backend, *[data] * (name in ON_CHARACTERS))
+    return experiment.run(quick, backend, *(data, workers) * (name in ON_CHARACTERS))

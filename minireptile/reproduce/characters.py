@@ -3,6 +3,7 @@
 from numpy.typing import NDArray
 
 from ..evaluate import Protocol, evaluate
+from ..lots import Map
 from ..model import Model
 from ..optim import Optimizer, State
 from ..tasks.files.omniglot import load_omniglot
@@ -23,10 +24,11 @@ def characters(quick: bool, data: str = "", way: int = 5) -> tuple[FewShot, FewS
 
 
 def accuracy(
-    model: Model, theta: NDArray, state: State, test: FewShot, tasks: int, optimizer: Optimizer
-) -> dict[str, float]:
+    model: Model, theta: NDArray, state: State, test: FewShot, tasks: int, optimizer: Optimizer,
+    workers: Map | None = None,
+) -> dict[str, float]:  # fmt: skip
     """As in the paper's running evaluation: after 5 steps on mini-batches of 25."""
     protocol = Protocol(tasks=tasks, shot=5, marks=(5,), batch=25)
-    found = evaluate(model, theta, state, test, optimizer, protocol)
+    found = evaluate(model, theta, state, test, optimizer, protocol, map=workers or map)
     half = found.transductive_accuracy_ci95 or 0.0
     return {"accuracy": found.transductive_accuracy, "ci95": half}

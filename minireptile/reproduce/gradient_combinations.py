@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..loops import Loops
+from ..lots import Map
 from ..model import Model
 from ..networks import omniglot_cnn
 from ..optim import SGD
@@ -38,7 +39,7 @@ RUNS: dict[str, tuple[tuple[int, ...], float]] = {
 QUICK = ("g1", "g1 + g2", "g2", "g1 + g2 + g3 + g4")
 
 
-def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
+def run(quick: bool, backend: str = "numpy", data: str = "", workers: Map | None = None) -> Outcome:
     """Train once for each sum and compare the accuracy on unseen characters."""
     iterations = ITERATIONS[quick]
     names = QUICK if quick else tuple(RUNS)
@@ -49,7 +50,7 @@ def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
     curves: dict[str, list[dict[str, float]]] = {}
     for k in sorted({max(RUNS[name][0]) for name in names}):
         alike = [name for name in names if max(RUNS[name][0]) == k]
-        curves |= trained(model, train, test, alike, iterations, tasks)
+        curves |= trained(model, train, test, alike, iterations, tasks, workers)
     curves = {name: curves[name] for name in names}
     ends = {name: curve[-1]["accuracy"] for name, curve in curves.items()}
     ci95 = max(curve[-1]["ci95"] for curve in curves.values())
@@ -103,7 +104,7 @@ def style(name: str) -> str:
 
 def trained(
     model: Model, train: FewShot, test: FewShot, names: list[str], iterations: int,
-    tasks: dict[int, int],
+    tasks: dict[int, int], workers: Map | None = None,
 ) -> dict[str, list[dict[str, float]]]:  # fmt: skip
     """The accuracy of training with each of these sums, which have the same k, after so many
     iterations, on so many tasks. They see the same mini-batches, side by side: theta is (R, P)."""
@@ -118,7 +119,7 @@ def trained(
     for it in range(iterations + 1):
         if it in tasks:
             for name, start in zip(names, theta, strict=True):
-                found = accuracy(model, start, {}, test, tasks[it], optimizer)
+                found = accuracy(model, start, {}, test, tasks[it], optimizer, workers)
                 rows[name].append({"iteration": it, **found})
         if it < iterations:
             x, y = (np.repeat(a, len(names), axis=1) for a in loops.sample(train, it))

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from ..loops import Loops, Snapshot
+from ..lots import Map
 from ..model import Model
 from ..networks import omniglot_cnn
 from ..optim import Adam, Optimizer
@@ -33,7 +34,7 @@ INNER = Adam(0.001, beta1=0.0)
 Row = dict[str, Any]
 
 
-def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
+def run(quick: bool, backend: str = "numpy", data: str = "", workers: Map | None = None) -> Outcome:
     """Train with every size of the meta-batch, on as many tasks and in as many iterations."""
     total, iterations, tasks = SIZES[quick]
     train, test, of = characters(quick, data)
@@ -41,7 +42,7 @@ def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
 
     @cache  # the two comparisons meet where total = size * iterations
     def curve(outer: str, size: int, count: int) -> list[Row]:
-        return learned(model, train, test, outer, size, count, tasks)
+        return learned(model, train, test, outer, size, count, tasks, workers)
 
     curves = {
         equal: {
@@ -50,7 +51,7 @@ def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
         }
         for equal, count in (("tasks", 0), ("iterations", iterations))
     }
-    start = accuracy(model, model.init(0), {}, test, tasks, INNER)
+    start = accuracy(model, model.init(0), {}, test, tasks, INNER, workers)
     record: dict[str, Any] = {
         "tasks": total, "iterations": iterations, "judged_on": tasks, "characters": of,
         "untrained": start, "curves": curves,
@@ -122,26 +123,29 @@ def findings(data: dict[str, Any]) -> list[Finding]:
 
 
 def learned(
-    model: Model, train: FewShot, test: FewShot, outer: str, size: int, iterations: int, tasks: int
-) -> list[Row]:
+    model: Model, train: FewShot, test: FewShot, outer: str, size: int, iterations: int, tasks: int,
+    workers: Map | None = None,
+) -> list[Row]:  # fmt: skip
     """The accuracy along training with so many tasks an iteration, at the best of the rates: that
     after which unseen tasks of training characters are solved best."""
 
     def at(run: Snapshot, on: FewShot) -> dict[str, float]:
-        return accuracy(model, run.theta, run.state, on, tasks, INNER)
+        return accuracy(model, run.theta, run.state, on, tasks, INNER, workers)
 
     runs = {
-        rate: trained(model, train, outer, rate, size, iterations) for rate in RATES[outer]
+        rate: trained(model, train, outer, rate, size, iterations, workers) for rate in RATES[outer]
     }  # fmt: skip
     best = max(runs, key=lambda rate: at(runs[rate][-1], train)["accuracy"])
     return [{"iteration": run.iteration, "rate": best, **at(run, test)} for run in runs[best]]
 
 
 def trained(
-    model: Model, train: FewShot, outer: str, rate: float, size: int, iterations: int
-) -> Sequence[Snapshot]:
-    """The run after each of PARTS of its iterations."""
+    model: Model, train: FewShot, outer: str, rate: float, size: int, iterations: int,
+    workers: Map | None = None,
+) -> Sequence[Snapshot]:  # fmt: skip
+    """The run after each of PARTS of its iterations; workers are for several tasks."""
     optimizer: Optimizer | None = Adam(rate) if outer == "outer Adam" else None
     loops = Loops(iterations, meta_batch=size, epsilon=1.0 if optimizer else rate, outer=optimizer)
     marks = {max(1, iterations // part) for part in PARTS}
-    return [run for run in reptile(model, train, INNER, loops) if run.iteration in marks]
+    runs = reptile(model, train, INNER, loops, map=workers if size > 1 else None)
+    return [run for run in runs if run.iteration in marks]

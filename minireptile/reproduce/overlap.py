@@ -14,6 +14,7 @@ from typing import Any
 from ..evaluate import Accuracy, Protocol, evaluate
 from ..fomaml import fomaml
 from ..loops import Loops, Snapshot
+from ..lots import Map
 from ..model import Model
 from ..networks import omniglot_cnn
 from ..optim import Adam
@@ -39,7 +40,7 @@ SHOTS, TAIL = 15, 5  # all that Omniglot has of a class
 SLACK = 5.0  # points; a collapse is more
 
 
-def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
+def run(quick: bool, backend: str = "numpy", data: str = "", workers: Map | None = None) -> Outcome:
     """Train for every point of every curve."""
     panels = {"inner_batch": (5, 10)} if quick else PANELS
     iterations, tasks = (10, 5) if quick else (2000, 200)
@@ -48,7 +49,7 @@ def run(quick: bool, backend: str = "numpy", data: str = "") -> Outcome:
 
     @cache  # the panels meet in one point
     def reached(curve: str, **numbers: Any) -> Accuracy:
-        return accuracy(model, train, test, curve, iterations, tasks, numbers)
+        return accuracy(model, train, test, curve, iterations, tasks, numbers, workers)
 
     found = {
         panel: {
@@ -125,7 +126,7 @@ def findings(data: dict[str, Any]) -> list[Finding]:
 
 def accuracy(
     model: Model, train: FewShot, test: FewShot, curve: str, iterations: int, tasks: int,
-    values: dict[str, Any],
+    values: dict[str, Any], workers: Map | None = None,
 ) -> Accuracy:  # fmt: skip
     """What is reached with one algorithm and one set of values."""
     algorithm, options = CURVES[curve]
@@ -136,4 +137,5 @@ def accuracy(
     )
     *_, last = algorithm(model, train, Adam(0.001, beta1=0.0), loops)
     protocol = Protocol(tasks=tasks, shot=5, marks=(10,), batch=25)
-    return evaluate(model, last.theta, last.state, test, Adam(0.001, beta1=0.0), protocol)
+    optimizer = Adam(0.001, beta1=0.0)
+    return evaluate(model, last.theta, last.state, test, optimizer, protocol, map=workers or map)

@@ -35,6 +35,7 @@ from minireptile.reproduce import (
 from minireptile.reproduce.convergence import Sizes
 from minireptile.reproduce.outcome import FAILS, HOLDS, Outcome, keep
 from minireptile.tasks.images import FewShot
+from tests.algorithms.test_lots import Map
 from tests.small import random_batch, random_phi, tiny_classes, tiny_model
 
 MODULES = "minireptile.reproduce"
@@ -52,7 +53,7 @@ SMALL: dict[Any, tuple] = {
 
 
 @cache
-def made(name: str) -> Outcome:
+def made(name: str, workers: Any = None) -> Outcome:
     """A smaller version than the quick one, made once for all tests here; on small images of noise
     in place of characters, and with a small iMAML."""
     with pytest.MonkeyPatch.context() as patch:
@@ -74,7 +75,14 @@ def made(name: str) -> Outcome:
         if name == "sine":
             short = {"regression": {**IMAML.defaults["regression"], "inner_steps": 2}}
             patch.setitem(ALGORITHMS, "imaml", replace(IMAML, defaults=short))
-        return run(name, quick=True)
+        return run(name, quick=True, workers=workers)
+
+
+@pytest.mark.parametrize("name", ON_CHARACTERS)
+def test_workers_measure_the_same(name: str) -> None:
+    workers = Map(3)
+    assert made(name, workers).data == made(name).data
+    assert workers.lots
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -102,7 +110,7 @@ def test_an_experiment_gets_what_it_is_asked_for(
     module = import_module(f"{MODULES}.{name.replace('-', '_')}")
     monkeypatch.setattr(module, "run", lambda *given: given)
     given = run(name, quick=False, backend="numba", data="a folder")
-    assert given == (False, "numba", *(["a folder"] if name in ON_CHARACTERS else []))
+    assert given == (False, "numba", *(["a folder", None] if name in ON_CHARACTERS else []))
     assert {"gradient-combinations", "overlap", "meta-batch"} == set(ON_CHARACTERS)
 
 
