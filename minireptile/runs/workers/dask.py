@@ -109,7 +109,10 @@ class Cluster:
                         "to its last checkpoint, and goes on with minireptile resume"
                     ) from error
                 self.known.forget()
-                self.losses.another(f"see the log of the workers of {self.name}")
+                self.losses.another(
+                    f"they may lack the memory for a lot of tasks (lower --meta-batch, or give them "
+                    f"more); the log of the workers of {self.name} says it"
+                )
             finally:
                 for future in futures[done:]:
                     future.cancel()
