@@ -61,7 +61,7 @@ def test_large_calls_in_every_order(
 @pytest.mark.parametrize("rows", [2, 30])
 @pytest.mark.parametrize("way", ["forward", "backward", "relu_forward", "relu_backward"])
 @both_types
-def test_many_blocks_share_the_sums_of_a_channel(
+def test_many_blocks_share_the_sums_of_batchnorm(
     monkeypatch: pytest.MonkeyPatch, way: str, rows: int, dtype: type
 ) -> None:
     """As of many values; 2 rows a block make more slices than a block has lanes."""
@@ -79,7 +79,9 @@ def test_many_blocks_share_the_sums_of_a_channel(
 
 
 @both_types
-def test_many_blocks_share_the_sum_of_rows(monkeypatch: pytest.MonkeyPatch, dtype: type) -> None:
+def test_many_blocks_share_the_bias_of_conv2d_backward(
+    monkeypatch: pytest.MonkeyPatch, dtype: type
+) -> None:
     monkeypatch.setattr(sums_cupy, "ROWS", 2)
     device, rng = Device(), np.random.default_rng(0)
     values: NDArray = rng.random((3, 4, 50, 11)).astype(dtype)
