@@ -48,7 +48,14 @@ STACKS = {
     ),
 }  # fmt: skip
 MODELS = {(name, backend): m.on(backend) for name, m in STACKS.items() for backend in BACKENDS}
-every_stack = pytest.mark.parametrize("name", STACKS)
+# A batch norm of the data is walked layer by layer, in kernels that the compiled loops do without.
+every_model = pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        pytest.param(*m, marks=pytest.mark.long if m == ("batchnorm first", "numba") else ())
+        for m in MODELS
+    ],
+)
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
@@ -62,8 +69,7 @@ def problem(model: Model, seed: int, *lead: int) -> tuple[NDArray, NDArray, NDAr
 # ------------------------------------------------------------------------------- whole models
 
 
-@every_backend
-@every_stack
+@every_model
 @given(T=st.integers(1, 3), B=st.integers(2, 4), seed=seeds)
 def test_the_r_pass_is_the_complex_step(name: str, backend: str, T: int, B: int, seed: int) -> None:
     """In double precision, to rounding; and so for a vector phi (P,)."""
@@ -94,11 +100,7 @@ def test_the_papers_networks_at_their_start(way: str, backend: str) -> None:
     assert relative(single, exact) < 1e-5
 
 
-@every_backend
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.long) if n == "batchnorm first" else n for n in STACKS],
-)
+@every_model
 @pytest.mark.parametrize("seed", range(4))
 def test_single_precision(name: str, backend: str, seed: int) -> None:
     """The model's own type: as close as rounding phi, x and v lets it be, and not closer.
@@ -114,8 +116,7 @@ def test_single_precision(name: str, backend: str, seed: int) -> None:
     assert (double == 0).all() or (single != double.astype(np.float32)).any()
 
 
-@every_backend
-@every_stack
+@every_model
 @given(T=st.integers(1, 2), B=few, seed=seeds)
 def test_symmetric_and_linear(name: str, backend: str, T: int, B: int, seed: int) -> None:
     model = MODELS[name, backend]
