@@ -144,7 +144,8 @@ def test_a_batch_norm_of_the_data_is_walked_layer_by_layer(
     got = fast.hvp(p.phi, p.x[0], p.y[0], v)
     assert walked == [name]
     assert got.dtype == np.float32
-    assert relative(got, p.model.hvp(*(np.float64(a) for a in (p.phi, p.x[0])), p.y[0], v)) < 2e-5
+    phi, x, v = (a.astype(np.float64) for a in (p.phi, p.x[0], v))
+    assert relative(got, p.model.hvp(phi, x, p.y[0], v)) < 2e-5
 
 
 @pytest.mark.parametrize(("B", "slices"), [(1, 1), (9, 1), (10, 2), (24, 4), (25, 5), (90, 5)])
