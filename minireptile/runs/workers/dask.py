@@ -110,7 +110,7 @@ class Cluster:
                     ) from error
                 self.known.forget()
                 self.losses.another(
-                    f"they may lack the memory for a lot of tasks (lower --meta-batch, or give them "
+                    "they may lack the memory for a lot of tasks (lower --meta-batch, or give them "
                     f"more); the log of the workers of {self.name} says it"
                 )
             finally:
