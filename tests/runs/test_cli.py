@@ -143,7 +143,7 @@ def test_what_reproduce_passes_on(
     data = ["--data", "there"] if name == "overlap" else []
     options = ["--backend", "numpy", *data, *(["--quick"] if name == "k1" else [])]
     assert main(["reproduce", name, *options, "--out", str(tmp_path)]) == 0
-    assert asked.calls == [((name, name == "k1", "numpy", "there" if data else ""), {})]
+    assert asked.calls == [((name, name == "k1", "numpy", "there" if data else "", None), {})]
     assert kept.calls == [((name, outcome, tmp_path, name == "k1"), {})]
     assert capsys.readouterr().out == (
         f"{name}\nIt holds.\nfigures: figures.json\npicture: picture.png\n\n"

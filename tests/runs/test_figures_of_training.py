@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Iterator
 from statistics import mean
@@ -182,8 +183,9 @@ def test_runs_side_by_side_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch)
     seen: list[NDArray] = []
 
     def accuracy(
-        model: Model, theta: NDArray, state: Any, test: Any, tasks: int, optimizer: Any
-    ) -> dict[str, float]:
+        model: Model, theta: NDArray, state: Any, test: Any, tasks: int, optimizer: Any,
+        workers: None,
+    ) -> dict[str, float]:  # fmt: skip
         assert (state, test, optimizer) == ({}, "test", SGD(0.003))
         seen.append(theta)
         return {"accuracy": tasks, "ci95": 0.0}
@@ -232,7 +234,8 @@ def test_names_of_sums_say_what_is_summed() -> None:
 def protocols(patch: pytest.MonkeyPatch, module: Any, ci95: float | None) -> list[tuple[Any, ...]]:
     calls = []
 
-    def evaluate(*call: Any) -> Accuracy:
+    def evaluate(*call: Any, map: Any) -> Accuracy:
+        assert map is builtins.map  # no workers
         calls.append(call)
         return Accuracy(0.1, 0.2, 0.7, ci95, 9, 0)
 
@@ -287,7 +290,7 @@ def test_runs_of_a_meta_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """With epsilon for its rate, or the outer Adam's; what is kept of them."""
     calls = []
 
-    def run(*call: Any) -> Iterator[Snapshot]:
+    def run(*call: Any, map: None) -> Iterator[Snapshot]:
         calls.append(call)
         return snapshots(*range(1, 41))
 
@@ -309,8 +312,9 @@ def test_the_best_rate_is_chosen_on_training_characters(monkeypatch: pytest.Monk
         return [Snapshot(it, np.array([call[3]]), {"it": it}, np.zeros((0, 0))) for it in (1, 7)]  # type: ignore[dict-item]
 
     def accuracy(
-        model: Any, theta: NDArray, state: Any, tasks: Any, count: int, optimizer: Any
-    ) -> dict[str, float]:
+        model: Any, theta: NDArray, state: Any, tasks: Any, count: int, optimizer: Any,
+        workers: None,
+    ) -> dict[str, float]:  # fmt: skip
         assert optimizer == Adam(0.001, beta1=0.0)
         measured.append((float(theta[0]), state["it"], tasks, count))
         return {"accuracy": 0.5 + (theta[0] == 1.0) / 8, "ci95": 0.25}

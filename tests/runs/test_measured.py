@@ -375,8 +375,9 @@ def test_cost_is_measured_so(quick: bool, monkeypatch: pytest.MonkeyPatch) -> No
 
 def sums(patch: pytest.MonkeyPatch, ends: dict[str, float], ci95: float = 0.01) -> list:
     def trained(
-        model: Any, train: Any, test: Any, names: list[str], iterations: int, tasks: dict[int, int]
-    ) -> dict[str, Any]:
+        model: Any, train: Any, test: Any, names: list[str], iterations: int,
+        tasks: dict[int, int], workers: None,
+    ) -> dict[str, Any]:  # fmt: skip
         def curve(end: float) -> list[dict[str, float]]:
             low = {"iteration": 0, "accuracy": 0.2, "ci95": 0.5}
             return [low, {"iteration": iterations, "accuracy": end, "ci95": ci95 if end else 0.0}]
@@ -403,7 +404,7 @@ def test_gradient_combinations_are_measured_so(
         ],
     }  # fmt: skip
     assert [call[3] for call in calls] == by_k[quick]
-    for model, train, test, _, count, tasks in calls:
+    for model, train, test, _, count, tasks, _ in calls:
         assert (hidden(model), model.reduction) == (8 if quick else 64, "sum")
         assert (train, test, count) == ("train", "test", iterations)
         assert list(tasks) == list(range(0, iterations + 1, 150 if quick else 500))
@@ -444,10 +445,10 @@ def test_overlap_is_measured_so_in_full(monkeypatch: pytest.MonkeyPatch) -> None
     says(overlap.run(quick=False), FAILS, "from 2 to 10 in inner steps", "2,000 iterations")
     base = {"inner_steps": 4, "inner_batch": 25, "epsilon": 0.25}
     points = [{**base, panel: v} for panel, values in overlap.PANELS.items() for v in values]
-    assert [values for *_, curve, _, _, values in calls if curve == "Reptile, cycling"] == [
+    assert [values for *_, curve, _, _, values, _ in calls if curve == "Reptile, cycling"] == [
         p for n, p in enumerate(points) if p not in points[:n]
     ]  # every point once
-    model, train, test, _, iterations, tasks, _ = calls[0]
+    model, train, test, _, iterations, tasks, _, _ = calls[0]
     assert (hidden(model), train, test, iterations, tasks) == (16, "train", "test", 2000, 200)
 
 
@@ -458,7 +459,7 @@ def test_overlap_is_measured_so(monkeypatch: pytest.MonkeyPatch) -> None:
         "shared tail, cycling: 50.0 to 25.0", "Reptile, cycling: 50.0 to 50.0",
         "(10 iterations, 5 tasks, made-up ones)",
     )  # fmt: skip
-    assert [call[4:] for call in calls[:2]] == [
+    assert [call[4:7] for call in calls[:2]] == [
         (10, 5, {"inner_steps": 4, "inner_batch": n, "epsilon": 0.25}) for n in (5, 10)
     ]
     assert [call[3] for call in calls[::2]] == list(overlap.CURVES)
@@ -473,7 +474,7 @@ def test_overlap_is_measured_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sizes(patch: pytest.MonkeyPatch, end: Callable[[str, int, int], float]) -> list:
     def learned(*arguments: Any) -> list[dict[str, Any]]:
-        *_, outer, size, count, _ = arguments
+        *_, outer, size, count, _, _ = arguments
         row = {"rate": 0.5, "ci95": 0.0078125}
         return [{"iteration": 1, "accuracy": 0.125, **row},
                 {"iteration": count, "accuracy": end(outer, size, count), **row}]  # fmt: skip
@@ -494,7 +495,7 @@ def test_meta_batch_is_measured_so(quick: bool, monkeypatch: pytest.MonkeyPatch)
     outcome = meta_batch.run(quick)
     total, iterations, tasks = (400, 20, 100) if quick else (6000, 300, 500)
     assert {call[3:] for call in calls} == {
-        (outer, size, count, tasks)
+        (outer, size, count, tasks, None)
         for outer in ("no outer optimizer", "outer Adam")
         for size in (1, 5, 20, 100)
         for count in (total // size, iterations)
