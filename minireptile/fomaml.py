@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from .delegate import outer_loop
+from .delegate import begin, outer_loop
 from .loops import Loops, Snapshot, check_finite
 from .lots import Each, Lot, at_once, join
 from .model import Model
@@ -28,11 +28,12 @@ from .tasks.base import Tasks
 # fmt: off
 @outer_loop
 def fomaml(
-    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot,
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None,
     each: Each = at_once,
 ) -> Iterator[Snapshot]:
     """Learn an initialisation, by the last inner step."""
-    yield from by_tail(last_step, 1.0, model, tasks, optimizer, loops, start, each)
+    run = start or begin(model, optimizer, loops)
+    yield from by_tail(last_step, 1.0, model, tasks, optimizer, loops, run, each)
 
 
 def last_step(

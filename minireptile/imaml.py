@@ -17,7 +17,7 @@ from inspect import signature
 import numpy as np
 from numpy.typing import NDArray
 
-from .delegate import outer_loop
+from .delegate import begin, outer_loop
 from .errors import InputError, require
 from .fomaml import by_tail
 from .loops import Loops, Snapshot
@@ -30,7 +30,7 @@ from .tasks.base import Tasks
 # fmt: off
 @outer_loop
 def imaml(
-    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot,
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None,
     each: Each = at_once,
 ) -> Iterator[Snapshot]:
     """Learn an initialisation, by the implicit gradient.
@@ -40,7 +40,8 @@ def imaml(
     """
     check(optimizer, loops)
     judge = partial(implicit_grads, loops=loops)
-    yield from by_tail(judge, -optimizer.lr, model, tasks, optimizer, loops, start, each)
+    run = start or begin(model, optimizer, loops)
+    yield from by_tail(judge, -optimizer.lr, model, tasks, optimizer, loops, run, each)
 
 
 def implicit_grads(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from .delegate import outer_loop
+from .delegate import begin, outer_loop
 from .errors import InputError
 from .fomaml import by_tail
 from .loops import Loops, Snapshot
@@ -28,7 +28,7 @@ from .tasks.base import Tasks
 # fmt: off
 @outer_loop
 def maml(
-    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot,
+    model: Model, tasks: Tasks, optimizer: Optimizer, loops: Loops, start: Snapshot | None = None,
     each: Each = at_once,
 ) -> Iterator[Snapshot]:
     """Learn an initialisation, by the exact gradient.
@@ -37,7 +37,8 @@ def maml(
     `fomaml`.
     """
     check(optimizer, loops)
-    yield from by_tail(meta_grad, -optimizer.lr, model, tasks, optimizer, loops, start, each)
+    run = start or begin(model, optimizer, loops)
+    yield from by_tail(meta_grad, -optimizer.lr, model, tasks, optimizer, loops, run, each)
 
 
 def meta_grad(
