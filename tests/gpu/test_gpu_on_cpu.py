@@ -232,12 +232,12 @@ def test_lots_of_any_size_give_the_same_bits(
         monkeypatch.setattr(module, "ROWS", 6)
     tasks = FewShot(tiny_classes(6, 6), 3)
     optimizer = SGD(0.05, 0.5) if algorithm is maml else Adam(0.01)
-    loops = replace(SMALL, iterations=3, meta_batch=5, state=state, prox=10.0, cg_steps=2)
+    loops = replace(SMALL, iterations=2, meta_batch=3, state=state, prox=10.0, cg_steps=2)
     engine: Any = launch_cupy.engine
     before = engine.launches.copy()
     runs = [
         [*algorithm(tiny_model(dtype="float32").on("cupy"), tasks, optimizer, loops, map=map_)][-1]
-        for map_ in (None, Map(2), Map(5), map)
+        for map_ in (None, Map(2), map)
     ]
     for run in runs[1:]:
         np.testing.assert_array_equal(run.theta, runs[0].theta)

@@ -348,10 +348,10 @@ def test_batchnorm(T: int, B: int, inner: list[int], c: int, seed: int, eps: flo
 def test_batchnorm_with_a_relu_behind_it_is_the_two(
     backend: str, T: int, B: int, inner: list[int], c: int, seed: int
 ) -> None:
-    """Bit for bit, on either backend."""
+    """Bit for bit, on either backend; in the type in which test_contract.py has compiled them."""
     k, rng = kernels(backend), np.random.default_rng(seed)
-    x, dy = rng.standard_normal((2, T, B, *inner, c))
-    gamma, beta = rng.standard_normal((2, T, c))
+    x, dy = rng.standard_normal((2, T, B, *inner, c)).astype(np.float32)
+    gamma, beta = rng.standard_normal((2, T, c)).astype(np.float32)
     two, one = ([np.full_like(a, np.nan) for a in (x, gamma, gamma)] for _ in range(2))
     k.batchnorm_relu_forward(*one, x, gamma, beta, 0.1)
     k.batchnorm_forward(*two, x, gamma, beta, 0.1)

@@ -152,9 +152,8 @@ def test_it_is_taken_where_it_is_faster(C: int, N: int, pixels: int, expected: b
 
 
 @numba
-@pytest.mark.parametrize(
-    ("channels", "version"), [pytest.param(24, "v4", marks=pytest.mark.long), (23, "v3")]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("channels", "version"), [(24, "v4"), (23, "v3")])
 def test_the_kernel_is_the_faster_version(channels: int, version: str) -> None:
     g = Geometry((8, 8), (3, 3), (1, 1), "same")
     a = random_arrays(g, 1, 24, channels, np.float32, 0)

@@ -58,14 +58,16 @@ def test_large_calls_in_every_order(
         close(got, expected(operation, call, dtype), call, dtype)
 
 
-@pytest.mark.parametrize("rows", [2, 30])
-@pytest.mark.parametrize("way", ["forward", "backward", "relu_forward", "relu_backward"])
+every_way = pytest.mark.parametrize("way", ["forward", "backward", "relu_forward", "relu_backward"])
+
+
+@every_way
 @both_types
 def test_many_blocks_share_the_sums_of_batchnorm(
-    monkeypatch: pytest.MonkeyPatch, way: str, rows: int, dtype: type
+    monkeypatch: pytest.MonkeyPatch, way: str, dtype: type
 ) -> None:
-    """As of many values; 2 rows a block make more slices than a block has lanes."""
-    monkeypatch.setattr(sums_cupy, "ROWS", rows)
+    """As of many values."""
+    monkeypatch.setattr(sums_cupy, "ROWS", 30)
     operation = f"batchnorm_{way}"
     kernel = getattr(batchnorm_cupy, operation)
     engine: Any = launch_cupy.engine
@@ -76,6 +78,21 @@ def test_many_blocks_share_the_sums_of_batchnorm(
         without = make(on_host(kernel), call.without({*call.outputs()[1:]}), dtype)
         np.testing.assert_array_equal(without[0], got[0])
     assert (engine.launches - before)[f"batchnorm_{way.removeprefix('relu_')}_parts"]
+
+
+@every_way
+@both_types
+def test_there_may_be_more_slices_than_a_block_has_lanes(
+    monkeypatch: pytest.MonkeyPatch, way: str, dtype: type
+) -> None:
+    operation, slices = f"batchnorm_{way}", sums_cupy.LANES + 1
+    monkeypatch.setattr(sums_cupy, "ROWS", 2)
+    monkeypatch.setattr(sums_cupy, "BLOCKS", 2 * slices)  # of 9 channels, which are two blocks'
+    call = large(operation)[0]
+    assert call.arguments[0].shape == (2, 3, 10, 10, 9)
+    assert sums_cupy.shares(9, 300) == slices
+    got = make(on_host(getattr(batchnorm_cupy, operation)), call, dtype)
+    close(got, expected(operation, call, dtype), call, dtype)
 
 
 @both_types
