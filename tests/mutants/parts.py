@@ -63,6 +63,18 @@ PARTS = {
                 ("run", "checkpoint", "cli", "cli_wrong", "cli_info", "experiment", "presets",
                  "log", "report", "naming", "compare", "look"))),
     ),
+    "cli": Part(
+        ["minireptile/cli/*.py", "minireptile/runs/words.py"],
+        tests(*(f"runs/test_{name}" for name in
+                ("cli", "cli_wrong", "cli_info", "completion", "words", "sweep", "look"))),
+    ),
+    "workers": Part(
+        ["minireptile/lots.py",
+         *(f"minireptile/runs/{name}.py" for name in
+           ("seeds", "sweep", "sweep_table", "signals", "workers/__init__", "workers/base",
+            "workers/kind", "workers/processes"))],
+        tests("algorithms/test_lots", "runs/test_workers", "runs/test_sweep"),
+    ),
     "use": Part(
         ["minireptile/runs/trained.py", "minireptile/runs/predict.py",
          *(f"minireptile/{name}.py" for name in
@@ -82,5 +94,9 @@ PARTS = {
         tests("bench/test_bench", *(f"bench/test_bench_{name}" for name in
                                     ("measure", "results", "costs", "machine", "ladder", "inner",
                                      "whole", "tables"))),
+    ),
+    "race": Part(
+        ["bench/race*.py"],
+        tests(*(f"bench/race/test_race{name}" for name in ("", "_check", "_file"))),
     ),
 }  # fmt: skip
