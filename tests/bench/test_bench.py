@@ -74,14 +74,13 @@ def test_the_first_convolution_goes_back_to_its_weights_alone() -> None:
 
 
 @pytest.mark.skipif(bool(why_not("numba")), reason=f"not compiled here: {why_not('numba')}")
-@pytest.mark.parametrize("network", [*step.networks(quick=True)])
-def test_the_stages_of_a_step_do_its_work(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stages_of_a_step_do_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their operations are those of the step's products, and in turn they give its gradient and
     move phi, all of it, where a call of the engine would have parted the work as well."""
     for name, value in (("WORTH_SLICES", 0), ("IMAGES", 2)):
         monkeypatch.setattr(compiled, name, value)
     monkeypatch.setattr(compiled, "members_for", lambda work, most: most)
-    model, optimizer, B = step.networks(quick=True)[network]
+    ((model, optimizer, B),) = step.networks(quick=True).values()
     found = list(step.stages(model, optimizer, B))
     assert sum(work for _, work, _ in found) == pytest.approx(products_work(model, 1, B)[1])
     engine: Any = model.engine
