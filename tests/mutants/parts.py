@@ -85,8 +85,8 @@ PARTS = {
     "reproduce": Part(
         ["minireptile/reproduce/*.py"],
         tests("algorithms/test_convergence", *(f"runs/test_{name}" for name in
-              ("reproduce", "verdicts", "measured", "figures", "figures_of_training",
-               "experiments_drawn"))),
+              ("reproduce", "verdicts", "measured", "measured_on_characters", "figures",
+               "figures_of_training", "experiments_drawn"))),
     ),
     "bench": Part(
         [f"bench/{name}.py" for name in

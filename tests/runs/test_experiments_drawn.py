@@ -26,7 +26,8 @@ from minireptile.reproduce.outcome import Outcome
 from minireptile.runs.plot import figure
 
 from .made_up import replace
-from .test_measured import ENDS, FALL, apart, by_size, cosines, costs, sines, sizes, sums, tails
+from .test_measured import ENDS, apart, cosines, sines
+from .test_measured_on_characters import FALL, by_size, costs, sizes, sums, tails
 
 
 def drawn(outcome: Outcome) -> list[Any]:
