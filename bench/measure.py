@@ -107,7 +107,7 @@ def _repeats(call: Callable[[], object], least: float, wait: Callable[[], object
     n = 1
     while n < MOST and (elapsed := _time(call, n, wait)) < least:
         # A tenth more than seems enough, but at most tenfold: the first guess rests on one call.
-        n = min(MOST, 10 * n, max(n + 1, ceil(1.1 * n * least / max(elapsed, 1e-9))))
+        n = min(MOST, 10 * n, ceil(1.1 * n * least / max(elapsed, 1e-9)))
     return n
 
 

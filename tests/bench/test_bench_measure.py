@@ -81,6 +81,8 @@ def test_close_names_the_variant_and_the_worst_entry() -> None:
     got[0, 1], got[1, 2] = 1.1, 3
     with pytest.raises(Mismatch, match=r"fast v9: 2 of 6 .*\[1, 2\]: 3.0 where 1.0"):
         close("fast v9", got, wanted, 1e-6, 0)
+    with pytest.raises(Mismatch, match="1 of 2 "):  # the other one is just at the bound
+        close("exact", np.array([1.5, 1.75]), np.ones(2), 0.25, 0.25)
     with pytest.raises(Mismatch, match="nan where"):
         close("lost", np.full((2, 3), np.nan), wanted, 1, 1)
     with pytest.raises(Mismatch, match=r"\(3, 2\) where \(2, 3\)"):

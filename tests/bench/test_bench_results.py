@@ -106,8 +106,8 @@ def test_a_bad_result_file_is_refused(tmp_path: Path, text: str, why: str) -> No
 
 
 def test_a_missing_result_file_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.json", tmp_path):
-        with pytest.raises(InputError, match="cannot read"):
+    for path, why in ((tmp_path / "none.json", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(InputError, match=f"^cannot read {path}: {why}"):
             results.load(path)
 
 

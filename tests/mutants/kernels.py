@@ -101,6 +101,8 @@ def selections(backend: str, file: str) -> list[list[str]]:
         found = [[*both, "-k", f"({words}) and not fewer"], [both[0], "-k", "fewer_threads"]]
         if name in ("conv2d", "product", "sums"):
             found.append(["tests/gpu/test_gpu_on_cpu.py", "-k", "slices"])
+        if name == "launch":
+            found.append(["tests/gpu/test_launch.py"])
         return found
     if backend == "numba-cuda":
         contract, *others = (f"tests/gpu/cudasim/{t}.py" for t in ("contract", "pieces", "whole"))
