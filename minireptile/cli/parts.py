@@ -69,10 +69,10 @@ def command(
 
 
 def _row(row: Any, name: str = "") -> Any:
-    """A row of the help, its first column as wide as in the other panels; with a name, cut to
-    it."""
+    """A row of the help, its first column as wide as in the other panels; with a name, cut to its
+    length."""
     first = row[0][: len(name)] if name else row[0]
-    first.pad_right(max(0, WIDTH - first.cell_len))
+    first.pad_right(WIDTH - first.cell_len)
     return [first, *row[1:]]
 
 
@@ -94,7 +94,8 @@ class Argument(RichArgument):
     """What stands by itself."""
 
     def get_rich_table_row(self, *arguments: Any) -> Any:
-        return _row(super().get_rich_table_row(*arguments), self.human_readable_name)
+        """Its row of the help: its name alone."""
+        return _row(super().get_rich_table_row(*arguments), self.name or "")
 
 
 class Setting(Option):

@@ -65,8 +65,13 @@ PARTS = {
     ),
     "cli": Part(
         ["minireptile/cli/*.py", "minireptile/runs/words.py"],
-        tests(*(f"runs/test_{name}" for name in
-                ("cli", "cli_wrong", "cli_info", "completion", "words", "sweep", "look"))),
+        [
+            *tests(*(f"runs/test_{name}" for name in
+                     ("cli", "cli_wrong", "cli_info", "cli_words", "completion", "words", "sweep",
+                      "look", "run", "resume", "compare", "report", "naming", "experiment",
+                      "reproduce"))),
+            *tests("use/test_predict", "use/test_pretrained", "explore/test_command"),
+        ],
     ),
     "workers": Part(
         ["minireptile/lots.py",

@@ -149,3 +149,7 @@ def test_check_fails_when_a_kernel_is_wrong(
     assert "WRONG" in captured.out
     assert "gradients of Tanh are wrong" in captured.err
     assert "ratio 2 everywhere" in captured.out
+    wrong = kernels("numpy").relu_backward
+    monkeypatch.setattr(kernels("numpy"), "relu_backward", lambda dx, dy, y: wrong(dx, 2 * dy, y))
+    assert main(["check"]) == 2
+    assert "gradients of ReLU, Tanh" in capsys.readouterr().err

@@ -90,9 +90,12 @@ def test_what_can_be_done_next(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_epsilon_of_a_run_without_iterations() -> None:
-    """Which has not begun: its first."""
+def test_epsilon_where_a_run_goes_on() -> None:
+    """Of one without iterations, its first."""
     assert words._epsilon(replace(SINE, iterations=0, epsilon=0.75), 0) == 0.75
+    annealed = replace(SINE, iterations=4, epsilon=1.0, epsilon_final=0.5)
+    assert words._epsilon(annealed, 2) == 0.75
+    assert words._epsilon(replace(annealed, iterations=1), 1) == 0.5
 
 
 def test_parts_are_timed(

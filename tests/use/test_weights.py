@@ -90,6 +90,14 @@ def test_our_own_file_holds_all_of_a_trained_model(tmp_path: Path) -> None:
     assert (found.model.dtype, found.model.backend) == (trained.model.dtype, "numpy")
 
 
+def test_sizes_that_are_no_squares_come_back(tmp_path: Path) -> None:
+    layers = [mr.Conv2D(2, (3, 2), stride=(2, 1)), mr.MaxPool((1, 2)), mr.Flatten(), mr.Dense(3)]
+    model = mr.Model(layers, (7, 6, 2))
+    path = tmp_path / "a.safetensors"
+    mr.export(mr.Trained(model, model.init(0), {}, mr.SGD(0.1)), path)
+    assert mr.load(path).model.layers == model.layers
+
+
 def test_half_rounds_numbers_and_the_root_of_the_second_moment(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     trained = small_trained(model={"dtype": "float32"})
