@@ -48,6 +48,7 @@ def copy_sources(folder: Path, part: Part) -> None:
     assert found
     lists = {"only_mutate": part.modules, "pytest_add_cli_args_test_selection": part.tests}
     ours = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lists.items())
+    ours += "debug = true\n"  # it says which test fails before there is a mutant
     heading, rest = behind.split("\n", 1)
     text = f"{before}{section}{heading}\n{ours}{rest}"
     (folder / "pyproject.toml").write_text(text, encoding="utf-8")
@@ -77,9 +78,9 @@ def in_folder(folder: Path, *command: str) -> str:
         check=False,
     )
     if done.returncode:
-        sys.exit(
-            f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}\nmutmut failed: does `make test` pass?"
-        )
+        failed = [line for line in done.stdout.splitlines() if line[:4] in ("FAIL", "ERRO", "E   ")]
+        said = "\n".join(failed[-50:]) or done.stdout[-3000:]
+        sys.exit(f"{said}\n{done.stderr[-3000:]}\nmutmut failed: does `make test` pass?")
     return done.stdout
 
 
