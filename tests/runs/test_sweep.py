@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -391,6 +392,7 @@ def test_what_cannot_be(
         ("workers = 'many'", "--workers must be a whole number, at least 1, not 'many'"),
         ("out = 3", "sweep.toml: out must be a folder, in quotes, not 3"),
     ],
+    ids=count(),
 )
 def test_a_file_that_cannot_be(
     text: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
