@@ -82,7 +82,7 @@ def test_overwriting_is_asked_for(
         (KeyboardInterrupt(), 130, "interrupted"),
         (BrokenPipeError(), 141, ""),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 def test_exit_codes(
     error: BaseException, code: int, words: str, monkeypatch: pytest.MonkeyPatch,
