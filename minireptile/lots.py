@@ -120,7 +120,7 @@ class Sent:
     def _write(self) -> str:
         number, self.path = tempfile.mkstemp(prefix="minireptile-", suffix=".lot")
         with open(number, "wb") as file:
-            pickle.dump(self.parts, file, pickle.HIGHEST_PROTOCOL)
+            pickle.dump(self.parts, file)
         weakref.finalize(self, _forget, self.path, os.getpid())
         return self.path
 

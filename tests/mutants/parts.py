@@ -76,9 +76,8 @@ PARTS = {
     "workers": Part(
         ["minireptile/lots.py",
          *(f"minireptile/runs/{name}.py" for name in
-           ("seeds", "sweep", "sweep_table", "signals", "workers/__init__", "workers/base",
-            "workers/kind", "workers/processes"))],
-        tests("algorithms/test_lots", "runs/test_workers", "runs/test_sweep"),
+           ("seeds", "sweep", "sweep_table", "workers/__init__", "workers/base", "workers/kind"))],
+        tests("algorithms/test_lots", "runs/test_workers", "runs/test_sweep", "runs/test_verdicts"),
     ),
     "use": Part(
         ["minireptile/runs/trained.py", "minireptile/runs/predict.py",
@@ -101,7 +100,7 @@ PARTS = {
                                      "whole", "tables"))),
     ),
     "race": Part(
-        ["bench/race*.py"],
+        ["bench/race.py", "bench/race_check.py", "bench/race_file.py"],
         tests(*(f"bench/race/test_race{name}" for name in ("", "_check", "_file"))),
     ),
 }  # fmt: skip

@@ -509,3 +509,5 @@ def test_the_cores_are_shared_out(
     sweep.run_all(cells(tmp_path, seeds=runs), workers)
     assert [env["NUMBA_NUM_THREADS"] for env in started] == threads.split()
     assert {env["OPENBLAS_NUM_THREADS"] for env in started} == {"1"}
+    package = str(Path(mr.__file__).parents[1])
+    assert {env["PYTHONPATH"].split(os.pathsep)[0] for env in started} == {package}

@@ -112,7 +112,8 @@ def test_intervals_of_few_values() -> None:
     assert student(np.array([3.0])) == (3.0, np.inf)
     mean, half = student(np.array([1.0, 3.0]))
     assert (mean, half) == pytest.approx((2.0, 12.71 * np.sqrt(2) / np.sqrt(2)))
-    for n, t in ((11, 2.228), (12, 2.201), (21, 2.086), (61, 2.000)):  # of n - 1 degrees
+    # of n - 1 degrees of freedom
+    for n, t in ((10, 2.262), (11, 2.228), (12, 2.201), (21, 2.086), (61, 2.000)):
         values = np.arange(n) - (n - 1) / 2
         assert student(values)[1] == pytest.approx(
             t * np.std(values, ddof=1) / np.sqrt(n), rel=5e-3

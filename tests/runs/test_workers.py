@@ -257,6 +257,43 @@ def test_workers_of_another_kind(what: str, ends: bool, capsys: pytest.CaptureFi
         assert said.startswith("the worker b has another processor (another, here ")
 
 
+def test_a_hash_of_the_sources_knows_every_file(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    inside, behind = tmp_path / "package" / "a.py", tmp_path / "beside"
+    behind.mkdir()
+    (tmp_path / "package" / "kernels").symlink_to(behind, target_is_directory=True)
+    found = [kinds.sources(tmp_path / "package")]
+    for path, text in [(path, text) for path in (inside, behind / "k.py") for text in "12"]:
+        path.write_text(text)
+        found.append(kinds.sources(tmp_path / "package"))
+    assert len(set(found)) == len(found)
+    (behind / "k.md").write_text("no Python")
+    assert kinds.sources(tmp_path / "package") == found[-1]
+
+
+@pytest.mark.parametrize(
+    ("spec", "file", "address"),
+    [("dask://h:1", None, "tcp://h:1"), (None, "scheduler.json", "tcp://")],
+)
+def test_a_cluster_is_named_by_its_address_or_its_file(
+    spec: str | None, file: str | None, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple] = []
+    cluster = SimpleNamespace(close=lambda: None)
+
+    def made(*given: Any) -> Any:
+        asked.append(given)
+        return cluster
+
+    monkeypatch.setattr("minireptile.runs.workers.dask.Cluster", made)
+    path = Path(file) if file else None
+    with workers(spec, path) as pool:
+        assert pool is cluster
+    assert asked == [(address, path)]
+    with pytest.raises(mr.InputError, match="both name workers"), workers("2", Path("s.json")):
+        pass
+
+
 @pytest.mark.parametrize(
     ("package", "spec", "extra"), [("distributed", "dask://h:1", "dask"), ("mpi4py", "mpi", "mpi")]
 )

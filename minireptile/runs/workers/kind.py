@@ -21,7 +21,7 @@ def kind() -> Kind:
     """Of this process."""
     return {
         "minireptile": __version__,
-        "its sources": _sources(),
+        "its sources": sources(Path(__file__).parents[2]),
         "numpy": version("numpy"),
         "numba": version("numba") or "absent",
         "python": platform.python_version(),
@@ -29,9 +29,9 @@ def kind() -> Kind:
     }
 
 
-def _sources() -> str:
-    """A hash of the package's Python, in which two of one version may differ."""
-    digest, package = hashlib.sha256(), Path(__file__).parents[2]
+def sources(package: Path) -> str:
+    """A hash of a package's Python, in which two of one version may differ."""
+    digest = hashlib.sha256()
     for folder in (package, package / "kernels"):  # a link, into which a search need not go
         for path in sorted(folder.rglob("*.py")):
             digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())

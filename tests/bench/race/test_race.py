@@ -234,6 +234,12 @@ def test_the_summary_is_of_an_inner_step() -> None:
     assert others.startswith("theirs: third of 3, 0.33 times as fast as yours")
     assert both.startswith("yours: 3 times as fast as theirs: 1.00 ms an inner")
     assert "overlap" not in both
+    many = [row(f"numpy v{n}", 0.001 * n) for n in range(1, 13)]
+    twelfth, last = (
+        race.summary([*some, row("yours", 0.1, yours=True)]) for some in (many[1:], many)
+    )
+    assert twelfth.startswith("yours: twelfth of 12, ")
+    assert last.startswith("yours: number 13 of 13, ")
 
 
 def test_yours_stand_out_in_the_picture(drawn: Callable, tmp_path: Path) -> None:
