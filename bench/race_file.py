@@ -133,7 +133,7 @@ def _none_found(path: Path, module: ModuleType) -> str:
     near = {
         name: close[0]
         for name, value in vars(module).items()
-        if callable(value) and (close := difflib.get_close_matches(name, OPERATIONS, 1, 0.75))
+        if callable(value) and (close := difflib.get_close_matches(name, OPERATIONS, cutoff=0.75))
     }
     text = f"{path.name} has no function named after an operation"
     if near:

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import minireptile as mr
-from minireptile.estimators import base
+from minireptile.estimators import base, inputs
 from minireptile.tasks.rows import ClassRows, GroupRows
 
 from .small_trained import small_trained
@@ -47,6 +47,12 @@ def test_scikit_learns_own_checks(kind: type) -> None:
     assert {"check_estimators_pickle", "check_fit2d_1sample", "check_estimators_nan_inf"} <= passed
     unexpected = EXPECTED_TO_FAIL.keys() & passed
     assert not unexpected, "they pass: take them out of the table"
+
+
+def test_a_column_of_labels_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "sklearn.exceptions", raising=False)
+    with pytest.warns(UserWarning, match="column-vector"):
+        assert inputs.column(np.arange(3)[:, None]).tolist() == [0, 1, 2]
 
 
 def test_in_a_pipeline_and_in_cross_validation() -> None:

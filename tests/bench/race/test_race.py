@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -57,6 +58,14 @@ def test_a_process_that_does_not_answer_is_a_sentence(
     if "once more" in text:
         assert "bench: mine.py printed lines: 1\n    once more\n" in told
         assert all(gone(int(pid)) for pid in pids.read_text().split())
+
+
+def test_a_process_that_ends_before_it_has_said_anything(
+    write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(race, "COMMAND", [sys.executable, "-c", "raise SystemExit(5)"])
+    with pytest.raises(InputError, match=r"^the race: it ended the process, with exit code 5$"):
+        race.run(job(write(RELU)), 30.0)
 
 
 def gone(pid: int) -> bool:

@@ -68,6 +68,9 @@ def test_other_numbers_are_others_and_still_go_together(operation: str) -> None:
     if "mean" in changed:
         x, axes = call.arguments["x"], tuple(range(1, call.arguments["x"].ndim - 1))
         np.testing.assert_allclose(call.arguments["mean"], x.mean(axes), rtol=1e-4, atol=1e-6)
+    if "dgamma" in race_check._inputs(call):
+        dy, axes = call.arguments["dy"], tuple(range(1, call.arguments["dy"].ndim - 1))
+        np.testing.assert_allclose(call.arguments["dbeta"], dy.sum(axes), rtol=1e-4, atol=1e-5)
     kept: dict[str, Any] = {}
 
     def keeps(*arguments: Any) -> None:
