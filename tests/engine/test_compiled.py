@@ -125,9 +125,8 @@ def test_gradients_and_products_take_turns() -> None:
     assert [m.second for m in fast.engine._memories.values()] == [True]
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("batchnorm first", marks=pytest.mark.long), "flat first"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["batchnorm first", "flat first"])
 def test_a_batch_norm_of_the_data_is_walked_layer_by_layer(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
