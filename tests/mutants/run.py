@@ -36,7 +36,7 @@ ONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_DISABLE_JIT")
 def copy_sources(folder: Path, part: Part) -> None:
     """Sources and tests, with the link to kernels/ followed: mutmut does not follow it; and the
     part's modules and tests beside what pyproject.toml says to mutmut."""
-    leave_out = shutil.ignore_patterns("__pycache__", "results")
+    leave_out = shutil.ignore_patterns("__pycache__")
     for name in ("minireptile", "tests", "bench"):
         shutil.copytree(ROOT / name, folder / name, ignore=leave_out, dirs_exist_ok=True)
     for name in ("minireptile", "bench"):
