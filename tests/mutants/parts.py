@@ -73,6 +73,7 @@ PARTS = {
             *tests("use/test_predict", "use/test_pretrained", "explore/test_command"),
         ],
     ),
+    # Not what runs in the workers themselves: mutmut sees nothing in processes that a test starts.
     "workers": Part(
         ["minireptile/lots.py",
          *(f"minireptile/runs/{name}.py" for name in
@@ -99,7 +100,7 @@ PARTS = {
                                     ("measure", "results", "costs", "machine", "ladder", "inner",
                                      "whole", "tables"))),
     ),
-    "race": Part(
+    "race": Part(  # nor the process of a race, nor what g++ compiles
         ["bench/race.py", "bench/race_check.py", "bench/race_file.py"],
         tests(*(f"bench/race/test_race{name}" for name in ("", "_check", "_file"))),
     ),

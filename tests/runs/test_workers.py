@@ -273,7 +273,7 @@ def test_a_hash_of_the_sources_knows_every_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("spec", "file", "address"),
-    [("dask://h:1", None, "tcp://h:1"), (None, "scheduler.json", "tcp://")],
+    [("dask://h:1", None, "tcp://h:1"), (None, "scheduler.json", "")],
 )
 def test_a_cluster_is_named_by_its_address_or_its_file(
     spec: str | None, file: str | None, address: str, monkeypatch: pytest.MonkeyPatch

@@ -43,7 +43,7 @@ def _named(spec: str | None, scheduler: Path | None) -> Pool:
 
         if scheduler is not None and spec is not None:
             raise InputError("--workers and --scheduler both name workers: choose one")
-        return Cluster(f"tcp://{(spec or '').removeprefix('dask://')}", scheduler)
+        return Cluster((spec or "").replace("dask://", "tcp://"), scheduler)
     if spec == "mpi":
         from .mpi import Ranks
 

@@ -87,7 +87,7 @@ def test_there_may_be_more_slices_than_a_block_has_lanes(
 ) -> None:
     operation, slices = f"batchnorm_{way}", sums_cupy.LANES + 1
     monkeypatch.setattr(sums_cupy, "ROWS", 2)
-    monkeypatch.setattr(sums_cupy, "BLOCKS", 2 * slices)  # of 9 channels, which are two blocks'
+    monkeypatch.setattr(sums_cupy, "BLOCKS", 2 * slices)  # 9 channels fill two blocks
     call = large(operation)[0]
     assert call.arguments[0].shape == (2, 3, 10, 10, 9)
     assert sums_cupy.shares(9, 300) == slices
