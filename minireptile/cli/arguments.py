@@ -69,7 +69,7 @@ def program() -> Commands:
     commands = [
         command(
             "train", "meta-train a model", *_of_training(), panel=RUNS, options_panel_title="Run",
-            about="Meta-train a model.\n\nThe defaults, in brackets, are those of 5-way 1-shot "
+            about="Meta-train a model.\n\nThe defaults in brackets are those of 5-way 1-shot "
             "glyphs. Where no preset is named, another data set, way, shot or algorithm has the "
             "values of the paper's nearest preset, with parallel tasks, the mean loss and 6,000 "
             "iterations.",
@@ -129,7 +129,8 @@ def program() -> Commands:
         command("plot", "draw a run's pictures again", _run(), panel=RUNS),
         command(
             "predict", "classify images of your own, after a few examples",
-            argument("run", "folder of the run, or what export wrote", type=PATH, required=False),
+            argument("run", "folder of the run, or what export wrote", type=PATH, required=False,
+                     metavar="[RUN]"),
             option("pretrained", "weights that ship with the package, in place of a run: glyphs or "
                    "omniglot", metavar="NAME"),
             option("support", "examples: a folder of images for each class", type=PATH,

@@ -37,7 +37,7 @@ def copy_sources(folder: Path, part: Part) -> None:
     """Sources and tests, with the link to kernels/ followed: mutmut does not follow it; and the
     part's modules and tests beside what pyproject.toml says to mutmut."""
     leave_out = shutil.ignore_patterns("__pycache__")
-    for name in ("minireptile", "tests", "bench"):
+    for name in ("minireptile", "tests", "bench", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=leave_out, dirs_exist_ok=True)
     for name in ("minireptile", "bench"):
         for path in (folder / name).rglob("*.py"):

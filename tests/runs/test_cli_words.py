@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import rich_click as click
 
+from docs import commands
 from minireptile import InputError, MissingPackage
 from minireptile.cli import completion, info, main, options, words
 from minireptile.cli.commands import COMMANDS
@@ -37,6 +38,10 @@ def test_the_help_has_one_first_column(
         assert (gap, text[:1].isspace()) == ("  ", False), row
         name = r"(-h,)?--[a-z0-9-]+( [A-Z]+)?|[A-Z]+|"  # or none, where a text goes on
         assert re.fullmatch(name, first.strip()), row
+
+
+def test_the_page_of_the_command_line_is_what_it_says() -> None:
+    assert commands.page() == commands.PAGE.read_text(encoding="utf-8"), "python -m docs.commands"
 
 
 @pytest.mark.parametrize(
