@@ -67,8 +67,8 @@ PARTS = {
         ["minireptile/cli/*.py", "minireptile/runs/words.py"],
         [
             *tests(*(f"runs/test_{name}" for name in
-                     ("cli", "cli_wrong", "cli_info", "cli_words", "completion", "words", "sweep",
-                      "look", "run", "resume", "compare", "report", "naming", "experiment",
+                     ("cli", "cli_wrong", "cli_info", "cli_words", "cli_passes", "completion",
+                      "words", "sweep", "look", "run", "resume", "compare", "report", "naming", "experiment",
                       "reproduce"))),
             *tests("use/test_predict", "use/test_pretrained", "explore/test_command"),
         ],
