@@ -68,8 +68,8 @@ PARTS = {
         [
             *tests(*(f"runs/test_{name}" for name in
                      ("cli", "cli_wrong", "cli_info", "cli_words", "cli_passes", "completion",
-                      "words", "sweep", "look", "run", "resume", "compare", "report", "naming", "experiment",
-                      "reproduce"))),
+                      "words", "sweep", "look", "run", "resume", "compare", "report", "naming",
+                      "experiment", "reproduce"))),
             *tests("use/test_predict", "use/test_pretrained", "explore/test_command"),
         ],
     ),

@@ -65,7 +65,7 @@ METHODS = {
     "reptile": method(
         "Reptile", 2018,
         "Take several steps on a task, and move the initialisation towards where they end.",
-        ([97.68, 0.04], [97.40, 0.15]), ([49.97, 0.32], [29.87, 2.37]), 0.116,
+        ([97.68, 0.04], [97.40, 0.15]), ([49.97, 0.32], [42.60, 0.99]), 0.116,
     ),
     "imaml": method(
         "iMAML", 2019,
