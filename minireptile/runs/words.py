@@ -105,5 +105,5 @@ def next_steps(s: Settings, folder: Path) -> None:
     commands = [f"evaluate {run}", f"resume {run} --iterations {more}"]
     if not _functions(s):
         commands.insert(0, f"predict {run} --support DIR --query DIR")
-    for name, command in zip(("next", *[""] * 2), commands, strict=False):
-        console.say(f"{name:<{NAME}}minireptile {command}")
+    for i, command in enumerate(commands):
+        console.say(f"{'' if i else 'next':<{NAME}}minireptile {command}")
