@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import minireptile as mr
+from minireptile import cli
 from minireptile.cli import main
 from minireptile.cli.commands import COMMANDS
 from minireptile.runs import memory, pictures, report, run
@@ -104,6 +105,17 @@ def test_without_rich_click_a_sentence_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "rich_click", None)
     fails(capsys, ["info"], "needs the package 'rich_click', which is not installed; bring it with")
+    fails(capsys, ["info"], 'pip install -e ".[cli]"')
+
+
+def test_of_mpis_ranks_one_says_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "launched", lambda: (1, 3))
+    assert main(["fly"]) == 2
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(cli, "launched", lambda: (0, 3))
+    fails(capsys, ["fly"], "there is no command 'fly'")
 
 
 @pytest.mark.parametrize(

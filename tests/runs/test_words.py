@@ -98,6 +98,17 @@ def test_epsilon_where_a_run_goes_on() -> None:
     assert words._epsilon(replace(annealed, iterations=1), 1) == 0.5
 
 
+def test_what_is_otherwise_from_now_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whole numbers in full, others as they are typed; not where it computes."""
+    before = replace(SINE, checkpoint_every=100, inner_lr=0.02)
+    now = replace(before, checkpoint_every=1234567, inner_lr=1e-5, backend="numba", data="there")
+    words.changed(before, now, 3000)
+    assert capsys.readouterr().out.splitlines() == [
+        "inner-lr was 0.02, and is 1e-05 from iteration 3,000 on",
+        "checkpoint-every was 100, and is 1234567 from iteration 3,000 on",
+    ]
+
+
 def test_parts_are_timed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
