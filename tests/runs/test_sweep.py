@@ -437,6 +437,20 @@ def test_two_sweeps_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
               f"another sweep is at work in {tmp_path}: wait for its end, or stop it")  # fmt: skip
 
 
+def test_what_compiles_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each kind of run, before their processes start."""
+    monkeypatch.setattr(sweep, "warm_up", asked := Asked())
+    both = [
+        *cells(tmp_path, backend="numba", inner_lr=[0.1, 0.2], optimizer=["adam", "sgd"]),
+        *cells(tmp_path, backend="numpy"),
+    ]
+    sweep.try_out(both)
+    warmed = [arguments[0].settings for arguments, _ in asked.calls]
+    assert {s.optimizer for s in warmed} == {"adam", "sgd"}
+    assert {s.backend for s in warmed} == {"numba"}
+    assert len(warmed) == 2
+
+
 def test_if_all_fail_alike_it_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

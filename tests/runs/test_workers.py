@@ -20,9 +20,10 @@ import minireptile as mr
 from minireptile.algorithms import ALGORITHMS
 from minireptile.backend import why_not
 from minireptile.cli import main
+from minireptile.lots import Sent
 from minireptile.runs import run
 from minireptile.runs.settings import Settings
-from minireptile.runs.workers import Pool, check, workers
+from minireptile.runs.workers import Pool, base, check, workers
 from minireptile.runs.workers import kind as kinds
 from minireptile.runs.workers.processes import Processes
 from minireptile.tasks.images import Splits
@@ -303,3 +304,25 @@ def test_packages_that_are_missing(
 ) -> None:  # fmt: skip
     monkeypatch.setitem(sys.modules, package, None)
     fails(capsys, ["train", "sine", "--workers", spec], f'install -e ".[{extra}]"')
+
+
+def test_what_goes_to_a_worker_arrives() -> None:
+    sent = base.unpacked(base.packed(Sent((dict, {"model": 1}))))
+    assert sent.parts == (dict, {"model": 1})
+    seen = Sent((lambda model, which, **changes: (model, which, changes), "a model"))
+    assert base.compute(seen, {"theta": 2}, range(3)) == ("a model", range(3), {"theta": 2})
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_worker_of_dask_with_a_gpu_has_one_thread(threads: int) -> None:
+    pool: Any = SimpleNamespace(threads={"one": 1, "two": threads}, count=2)
+    s = replace(SETTINGS, dataset="glyphs", network="omniglot", backend="cupy")
+    if threads == 1:
+        check(s, pool, training=False)
+        return
+    with pytest.raises(mr.InputError) as error:
+        check(s, pool, training=False)
+    assert str(error.value) == (
+        "a worker of Dask with several threads has one GPU, which computes one thing at a time: "
+        "start dask worker with --nthreads 1, and CUDA_VISIBLE_DEVICES for its card"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -109,6 +110,7 @@ def test_the_command_races_saves_and_draws(
     assert "a line" not in printed
     assert "    a line\n" * race.SHOWN in told
     assert told.count("a line") == race.SHOWN
+    assert re.search(rf" printed lines: \d+, the last {race.SHOWN} of them\n", told)
     saved = results.load(out / "race.json")
     assert saved["suite"] == "race"
     assert {row["variant"] for row in saved["rows"][1:]} == {"yours", "numpy v1"}
@@ -243,6 +245,8 @@ def test_the_summary_is_of_an_inner_step() -> None:
     assert others.startswith("theirs: third of 3, 0.33 times as fast as yours")
     assert both.startswith("yours: 3 times as fast as theirs: 1.00 ms an inner")
     assert "overlap" not in both
+    other = [{**each, "group": "sine"} for each in close]
+    assert len(race.summary([*close, *other]).splitlines()) == 6
     many = [row(f"numpy v{n}", 0.001 * n) for n in range(1, 13)]
     twelfth, last = (
         race.summary([*some, row("yours", 0.1, yours=True)]) for some in (many[1:], many)
