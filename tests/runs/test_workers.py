@@ -186,10 +186,6 @@ def test_mpiexec_without_its_ranks(
         assert pool is None
 
 
-def test_workers_measure_claims_on_characters_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    fails(capsys, ["reproduce", "k1", "--workers", "2"], "--workers is for gradient-combinations")
-
-
 def test_what_one_process_has_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
