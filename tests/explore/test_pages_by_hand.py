@@ -100,7 +100,7 @@ def test_a_walk_is_stepped_played_and_paused(page: Page) -> None:
     figure.locator("[data-reset]").click()
     expected = asked(page, "manifolds", "manifolds")["walk"]
     walk = page.tab.evaluate("document.querySelector('#manifolds').figure.answers.manifolds.walk")
-    np.testing.assert_allclose(walk, expected, atol=1e-9)  # another build of NumPy: other last digits
+    np.testing.assert_allclose(walk, expected, atol=1e-9)  # another NumPy in the page
     for n in (1, 2):
         figure.locator("[data-step]").click()
         page.settle("manifolds")
