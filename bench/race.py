@@ -86,14 +86,14 @@ def run(job: Job, limit: float) -> list[Row]:
             if not line:
                 raise InputError(f"{at or 'the race'}: {_ended(process.wait())}")
             answer = json.loads(line)
-            if answer.get("doing") == FORKED:
+            if "doing" not in answer:
+                return _rows(answer)
+            at = answer["doing"]
+            if at == FORKED:
                 raise InputError(
                     f"{last}: it forks; a kernel computes in the process that calls it"
                 )
-            at = answer.get("doing", "")
             last = at or last
-            if "doing" not in answer:
-                return _rows(answer)
 
 
 def _rows(answer: dict[str, Any]) -> list[Row]:

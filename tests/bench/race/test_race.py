@@ -20,10 +20,35 @@ from bench.machine import Limits
 from bench.measure import Mismatch
 from bench.race_check import Unfair
 from bench.race_file import Racer
-from bench.race_turns import MARGIN
+from bench.race_turns import MARGIN, Job
 from minireptile.errors import InputError
 
 from .racing import LIMITS, RELU, convolution, job, nothing, row
+
+# ------------------------------------------------------------------------------ what is to be done
+
+
+def test_what_is_planned_is_what_the_command_says(write: Any) -> None:
+    mine, other = write(RELU), write(RELU, "other.py")
+    assert race.planned(mine, None, 3, False, "", False) == Job({"yours": str(mine)}, 3, False)
+    files = {"yours": str(mine), "theirs": str(other)}
+    assert race.planned(mine, other, 5, True, "relu", False) == Job(files, 5, True, "relu")
+
+
+def test_without_a_gpu_it_is_a_sentence(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(race, "why_not", lambda backend: f"no {backend} here")
+    source = str(write("", "mine.cu"))
+    for arguments in (
+        [source],
+        [str(write(RELU)), "--gpu"],
+        [str(write(RELU)), "--against", source],
+    ):
+        assert main(["race", *arguments, "--out", str(tmp_path)]) == 2
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert told == "bench: kernels for a GPU can be raced on one alone: no cupy here"
+
 
 # ------------------------------------------------------------------- a process that comes to an end
 
@@ -67,6 +92,18 @@ def test_a_process_that_ends_before_it_has_said_anything(
     monkeypatch.setattr(race, "COMMAND", [sys.executable, "-c", "raise SystemExit(5)"])
     with pytest.raises(InputError, match=r"^the race: it ended the process, with exit code 5$"):
         race.run(job(write(RELU)), 30.0)
+
+
+def test_less_than_a_second_is_a_limit_too(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what the file's code is at; where it is at nothing, there is none."""
+    text = "import time; print('{%s}', flush=True); time.sleep(%g); print('{%s}', flush=True)"
+    told = '"doing": "a kernel"'
+    monkeypatch.setattr(race, "COMMAND", [sys.executable, "-c", text % (told, 60, told)])
+    with pytest.raises(InputError, match=r"^a kernel: it did not return within 0.2 s; --time-l"):
+        race.run(job(write(RELU)), 0.2)
+    other = text % ('"doing": ""', 0.5, '"rows": []')
+    monkeypatch.setattr(race, "COMMAND", [sys.executable, "-c", other])
+    assert race.run(job(write(RELU)), 0.2) == []
 
 
 def gone(pid: int) -> bool:

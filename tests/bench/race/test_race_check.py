@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import minireptile as mr
 from bench import race_check, race_turns
 from bench.calls import Call, alone
 from bench.measure import Mismatch
@@ -17,6 +18,7 @@ from bench.race_file import Racer
 from minireptile.backend import kernels, versions
 from minireptile.errors import InputError
 from minireptile.kernels.operations import OPERATIONS
+from minireptile.layers.base import pair
 
 from .racing import CONVOLUTION, DENSE, RELU, job, nothing, small_call
 
@@ -32,6 +34,31 @@ def test_small_cases_are_of_every_operation_and_kind() -> None:
     assert {a["pad"] for a in convolutions} >= {(0, 0), (1, 1)}
     assert all(a["dx"] is not None for a in convolutions)
     assert not all(a["w"].flags.c_contiguous for a in convolutions)
+
+
+def test_the_networks_are_of_every_size_and_kind() -> None:
+    """Images of 3 to 9 pixels, two optimizers with momentum and without, labels and numbers."""
+    rng = np.random.default_rng(3)
+    models = [race_check._network(rng, "float32", labels=False)[0] for _ in range(60)]
+    assert {n for m in models for n in m.input_shape[:2]} == {*range(3, 10)}
+    assert {m.input_shape[2] for m in models} == {*race_check.CHANNELS}
+    layers = [layer for m in models for layer in m.layers[:4]]
+    convolutions = [layer for layer in layers if isinstance(layer, mr.Conv2D)]
+    assert {n for c in convolutions for n in pair(c.kernel_size)} == {1, 2, 3}
+    assert {n for c in convolutions for n in pair(c.stride)} == {1, 2, 3}
+    assert {c.padding for c in convolutions} == {"same", "valid"}
+    pools = [layer for layer in layers if isinstance(layer, mr.MaxPool)]
+    assert {n for p in pools for n in pair(p.size)} == {1, 2, 3}
+    assert {n for p in pools for n in pair(p.stride)} == {1, 2}
+    found = list(small({"relu_forward"}, 40))
+    assert {c.arguments["x"].shape[1] for c in found} == {*race_check.IMAGES}
+    steps = list(small({"sgd_step", "adam_step"}, 12))
+    assert [(c.operation, race_check._dtype(c)) for c in steps[:4]] == [
+        ("sgd_step", "f4"), ("sgd_step", "f8"), ("adam_step", "f4"), ("adam_step", "f8"),
+    ]  # fmt: skip
+    for name, number in (("momentum", "sgd_step"), ("beta1", "adam_step")):
+        found_here = {c.arguments[name] for c in steps if c.operation == number}
+        assert found_here == {0.0, 0.9}
 
 
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
@@ -199,6 +226,17 @@ def test_no_call_of_a_turn_has_the_inputs_of_another() -> None:
     assert len({x for x, _ in seen}) == len({w for _, w in seen}) == 10
 
 
+def test_numbers_of_turns_are_of_one_size_and_neighbours_far_apart() -> None:
+    call, seen = alone(small_call("relu_forward")), []
+    call.arguments["x"][...] = 0
+    run = race_check.changing(call, lambda y, x: seen.append(float(x.max())), race_check.numbers())
+    for _ in range(50):
+        run()
+    assert len({*seen}) == 50
+    assert 1 <= min(seen) < max(seen) < 2
+    assert np.abs(np.diff(seen)).min() > 0.3
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [("x += 1", "nothing was timed: yours .* changes its input x: relu_forward"),
@@ -238,8 +276,9 @@ def test_any_output_may_be_none(yours: Any, tiny: list[str]) -> None:
     with pytest.raises(InputError, match=r"None for db, which nobody wants: TypeError.*line 8"):
         check_small(yours(refuses), {"dense_backward"})
     leaves = DENSE.replace("if db is not None:", "if db is not None and dw is not None:")
-    with pytest.raises(Mismatch, match=r"None for dw, .*db of dense_backward.* nan where"):
+    with pytest.raises(Mismatch, match=r"None for dw, .*db of dense_backward.* nan where") as error:
         check_small(yours(leaves), {"dense_backward"})
+    assert str(error.value).endswith("; an output holds nan before the call")
     unbiased = dedent(CONVOLUTION).replace("if b is not None", "if True")
     with pytest.raises(InputError, match=r"with None for b, which"):
         check_small(yours(unbiased), {"conv2d_forward"})

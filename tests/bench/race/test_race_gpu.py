@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from bench import measure, race, race_gpu, race_turns, results
-from bench.__main__ import main
 from bench.gpu.card import Ceilings
 from bench.measure import Mismatch
 from bench.race_turns import MARGIN
@@ -21,21 +20,6 @@ from tests.gpu.cuda_on_cpu import COMPILER
 from tests.gpu.gpu_stand_in import stand_in
 
 from .racing import RELU, convolution, job, nothing, row
-
-
-def test_without_a_gpu_it_is_a_sentence(
-    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setattr(race, "why_not", lambda backend: f"no {backend} here")
-    source = str(write("", "mine.cu"))
-    for arguments in (
-        [source],
-        [str(write(RELU)), "--gpu"],
-        [str(write(RELU)), "--against", source],
-    ):
-        assert main(["race", *arguments, "--out", str(tmp_path)]) == 2
-        told = capsys.readouterr().err.splitlines()[-1]
-        assert told == "bench: kernels for a GPU can be raced on one alone: no cupy here"
 
 
 @pytest.fixture
