@@ -138,7 +138,7 @@ def test_an_error_of_a_thousandth_is_found_before_anything_is_timed(
 ) -> None:
     text = CONVOLUTION.replace("out=y)\n", "out=y)\n        y *= 1.001\n")
     with pytest.raises(
-        Mismatch, match=r"mine.py\), y of conv2d_forward .* the worst at \[\d, .*x "
+        Mismatch, match=r"mine.py\), y of conv2d_forward .* the worst at \[\d, .*x .*; float32$"
     ):
         race_turns.race(job(write(text)), nothing)
     assert not tiny

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.machinery
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -16,11 +17,11 @@ from bench import race, race_turns
 from bench.calls import Call, alone
 from bench.measure import Mismatch
 from bench.race_check import check_kept, check_one, check_small
-from bench.race_file import there
+from bench.race_file import load, there
 from minireptile.backend import why_not
 from minireptile.errors import InputError
 
-from .racing import RELU, small_call
+from .racing import RELU, nothing, small_call
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,24 @@ def test_a_file_of_numbas(yours: Any) -> None:
         check_one(yours(text.replace("lr *", "0.2 *")), call)
     with pytest.raises(InputError, match=r"has sgd_step\(phi, grad\)"):
         yours("from numba import njit\n@njit\ndef sgd_step(phi, grad): pass")
+
+
+def test_a_file_imports_what_lies_beside_it(yours: Any, write: Any) -> None:
+    """Behind what is installed."""
+    write("rate = 2", "lies_beside.py")
+    write("raise SystemExit", "colorsys.py")
+    found = yours("import colorsys, lies_beside\ndef relu_forward(y, x): return lies_beside.rate")
+    assert found.kernels["relu_forward"](None, None) == 2
+
+
+def test_an_extension_module_is_loaded_by_the_first_part_of_its_name(tmp_path: Path) -> None:
+    spec = importlib.util.find_spec("_heapq")
+    if spec is None or not spec.has_location:
+        pytest.skip("this Python has its extension modules built in")
+    assert spec.origin is not None
+    path = shutil.copy(spec.origin, tmp_path)
+    with pytest.raises(InputError, match=r"has no function named after an operation"):
+        load("yours", Path(path), nothing)
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler is installed")
