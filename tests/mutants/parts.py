@@ -68,8 +68,8 @@ PARTS = {
         [
             *tests(*(f"runs/test_{name}" for name in
                      ("cli", "cli_wrong", "cli_info", "cli_words", "cli_passes", "completion",
-                      "words", "sweep", "look", "run", "resume", "compare", "report", "naming",
-                      "experiment", "reproduce"))),
+                      "words", "sweep", "sweep_shown", "sweep_words", "look", "run", "resume",
+                      "compare", "report", "naming", "experiment", "reproduce"))),
             *tests("use/test_predict", "use/test_pretrained", "explore/test_command"),
         ],
     ),
@@ -78,7 +78,8 @@ PARTS = {
         ["minireptile/lots.py",
          *(f"minireptile/runs/{name}.py" for name in
            ("seeds", "sweep", "sweep_table", "workers/__init__", "workers/base", "workers/kind"))],
-        tests("algorithms/test_lots", "runs/test_workers", "runs/test_sweep", "runs/test_verdicts"),
+        tests("algorithms/test_lots", "runs/test_workers", "runs/test_sweep",
+              "runs/test_sweep_shown", "runs/test_sweep_words", "runs/test_verdicts"),
     ),
     "use": Part(
         ["minireptile/runs/trained.py", "minireptile/runs/predict.py",

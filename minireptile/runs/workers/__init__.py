@@ -38,21 +38,22 @@ def workers(spec: str | None = None, scheduler: Path | None = None) -> Iterator[
 
 
 def _named(spec: str | None, scheduler: Path | None) -> Pool:
-    if scheduler is not None or (spec or "").startswith("dask://"):
+    text = spec or ""
+    if scheduler is not None or text.startswith("dask://"):
         from .dask import Cluster
 
         if scheduler is not None and spec is not None:
             raise InputError("--workers and --scheduler both name workers: choose one")
-        return Cluster((spec or "").replace("dask://", "tcp://"), scheduler)
-    if spec == "mpi":
+        return Cluster(text.replace("dask://", "tcp://"), scheduler)
+    if text == "mpi":
         from .mpi import Ranks
 
         return Ranks()
-    if not (spec or "").isdecimal() or int(str(spec)) < 1:
-        raise InputError(f"--workers must be {HOW}, not {spec!r}")
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--workers must be {HOW}, not {text!r}")
     from .processes import Processes
 
-    return Processes(int(str(spec)))
+    return Processes(int(text))
 
 
 def check(s: Settings, pool: Pool | None, training: bool = True) -> str:
