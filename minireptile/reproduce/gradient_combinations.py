@@ -22,7 +22,8 @@ from .characters import accuracy, characters
 from .outcome import Finding, Outcome, around, difference, weakest
 
 EPSILON = 0.25
-ITERATIONS = {True: 300, False: 10_000}  # if it is to be quick
+# Iterations; how often accuracy is measured on the way; unseen tasks for that, and at the end.
+SIZES = {True: (300, 3, 100, 200), False: (10_000, 21, 100, 1000)}
 # Which of the k gradients are summed, and the factor of the outer step.
 RUNS: dict[str, tuple[tuple[int, ...], float]] = {
     "g1": ((1,), 1.0),
@@ -41,12 +42,12 @@ QUICK = ("g1", "g1 + g2", "g2", "g1 + g2 + g3 + g4")
 
 def run(quick: bool, backend: str = "numpy", data: str = "", workers: Map | None = None) -> Outcome:
     """Train once for each sum and compare the accuracy on unseen characters."""
-    iterations = ITERATIONS[quick]
+    iterations, often, few, many = SIZES[quick]
     names = QUICK if quick else tuple(RUNS)
     train, test, of = characters(quick, data)
     model = omniglot_cnn(5, filters=8 if quick else 64, reduction="sum", backend=backend)
-    marks = sorted({*np.linspace(0, iterations, 3 if quick else 21).astype(int).tolist()})
-    tasks = {mark: 100 for mark in marks} | {iterations: 200 if quick else 1000}
+    marks = np.linspace(0, iterations, often).astype(int).tolist()
+    tasks = dict.fromkeys(marks, few) | {iterations: many}
     curves: dict[str, list[dict[str, float]]] = {}
     for k in sorted({max(RUNS[name][0]) for name in names}):
         alike = [name for name in names if max(RUNS[name][0]) == k]

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +82,13 @@ def test_the_contract_under_the_address_sanitizer(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------ mistakes on purpose
 
 
-@pytest.mark.parametrize("name", OVERRUNS)
+def one_of(mistakes: Iterable[Any]) -> list[Any]:
+    """The first of a kind; all the others take a minute, and run with what takes longer."""
+    first, *others = mistakes
+    return [first, *(pytest.param(other, marks=pytest.mark.long) for other in others)]
+
+
+@pytest.mark.parametrize("name", one_of(OVERRUNS))
 def test_an_index_off_by_one_is_found(name: str, tmp_path: Path) -> None:
     change, shows = OVERRUNS[name]
     done, report = watched(tmp_path, "-m", mistakes.__name__, name)
@@ -90,12 +98,14 @@ def test_an_index_off_by_one_is_found(name: str, tmp_path: Path) -> None:
     assert f"{change.file}:{mistakes.line(change, shows)}" in top, report
 
 
-@pytest.mark.parametrize("change", BARRIERS, ids=lambda c: f"{c.file}-{c.old[2:-3]}-{c.place}")
+@pytest.mark.parametrize(
+    "change", one_of(BARRIERS), ids=lambda c: f"{c.file}-{c.old[2:-3]}-{c.place}"
+)
 def test_every_barrier_is_needed(change: Change) -> None:
     assert mistakes.found(change), f"{change} was not found"
 
 
-@pytest.mark.parametrize("name", DIVERGENCES)
+@pytest.mark.parametrize("name", one_of(DIVERGENCES))
 def test_a_barrier_that_some_threads_miss_is_found(name: str) -> None:
     said = mistakes.found(DIVERGENCES[name])
     assert said.startswith("Divergence: "), said

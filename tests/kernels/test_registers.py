@@ -36,7 +36,11 @@ from minireptile.testing.strategies import geometries, seeds
 from .contract import Call, Gradient, Parameter, Written, close, make
 from .contract_calls import REFERENCES, largest, uniform, with_some_outputs
 from .emitted import Tile, compiled
-from .test_contract import both_types
+
+# Each type has tiles of its own, which are compiled for these tests alone.
+both_types = pytest.mark.parametrize(
+    "dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.long)]
+)
 
 Terms = dict[int, list[tuple[int, int]]]  # of each number written, by its place, in their order
 

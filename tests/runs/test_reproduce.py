@@ -48,7 +48,7 @@ CERTAIN = {"k1", "taylor"}
 
 SMALL: dict[Any, tuple] = {
     sine: (20, 10), inner_products: (30, 20), manifolds: (20, 10, 40), cost: ((2, 3), 2),
-    meta_batch: (8, 2, 2),
+    meta_batch: (8, 2, 2), gradient_combinations: (10, 3, 8, 16),
 }  # fmt: skip
 
 
@@ -60,7 +60,6 @@ def made(name: str, workers: Any = None) -> Outcome:
         for module, sizes in SMALL.items():
             patch.setitem(module.SIZES, True, sizes)
         patch.setattr(variance, "QUICK", [Sizes(40, 1, choice=(1,), report=(0, 1), tasks=10)])
-        patch.setitem(gradient_combinations.ITERATIONS, True, 10)
         patch.setattr(meta_batch, "T", (1, 2, 4, 8))
         rates = {outer: some[:1] for outer, some in meta_batch.RATES.items()}
         patch.setattr(meta_batch, "RATES", rates)
@@ -158,7 +157,7 @@ def test_mini_batches_take_every_place_once() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("name", ON_CHARACTERS)
 def test_on_characters_themselves(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gradient_combinations.ITERATIONS, True, 40)
+    monkeypatch.setitem(gradient_combinations.SIZES, True, (40, 3, 100, 200))
     monkeypatch.setattr(meta_batch, "T", (1, 2, 4, 8))
     monkeypatch.setitem(meta_batch.SIZES, True, SMALL[meta_batch])
     outcome = run(name, quick=True)
@@ -169,7 +168,7 @@ def test_on_characters_themselves(name: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.long
 @pytest.mark.parametrize("name", ON_CHARACTERS)
 def test_on_omniglot_itself(name: str, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gradient_combinations.ITERATIONS, True, 40)
+    monkeypatch.setitem(gradient_combinations.SIZES, True, (40, 3, 100, 200))
     monkeypatch.setattr(meta_batch, "T", (1, 2, 4, 8))
     monkeypatch.setitem(meta_batch.SIZES, True, SMALL[meta_batch])
     outcome = run(name, quick=True, data=str(shared_data / "omniglot"))
