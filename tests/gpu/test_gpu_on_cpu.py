@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -220,8 +221,14 @@ def test_evaluation() -> None:
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("state", ["mean", "fresh"])
-@pytest.mark.parametrize("algorithm", [reptile, fomaml, maml, imaml, joint])
+IN_LOTS = [(reptile, "mean"), (fomaml, "fresh"), (imaml, "mean")]  # the others take longer
+ALL_IN_LOTS = [
+    pytest.param(*pair, marks=() if pair in IN_LOTS else pytest.mark.long)
+    for pair in product((reptile, fomaml, maml, imaml, joint), ("mean", "fresh"))
+]
+
+
+@pytest.mark.parametrize(("algorithm", "state"), ALL_IN_LOTS)
 @pytest.mark.usefixtures("device")
 def test_lots_of_any_size_give_the_same_bits(
     algorithm: Callable, state: str, monkeypatch: pytest.MonkeyPatch
