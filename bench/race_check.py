@@ -268,7 +268,7 @@ def _inputs(call: Call) -> dict[str, NDArray]:
 def _free(call: Call) -> list[NDArray]:
     """Inputs of which any number may be another, whatever the others are."""
     inputs = _inputs(call)
-    tied = [*MOMENTS, "y", "winner"]
+    tied = [*MOMENTS, "y"]
     tied += ["x", "rx"] if "mean" in inputs else []
     return [a for name, a in inputs.items() if a.dtype.kind == "f" and name not in tied]
 
