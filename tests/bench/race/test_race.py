@@ -94,7 +94,9 @@ def test_a_process_that_ends_before_it_has_said_anything(
         race.run(job(write(RELU)), 30.0)
 
 
-def test_less_than_a_second_is_a_limit_too(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_less_than_a_second_is_a_limit_too(
+    write: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     """Of what the file's code is at; where it is at nothing, there is none."""
     text = "import time; print('{%s}', flush=True); time.sleep(%g); print('{%s}', flush=True)"
     told = '"doing": "a kernel"'
@@ -103,7 +105,8 @@ def test_less_than_a_second_is_a_limit_too(write: Any, monkeypatch: pytest.Monke
         race.run(job(write(RELU)), 0.2)
     other = text % ('"doing": ""', 0.5, '"rows": []')
     monkeypatch.setattr(race, "COMMAND", [sys.executable, "-c", other])
-    assert race.run(job(write(RELU)), 0.2) == []
+    assert race.run(job(write(RELU), write(RELU, "other.py")), 0.2) == []
+    assert capsys.readouterr().out.splitlines()[-1] == "runs the code of mine.py and of other.py"
 
 
 def gone(pid: int) -> bool:
@@ -249,6 +252,9 @@ def test_it_is_said_and_ends_in_1(
     told = capsys.readouterr()
     assert "faster than this machine can" in told.out
     assert "bench: yours: faster than this machine can: 1.00 ns for omniglot conv2d" in told.err
+    worse = {**rows[0], "variant": "theirs", "share": 2 * rows[0]["share"]}
+    assert race.impossible([rows[0], worse]).startswith("theirs: ")
+    assert race.impossible([worse, rows[0]]).startswith("theirs: ")
 
 
 def test_a_kernel_on_several_processors_is_told() -> None:

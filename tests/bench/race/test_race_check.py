@@ -33,6 +33,8 @@ def test_small_cases_are_of_every_operation_and_kind() -> None:
     assert any(a["stride"][0] != a["stride"][1] for a in convolutions)
     assert {a["pad"] for a in convolutions} >= {(0, 0), (1, 1)}
     assert all(a["dx"] is not None for a in convolutions)
+    sizes = [a["x"].size / a["mean"].size for a in (c.arguments for c in found) if "mean" in a]
+    assert min(sizes) >= race_check.LEAST
     assert not all(a["w"].flags.c_contiguous for a in convolutions)
 
 
@@ -82,6 +84,24 @@ def test_cases_do_not_cancel(operation: str) -> None:
     check_small(Racer("double", Path("own.py"), {operation: in_double}, nothing), {operation})
 
 
+TIED = {
+    "batchnorm_backward": {"x", "mean", "rstd"},
+    "batchnorm_relu_backward": {"y", "x", "mean", "rstd"},
+    "batchnorm_forward_r": {"rx", "x", "mean", "rstd"},
+    "batchnorm_backward_r": {"rx", "x", "mean", "rstd", "rmean", "rrstd"},
+    "tanh_backward": {"y"}, "tanh_backward_r": {"y"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", sorted(OPERATIONS))
+def test_what_is_an_answer_to_something_else_is_not_free(operation: str) -> None:
+    call = alone(small_call(operation))
+    free = {id(array) for array in race_check._free(call)}
+    inputs = race_check._inputs(call)
+    floats = {name for name, array in inputs.items() if array.dtype.kind == "f"}
+    assert {name for name in floats if id(inputs[name]) not in free} == TIED.get(operation, set())
+
+
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
 def test_other_numbers_are_others_and_still_go_together(operation: str) -> None:
     """Every float input that may be drawn is; a kernel that keeps its answer is found."""
@@ -124,6 +144,19 @@ def test_other_numbers_are_the_same_ones_in_every_race() -> None:
         check_kept(Racer("yours", Path("mine.py"), {"relu_forward": kernel}, nothing), call)
     assert seen[0] == seen[1]
     assert len({*seen[0]}) == 2 + race_check.SINGLE
+
+
+def test_what_a_kernel_gets_is_told(yours: Any) -> None:
+    """Once it fails, too, where it was right at first."""
+    call = alone(small_call("batchnorm_forward"))
+    assert race_check.given(call) == (
+        "x (3, 3, 8, 7, 3), gamma (3, 3), beta (3, 3), eps 0.001; float32"
+    )
+    text = RELU.replace("np.maximum(x, 0, out=y)", "np.maximum(x, 0, out=y) if x.max() < 9 else no")
+    call = alone(small_call("relu_forward"))
+    call.arguments["x"][...] = 5
+    with pytest.raises(InputError, match=r"^mine.py, relu_forward \(x .*float32\): NameError"):
+        check_kept(yours(text), call)
 
 
 def test_a_good_kernel_is_timed_among_the_rungs(write: Any, tiny: list[str]) -> None:
