@@ -151,7 +151,7 @@ def _check_signature(operation: str, kernel: Any, path: Path) -> None:
     """Whether a kernel takes as many arguments as the contract has, those of the contract's names
     at their places; what cannot be asked for its signature is called and sees."""
     try:
-        signature = inspect.signature(getattr(kernel, "py_func", kernel))
+        signature = inspect.signature(kernel)
     except (TypeError, ValueError):
         return
     wanted = contract(operation)
