@@ -4,7 +4,8 @@ A loop that a compiler vectorises keeps its sums where it likes. The kernels of 
 themselves what lies in which register, in LLVM's words; `emitted` makes them callable from a `jit`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from llvmlite import binding, ir
@@ -114,6 +115,19 @@ class Emitter:
         if self.machine.fma:
             return self.call(f"llvm.fma.{self.suffix}", self.vector, a, b, c)
         return self.b.fadd(self.b.fmul(a, b), c)
+
+    @contextmanager
+    def steps(self, count: Any) -> Iterator[Any]:
+        """A loop that LLVM does not unroll: of several steps at once it may load all numbers
+        first, and keeps sums on the stack to make room for them."""
+        with cgutils.for_range(self.b, count) as step:
+            yield step
+            body = self.b.basic_block
+        module = self.b.module
+        rolled = module.add_metadata(["llvm.loop.unroll.disable"])
+        loop = ir.MDValue(module, (), str(len(module.metadata)))
+        loop.operands = loop, rolled  # its own name comes first, as in every loop's
+        body.terminator.set_metadata("llvm.loop", loop)
 
     def cells(self, count: int) -> list[Any]:
         """Places for so many vectors, which become registers."""

@@ -21,15 +21,13 @@ from numba.core import cgutils
 from numba.extending import register_jitable
 
 from .jit_numba import inner
-from .vectors_numba import HERE, Emitter, emitted
+from .vectors_numba import HERE, Emitter, Processor, emitted
 from .winograd_numpy import Vector, of_inputs, of_outputs, of_taps, to_outputs, to_taps, twice
 
 BLOCK = 2**16  # numbers of transformed tiles, in and out, at a time: half a second-level cache
 BYTES = HERE.bytes
 PANEL = 2  # vectors of output channels in a tile of a product
-# Rows of a tile of a product, and of dw: its sums, a panel and a number fill the registers.
-HIGHEST = 12
-HEIGHT, ROWS = (HIGHEST, 8) if HERE.registers == 32 else (HIGHEST // 2, 4)
+HIGHEST = 12  # rows of a tile of a product, on any processor
 APART = 16  # numbers between the entries of tiles, so that they do not all meet in one cache set
 
 
@@ -98,7 +96,12 @@ tap_tiles = transform(of_taps, 3)
 taps_of_tiles = transform(to_taps, 4)
 
 
-def product_tile(height: int, vectors: int, masked: bool) -> Any:
+def heights(machine: Processor) -> tuple[int, int]:
+    """Rows of a tile of a product, and of dw: its sums, a panel and a number fill the registers."""
+    return (HIGHEST, 8) if machine.registers == 32 else (HIGHEST // 2, 4)
+
+
+def product_tile(height: int, vectors: int, masked: bool) -> Callable[..., None]:
     """c[m, n] = sum over k of a[m, k] b[k, n], or c[m, n] plus that where `add` is 1, for `height`
     rows m and so many vectors of n; masked: of the last, `valid` lanes.
 
@@ -117,7 +120,7 @@ def product_tile(height: int, vectors: int, masked: bool) -> Any:
         for cells in sums:
             for cell in cells:
                 w.store(e.zero, cell)
-        with cgutils.for_range(w, K) as k:
+        with e.steps(K) as k:
             panel = [e.load(e.pointer(b, w.mul(k.index, N)), v, masks[v]) for v in range(vectors)]
             along = w.mul(k.index, a_column)
             for row, cells in zip(rows, sums, strict=True):
@@ -132,11 +135,14 @@ def product_tile(height: int, vectors: int, masked: bool) -> Any:
             for v, cell in enumerate(cells):
                 e.store(place, v, w.load(cell), masks[v])
 
-    return emitted(9, write)
+    return write
 
 
-rows_panel, rows_rest = product_tile(HEIGHT, PANEL, False), product_tile(HEIGHT, 1, True)
-sums_panel, sums_rest = product_tile(ROWS, PANEL, False), product_tile(ROWS, 1, True)
+HEIGHT, ROWS = heights(HERE)
+(rows_panel, rows_rest), (sums_panel, sums_rest) = (
+    [emitted(9, product_tile(n, PANEL, False)), emitted(9, product_tile(n, 1, True))]
+    for n in (HEIGHT, ROWS)
+)
 
 
 @register_jitable

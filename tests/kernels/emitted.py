@@ -57,28 +57,38 @@ class Tile(NamedTuple):
     bits: int = 32
     of_dw: bool = False
 
-    def optimised(self, target: Target, processor: Processor) -> tuple[Any, Any]:
+    @property
+    def arguments(self) -> int:
+        return 8 if self.of_dw else 10
+
+    def optimised(self, target: Target, machine: Processor) -> tuple[Any, Any]:
         """LLVM's module with the function `tile`, and the machine that it is for."""
         write = (product_tile if self.of_dw else rows_tile)(self.rows, self.vectors, self.masked)
-        count = 8 if self.of_dw else 10
-        module = ir.Module()
-        kind = ir.FunctionType(ir.VoidType(), [LONG] * count)
-        function = ir.Function(module, kind, "tile")
-        builder = ir.IRBuilder(function.append_basic_block())
-        element = ir.FloatType() if self.bits == 32 else ir.DoubleType()
-        write(Emitter(builder, element, processor), *function.args)
-        builder.ret_void()
-        machine = target.machine()
-        module.triple, module.data_layout = target.triple, str(machine.target_data)
-        parsed = binding.parse_assembly(str(module))
-        parsed.verify()
-        passes = create_pass_builder(machine, opt=3, loop_vectorize=True, slp_vectorize=True)
-        passes.getModulePassManager().run(parsed, passes)
-        return parsed, machine
+        return optimised(write, self.arguments, self.bits, target, machine)
 
     def assembly(self, target: Target) -> str:
         module, machine = self.optimised(target, target.processor)
         return machine.emit_assembly(module)
+
+
+def optimised(
+    write: Callable[..., None], arguments: int, bits: int, target: Target, machine: Processor
+) -> tuple[Any, Any]:
+    """LLVM's module with a function `tile` of so many arguments, and the machine it is for."""
+    module = ir.Module()
+    kind = ir.FunctionType(ir.VoidType(), [LONG] * arguments)
+    function = ir.Function(module, kind, "tile")
+    builder = ir.IRBuilder(function.append_basic_block())
+    element = ir.FloatType() if bits == 32 else ir.DoubleType()
+    write(Emitter(builder, element, machine), *function.args)
+    builder.ret_void()
+    made = target.machine()
+    module.triple, module.data_layout = target.triple, str(made.target_data)
+    parsed = binding.parse_assembly(str(module))
+    parsed.verify()
+    passes = create_pass_builder(made, opt=3, loop_vectorize=True, slp_vectorize=True)
+    passes.getModulePassManager().run(parsed, passes)
+    return parsed, made
 
 
 HERE = Target(*cpu_target.target_context.codegen().magic_tuple())
@@ -91,8 +101,9 @@ def compiled(tile: Tile, processor: Processor) -> Callable[..., None]:
     engine = binding.create_mcjit_compiler(*tile.optimised(HERE, processor))
     engine.finalize_object()
     _engines.append(engine)
-    count = 8 if tile.of_dw else 10
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(engine.get_function_address("tile"))
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * tile.arguments)(
+        engine.get_function_address("tile")
+    )
 
 
 def innermost(assembly: str) -> list[list[str]]:

@@ -8,7 +8,9 @@ writes what the innermost loops take into bench/results/tiles.md.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +19,11 @@ from minireptile.backend import why_not
 if why_not("numba"):
     pytest.skip(why_not("numba"), allow_module_level=True)
 
+from minireptile.kernels import winograd_numba
 from minireptile.kernels.registers_numba import PANEL, sizes
 from minireptile.kernels.vectors_numba import Processor
 
-from .emitted import Target, Tile, innermost, multiply_adds, registers, spills
+from .emitted import Target, Tile, innermost, multiply_adds, optimised, registers, spills
 
 TABLE = Path(__file__).parents[2] / "bench" / "results" / "tiles.md"
 X86, ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
@@ -86,6 +89,31 @@ def test_sums_stay_in_registers(target: Target) -> None:
             assert len(products) in {n * tile.rows * tile.vectors for n in (1, 2, 4)}, tile
             assert all(re.search(VECTORS[machine.bytes], line) for line in products), tile
             assert all(("fm" in line.split()[0]) == machine.fma for line in products), tile
+
+
+@each_target
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("of_dw", [False, True], ids=["rows", "dw"])
+def test_winograds_sums_stay_in_registers(target: Target, of_dw: bool, bits: int) -> None:
+    """Of any number of channels: a's numbers follow one another, or those of dw its rows."""
+    need(target)
+    machine = KNOWN[target]
+    height = winograd_numba.heights(machine)[of_dw]
+    for vectors, masked in ((winograd_numba.PANEL, False), (1, True)):
+        write = winograd_numba.product_tile(height, vectors, masked)
+
+        def tile(
+            e: Any, c: Any, a: Any, stride: Any, b: Any, N: Any, K: Any, valid: Any,
+            write: Callable[..., None] = write,
+        ) -> None:  # fmt: skip
+            one, none = e.number(1), e.number(0)
+            strides = (one, stride) if of_dw else (stride, one)
+            write(e, c, a, *strides, b, N, K, none, valid)
+
+        module, made = optimised(tile, 7, bits, target, machine)
+        (loop,) = [each for each in innermost(made.emit_assembly(module)) if multiply_adds(each)]
+        assert not spills(loop), spills(loop)
+        assert len(multiply_adds(loop)) == height * vectors  # one step: it is not unrolled
 
 
 # ------------------------------------------------------------------------ the gate itself can fail
