@@ -20,6 +20,7 @@ import minireptile as mr
 from minireptile.algorithms import ALGORITHMS
 from minireptile.backend import why_not
 from minireptile.cli import main
+from minireptile.errors import InputError
 from minireptile.lots import Sent
 from minireptile.runs import run
 from minireptile.runs.settings import Settings
@@ -322,3 +323,30 @@ def test_a_worker_of_dask_with_a_gpu_has_one_thread(threads: int) -> None:
         "a worker of Dask with several threads has one GPU, which computes one thing at a time: "
         "start dask worker with --nthreads 1, and CUDA_VISIBLE_DEVICES for its card"
     )
+
+
+def test_a_lot_that_is_computed_forgives_the_losses_before(capsys: Any) -> None:
+    losses = base.Losses()
+    for _ in range(2):
+        losses.none()
+        for _ in range(base.LOSSES):
+            losses.another("buy more memory")
+    assert capsys.readouterr().err.count("a worker was lost") == 1
+    with pytest.raises(InputError, match=rf"lost {base.LOSSES + 1} times .*: buy more memory$"):
+        losses.another("buy more memory")
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [({}, (0, 1)), ({"PMI_RANK": "1", "PMI_SIZE": "3"}, (1, 3)), ({"PMI_RANK": "1"}, (0, 1)),
+     ({"PMI_RANK": "x", "PMI_SIZE": "3"}, (0, 1)),
+     ({"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "4"}, (2, 4))],
+)  # fmt: skip
+def test_who_mpiexec_started(
+    said: dict[str, str], found: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PMI_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    assert base.launched() == found
