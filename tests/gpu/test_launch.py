@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minireptile.kernels import launch_cupy
+from minireptile.kernels import adam_cupy, batchnorm_cupy, launch_cupy, maxpool_cupy
 from minireptile.kernels.launch_cupy import CupyEngine, options, source
 
 
@@ -74,3 +74,66 @@ def test_room_is_kept_for_all_of_about_a_size(recorder: Recorder, size: int, roo
     assert launch_cupy.room(room, "float64") is got
     assert launch_cupy.room(2 * room, "float64") is not got
     assert launch_cupy.room(size, "float32") is not got
+
+
+def grids(recorder: Recorder) -> list[tuple]:
+    """The kernels that were queued, each with its grid and its block."""
+    return [launched[1:4] for launched in recorder.launches]
+
+
+def test_every_element_has_a_thread_up_to_a_million_blocks(recorder: Recorder) -> None:
+    first = np.zeros((3, 1), np.float32)
+    sizes = {0: 1, 1: 1, 256: 1, 257: 2, 10**6: 3907, 2**28: 2**20, 2**28 + 1: 2**20, 10**12: 2**20}
+    for per_task in sizes:
+        launch_cupy.elements("relu", "relu_forward", first, per_task)
+    assert grids(recorder) == [
+        ("relu_forward", (blocks, 1, 3), (256, 1, 1)) for blocks in sizes.values()
+    ]
+
+
+def test_an_array_of_any_size_gets_a_million_blocks_at_most(recorder: Recorder) -> None:
+    for size in (257, 10**12):
+        array = np.broadcast_to(np.float32(0), (size,))
+        launch_cupy.flat("relu", "relu_forward", array)
+    assert grids(recorder) == [
+        ("relu_forward", (blocks, 1, 1), (256, 1, 1)) for blocks in (2, 2**20)
+    ]
+    assert [launched[4][-1] for launched in recorder.launches] == [257, 10**12]
+
+
+def test_max_pooling_has_a_thread_for_each_output_and_back_for_each_input(
+    recorder: Recorder,
+) -> None:
+    x, y = np.zeros((2, 5, 14, 14, 8), np.float32), np.zeros((2, 5, 7, 7, 8), np.float32)
+    winner, pair, none = np.zeros(y.shape, np.int32), (2, 2), (0, 0)
+    maxpool_cupy.maxpool_forward(y, winner, x, pair, pair, none)
+    maxpool_cupy.maxpool_forward(None, winner, x, pair, pair, none)
+    maxpool_cupy.maxpool_backward(x, y, winner, pair, pair, none)
+    maxpool_cupy.maxpool_forward_r(y, x, winner, pair, pair, none)
+    outputs, inputs = -(-5 * 7 * 7 * 8 // 256), -(-5 * 14 * 14 * 8 // 256)
+    block = (256, 1, 1)
+    assert grids(recorder) == [
+        ("maxpool_forward", (outputs, 1, 2), block),
+        ("maxpool_forward", (outputs, 1, 2), block),
+        ("maxpool_backward", (inputs, 1, 2), block),
+        ("maxpool_forward_r", (outputs, 1, 2), block),
+    ]
+
+
+def test_a_thread_of_adam_has_four_numbers(recorder: Recorder) -> None:
+    phi, t = np.zeros((3, 1025), np.float32), np.zeros(3, np.int64)
+    adam_cupy.adam_step(phi, phi, phi, t, phi, 1e-3, 0.9, 0.999, 1e-8)
+    adam, count = grids(recorder)
+    assert adam == ("adam_step", (2, 1, 3), (256, 1, 1))  # 257 threads of a block's 256
+    assert count == ("count_steps", (1, 1, 1), (256, 1, 1))
+
+
+@pytest.mark.parametrize(("version", "blocks"), [("v1", (1, 2, 2, 3)), ("v2", (4, 5, 8, 9))])
+def test_every_channel_of_a_batch_normalisation_has_a_thread(
+    recorder: Recorder, version: str, blocks: tuple[int, ...]
+) -> None:
+    forward = getattr(batchnorm_cupy, f"batchnorm_forward_{version}")
+    for C in (32, 33, 64, 65):
+        x, rows = np.zeros((2, 3, C), np.float32), np.zeros((2, C), np.float32)
+        forward(x, rows, rows, x, rows, rows, 1e-5)
+    assert [grid for _, grid, _ in grids(recorder)] == [(n, 1, 2) for n in blocks]

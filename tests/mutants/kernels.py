@@ -41,7 +41,7 @@ LONGEST, SLOWER = 600, 5  # seconds of a clean run, and what a mutant may take o
 WORDS = {  # in the names of the tests whose calls use all of a file between them
     "product": "conv2d or dense",
     "reduce": "batchnorm or squared_error or conv2d_backward",
-    "device": "relu or squared_error or conv2d or gather",
+    "device": "relu or squared_error or conv2d or gather or merge",
     "launch": "relu or conv2d or dense or adam",
     "jit": "dense or conv2d or squared_error",
     "sums": "dense_backward or conv2d_backward or add",
@@ -101,7 +101,7 @@ def selections(backend: str, file: str) -> list[list[str]]:
         found = [[*both, "-k", f"({words}) and not fewer"], [both[0], "-k", "fewer_threads"]]
         if name in ("conv2d", "product", "sums"):
             found.append(["tests/gpu/test_gpu_on_cpu.py", "-k", "slices"])
-        if name == "launch":
+        if name in ("launch", "adam", "batchnorm", "maxpool"):
             found.append(["tests/gpu/test_launch.py"])
         return found
     if backend == "numba-cuda":
