@@ -14,6 +14,7 @@ import numpy as np
 
 from .jit_numba import inner, jit, packed, put
 from .relu_numba import relu_backward
+from .sums_numba import sum_products, sum_rows
 
 
 def _by_channel(a, like):
@@ -97,19 +98,11 @@ def batchnorm_backward_v1(dx, dgamma, dbeta, dy, x, mean, rstd, gamma):
 @inner
 def image_moments(mean, spread, x):
     """Write mean (C,) and spread (C,) = sum (x - mean)^2 of one image x (m, C) (eq. 13)."""
-    m, C = x.shape
-    one_over_m = x.dtype.type(1) / x.dtype.type(m)
-    mean[:] = 0
-    for i in range(m):
-        for c in range(C):
-            mean[c] += x[i, c]
-    for c in range(C):
+    one_over_m = x.dtype.type(1) / x.dtype.type(x.shape[0])
+    sum_rows(mean, x)
+    for c in range(x.shape[1]):
         mean[c] *= one_over_m
-    spread[:] = 0
-    for i in range(m):
-        for c in range(C):
-            d = x[i, c] - mean[c]
-            spread[c] += d * d
+    sum_products(spread, x, mean, x, mean)
 
 
 @inner
@@ -149,30 +142,32 @@ def normalise(y, x, mean, rstd, gamma, beta, relu):
 
 
 @inner
-def image_sums(sum_dy, sum_dy_xhat, dy, x, mean, rstd):
-    """Write the sums of dy and of dy xhat, (C,), over one image dy, x (m, C)."""
+def image_sums(sum_dy, sum_dy_xhat, dy, y, x, mean, rstd):
+    """Write the sums of dy and of dy xhat, (C,), over one image dy, x (m, C); behind a ReLU with
+    the output y, dy becomes 0 where y is (relu.md, eq. 2); without one, y is None. Four rows at a
+    time, for the reason in sums_numba.py."""
     m, C = x.shape
+    whole, zero = m - m % 4, x.dtype.type(0)
     sum_dy[:] = 0
     sum_dy_xhat[:] = 0
-    for i in range(m):
+    for i in range(0, whole, 4):
+        if y is not None:
+            for j in range(i, i + 4):
+                for c in range(C):
+                    dy[j, c] = zero if y[j, c] <= zero else dy[j, c]
         for c in range(C):
+            mu, r = mean[c], rstd[c]
+            a, b, d, e = dy[i, c], dy[i + 1, c], dy[i + 2, c], dy[i + 3, c]
+            sum_dy[c] += (a + b) + (d + e)
+            ab = a * ((x[i, c] - mu) * r) + b * ((x[i + 1, c] - mu) * r)
+            de = d * ((x[i + 2, c] - mu) * r) + e * ((x[i + 3, c] - mu) * r)
+            sum_dy_xhat[c] += ab + de
+    for i in range(whole, m):
+        for c in range(C):
+            if y is not None:
+                dy[i, c] = zero if y[i, c] <= zero else dy[i, c]
             sum_dy[c] += dy[i, c]
             sum_dy_xhat[c] += dy[i, c] * ((x[i, c] - mean[c]) * rstd[c])
-
-
-@inner
-def image_sums_relu(sum_dy, sum_dy_xhat, dy, y, x, mean, rstd):
-    """`image_sums` behind a ReLU with the output y: dy becomes 0 where y is (relu.md, eq. 2)."""
-    m, C = x.shape
-    zero = x.dtype.type(0)
-    sum_dy[:] = 0
-    sum_dy_xhat[:] = 0
-    for i in range(m):
-        for c in range(C):
-            d = zero if y[i, c] <= zero else dy[i, c]
-            dy[i, c] = d
-            sum_dy[c] += d
-            sum_dy_xhat[c] += d * ((x[i, c] - mean[c]) * rstd[c])
 
 
 @inner
@@ -226,7 +221,7 @@ def _backward_v2(dx, wanted, sums, dy, x, mean, rstd, gamma):
     for t in range(T):
         dy_t, x_t = dy[t].reshape((M, C)), x[t].reshape((M, C))
         sums_t, statistics = (sums[0, t], sums[1, t]), (packed(mean[t]), packed(rstd[t]))
-        image_sums(*sums_t, dy_t, x_t, *statistics)
+        image_sums(*sums_t, dy_t, None, x_t, *statistics)
         if wanted:
             dx_t = dx[t].reshape((M, C))
             normalise_backward(dx_t, dy_t, x_t, *statistics, packed(gamma[t]), *sums_t, M)
@@ -248,18 +243,11 @@ def batchnorm_relu_backward(dx, dgamma, dbeta, dy, y, x, mean, rstd, gamma):
 def image_moments_r(rmean, comoment, rx, x, mean):
     """Write rmean (C,) and comoment (C,) = sum (x - mean) (rx - rmean) of one image rx, x (m, C)
     with its own mean (eq. 26)."""
-    m, C = x.shape
-    one_over_m = x.dtype.type(1) / x.dtype.type(m)
-    rmean[:] = 0
-    for i in range(m):
-        for c in range(C):
-            rmean[c] += rx[i, c]
-    for c in range(C):
+    one_over_m = x.dtype.type(1) / x.dtype.type(x.shape[0])
+    sum_rows(rmean, rx)
+    for c in range(x.shape[1]):
         rmean[c] *= one_over_m
-    comoment[:] = 0
-    for i in range(m):
-        for c in range(C):
-            comoment[c] += (x[i, c] - mean[c]) * (rx[i, c] - rmean[c])
+    sum_products(comoment, x, mean, rx, rmean)
 
 
 @inner

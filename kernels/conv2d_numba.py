@@ -13,6 +13,7 @@ import numpy as np
 from .jit_numba import copy, gemm, inner, jit, packed, put, wanted
 from .memory_numba import address_of
 from .registers_numba import HEIGHT, ROWS, conv_products, conv_rows, conv_rows_back, turned
+from .sums_numba import sum_rows
 from .tiles import Window, tables
 from .winograd_numba import half_turn, room_for, room_in, winograd_dw, winograd_forward
 from .winograd_numpy import applies, pays
@@ -213,15 +214,6 @@ def add_bias(y, b):
     for m in range(y.shape[0]):
         for n in range(y.shape[1]):
             y[m, n] += b[n]
-
-
-@inner
-def sum_rows(db, dy):
-    """Write db (N,), the sum of dy (M, N) over its rows (conv2d.md, eq. 8)."""
-    db[...] = 0
-    for m in range(dy.shape[0]):
-        for n in range(dy.shape[1]):
-            db[n] += dy[m, n]
 
 
 @jit

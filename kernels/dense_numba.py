@@ -6,8 +6,8 @@ v2  BLAS, or a loop where the inner dimension is 1
 In the compiled calls it is a convolution of one pixel (registers.md).
 """
 
-from .conv2d_numba import sum_rows
 from .jit_numba import gemm, inner, jit, packed, wanted
+from .sums_numba import sum_rows
 
 
 @jit

@@ -16,7 +16,6 @@ from .batchnorm_numba import (
     sums_r,
     sums_r_relu,
 )
-from .conv2d_numba import sum_rows
 from .jit_numba import inner, put
 from .loss_and_grad_numba import (
     by_channel,
@@ -45,6 +44,7 @@ from .registers_numba import conv_products, conv_rows, conv_rows_back
 from .relu_numba import relu_backward
 from .softmax_cross_entropy_numba import cross_entropies_r
 from .squared_error_numba import squared_error_r
+from .sums_numba import sum_rows
 from .tanh_numba import tanh_backward, tanh_backward_r
 
 

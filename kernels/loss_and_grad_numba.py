@@ -15,12 +15,11 @@ from . import program as p
 from .batchnorm_numba import (
     image_moments,
     image_sums,
-    image_sums_relu,
     join_moments,
     normalise,
     normalise_backward,
 )
-from .conv2d_numba import sum_rows
+from .batchnorm_pool_numba import normalise_pool, normalise_pool_backward
 from .jit_numba import inner, put
 from .maxpool_numba import pool_backward, pool_forward
 from .memory_numba import address_of, number, numbers, rounded, size_of
@@ -28,6 +27,7 @@ from .registers_numba import conv_products, conv_rows, conv_rows_back, turned
 from .relu_numba import relu_backward, relu_forward
 from .softmax_cross_entropy_numba import cross_entropies
 from .squared_error_numba import squared_errors
+from .sums_numba import sum_rows
 from .tanh_numba import tanh_backward, tanh_forward
 from .winograd_numba import half_turn, room_for, winograd_dw, winograd_forward
 
@@ -228,6 +228,9 @@ def forward_moments(row, c, one):
         image_moments(means[c[p.FIRST] + b], spreads[c[p.FIRST] + b], x[b])
 
 
+forward_pooled_moments = forward_moments
+
+
 def join_statistics(row, c, one):
     """Write mean and rstd from all images' moments. Every member computes the same numbers, and
     shows them when they are complete: the others may be reading theirs already."""
@@ -250,19 +253,41 @@ def forward_normalise(row, c, one):
     normalise(y, x, mean, rstd, gamma, beta, row[p.WITH_RELU] == 1)
 
 
-def backward_normalise(row, c, one):
-    """The sums of each image; behind a ReLU, dy becomes 0 where y is."""
-    n, shape = count(c), (count(c), row[p.H] * row[p.WIDTH], row[p.C])
+def forward_pooled(row, c, one):
+    """`forward_normalise`, the max-pool behind it and its ReLU (batchnorm.md, eq. 30)."""
+    n, won = row[p.C], winners_of(row, c)
+    x = x_of(row, c, one, (won.shape[0], row[p.H], row[p.WIDTH], n))
+    y = outputs(row, c, one, c[p.WS], row[p.Y], won.shape)
+    from_x = outputs(row, c, one, c[p.WS], row[p.WON], won.shape)
+    mean, rstd = statistics(row, one, c[p.WS])
+    gamma, beta = parameter(one, c[p.PHI], row[p.W], n), parameter(one, c[p.PHI], row[p.BIAS], n)
+    normalise_pool(y, won, from_x, x, mean, rstd, gamma, beta, row[p.WITH_RELU] == 1)
+
+
+@inner
+def gather_sums(row, c, one, x):
+    """The sums of each image, x (n, m, C) what its outputs came from; behind a ReLU, dy becomes 0
+    where y is."""
     sums, sums_xhat = sums_of(row, c, one, c[p.WS])
     mean, rstd = statistics(row, one, c[p.WS])
-    x, y = x_of(row, c, one, shape), outputs(row, c, one, c[p.WS], row[p.Y], shape)
-    dy = outputs(row, c, one, c[p.WS], row[p.DY], shape)
-    for b in range(n):
+    y = outputs(row, c, one, c[p.WS], row[p.Y], x.shape)
+    dy = outputs(row, c, one, c[p.WS], row[p.DY], x.shape)
+    for b in range(x.shape[0]):
         i = c[p.FIRST] + b
         if row[p.WITH_RELU] == 1:
-            image_sums_relu(sums[i], sums_xhat[i], dy[b], y[b], x[b], mean, rstd)
+            image_sums(sums[i], sums_xhat[i], dy[b], y[b], x[b], mean, rstd)
         else:
-            image_sums(sums[i], sums_xhat[i], dy[b], x[b], mean, rstd)
+            image_sums(sums[i], sums_xhat[i], dy[b], None, x[b], mean, rstd)
+
+
+def backward_normalise(row, c, one):
+    gather_sums(row, c, one, x_of(row, c, one, (count(c), row[p.H] * row[p.WIDTH], row[p.C])))
+
+
+def backward_pooled(row, c, one):
+    """Only the winners have a gradient (batchnorm.md, eq. 31)."""
+    shape = count(c), row[p.H_OUT] * row[p.W_OUT], row[p.N]
+    gather_sums(row, c, one, outputs(row, c, one, c[p.WS], row[p.WON], shape))
 
 
 @inner
@@ -283,19 +308,31 @@ def join_sums(row, c, one):
     total_sums(row, c, one, c[p.WS], c[p.SCRATCH], c[p.GRADS])
 
 
+@inner
+def totals(row, c, one):
+    """What a layer's dx is computed from beside x and dy: mean, rstd, gamma, dbeta, dgamma, M."""
+    n = row[p.C]
+    dbeta, dgamma = numbers(one, c[p.SCRATCH], n), parameter(one, c[p.SCRATCH], n, n)
+    M, gamma = c[p.B] * row[p.H] * row[p.WIDTH], parameter(one, c[p.PHI], row[p.W], n)
+    mean, rstd = statistics(row, one, c[p.WS])
+    return mean, rstd, gamma, dbeta, dgamma, M
+
+
 def backward_moments(row, c, one):
     """x, dx and dy are those of the whole layer here."""
     shape = by_channel(row, c)
-    n = row[p.C]
-    mean, rstd = statistics(row, one, c[p.WS])
-    x = x_of(row, c, one, shape)
-    dy = outputs(row, c, one, c[p.WS], row[p.DY], shape)
     dx = inputs(row, c, one, c[p.WS], row[p.DX], shape)
-    dbeta, dgamma = numbers(one, c[p.SCRATCH], n), parameter(one, c[p.SCRATCH], n, n)
-    normalise_backward(
-        dx, dy, x, mean, rstd,
-        parameter(one, c[p.PHI], row[p.W], n), dbeta, dgamma, c[p.B] * row[p.H] * row[p.WIDTH],
-    )  # fmt: skip
+    dy = outputs(row, c, one, c[p.WS], row[p.DY], shape)
+    normalise_backward(dx, dy, x_of(row, c, one, shape), *totals(row, c, one))
+
+
+def backward_pooled_moments(row, c, one):
+    """`backward_moments` behind a max-pool (batchnorm.md, eq. 32)."""
+    won = winners_of(row, c)
+    shape = won.shape[0], row[p.H], row[p.WIDTH], row[p.C]
+    dx = inputs(row, c, one, c[p.WS], row[p.DX], shape)
+    dy = outputs(row, c, one, c[p.WS], row[p.DY], won.shape)
+    normalise_pool_backward(dx, dy, won, x_of(row, c, one, shape), *totals(row, c, one))
 
 
 def forward_relu(row, c, one):

@@ -1,8 +1,9 @@
 """How the compiled calls see a network: a program, one row of whole numbers for each instruction.
 
 An instruction is a function (STAGE, its address) and what it computes. Offsets count elements: of
-the task's parameters (W, BIAS) or of its workspace (X, Y, DX, DY, SAVED, and WT, weights turned for
-dx), -1 where there is nothing; X = -1 is the data itself.
+the task's parameters (W, BIAS) or of its workspace (X, Y, DX, DY, SAVED, WON, the inputs that a
+max-pool let through, and WT, weights turned for dx), -1 where there is nothing; X = -1 is the data
+itself.
 """
 
 # A row's columns. SYNC: the threads of a task meet before it. ONCE: each thread is called once and
@@ -10,9 +11,9 @@ dx), -1 where there is nothing; X = -1 is the data itself.
 # normalisation's stands among the constants. CUTS: from there on, for each slice, where a
 # convolution's tables begin (tiles.py).
 (
-    STAGE, SYNC, ONCE, X, Y, DX, DY, W, BIAS, SAVED, WINNER, WT,
+    STAGE, SYNC, ONCE, X, Y, DX, DY, W, BIAS, SAVED, WINNER, WON, WT,
     H, WIDTH, C, H_OUT, W_OUT, N, KH, KW, SR, SC, PR, PC, WITH_RELU, EPS_AT, CUTS,
-) = range(27)  # fmt: skip
+) = range(28)  # fmt: skip
 
 # What a thread's functions are told, one row of whole numbers for each thread. Addresses of the
 # task's: parameters and tangents of them, workspaces, the gradients of the slices and of this one,

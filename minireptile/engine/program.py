@@ -24,13 +24,15 @@ from ..layers.base import pair, window_of
 from ..plan import Plan
 
 # Batch normalisation is two stages, since its output needs the sums over all images: "moments"
-# gathers them image by image, "normalise" uses them. Backwards they change places.
+# gathers them image by image, "normalise" uses them. Backwards they change places. With a max-pool
+# behind them they are "pooled_moments" and "pooled", which does what the pool would.
 KINDS = {
     Conv2D: ("product",), Dense: ("product",), BatchNorm: ("moments", "normalise"),
     BatchNormReLU: ("moments", "normalise"), ReLU: ("relu",), Tanh: ("tanh",), MaxPool: ("pool",),
 }  # fmt: skip
 
 Row = dict[int, int]  # a row's columns, by their names
+Stages = tuple[tuple[str, Row], ...]  # the kind of each, and what its rows have in common
 
 
 def knows(layer: Layer) -> bool:
@@ -49,14 +51,14 @@ class Layout:
 
     B: int
     slices: int
-    stages: tuple[tuple[str, Row], ...]  # kind, and what its rows have in common
+    stages: Stages  # one layer at a time
+    short: Stages  # the same in fewer and faster ones, which have no tangents
     constants: NDArray  # float64, as kernels/program.py says
     tables: NDArray  # of the convolutions, those of each slice where its row says
     ws: int  # elements of a task's workspace
     winners: int
     scratch: int
     first: int  # the first stage with parameters; as many as there are stages if none has any
-    winograd: frozenset[int]  # the stages that are faster by Winograd's products
 
     @property
     def has_product(self) -> bool:
@@ -79,7 +81,7 @@ def layout(plan: Plan, B: int, slices: int) -> Layout:
     stages: list[tuple[str, Row]] = []
     constants, parts = [plan.scale(B)], [np.zeros(1, np.int64)]
     size = winners = scratch = 0
-    winograd: set[int] = set()
+    winograd: set[int] = set()  # the stages that are faster by Winograd's products
 
     def room(elements: int) -> int:
         nonlocal size
@@ -125,9 +127,38 @@ def layout(plan: Plan, B: int, slices: int) -> Layout:
     with_parameters = [l for l, (_, row) in enumerate(stages) if row[p.W] >= 0]
     first = with_parameters[0] if with_parameters else len(stages)
     return Layout(
-        B, slices, tuple(stages), np.array(constants), np.concatenate(parts), size, winners,
-        scratch, first, frozenset(winograd),
+        B, slices, tuple(stages), shortened(stages, winograd), np.array(constants),
+        np.concatenate(parts), size, winners, scratch, first,
     )  # fmt: skip
+
+
+def shortened(stages: list[tuple[str, Row]], winograd: set[int]) -> Stages:
+    """The stages with Winograd's products, and with a batch normalisation, the max-pool of 2 x 2
+    behind it and a ReLU as one (batchnorm.md, eq. 30)."""
+    short: list[tuple[str, Row]] = []
+    for i, (kind, row) in enumerate(stages):
+        before, before_row = short[-1] if short else ("", {})
+        if kind == "pool" and before == "normalise" and halves(row):
+            pooled = before_row | {p.WON: before_row[p.Y], p.WINNER: row[p.WINNER]}
+            short[-2:] = [(name, pooled | ends(row)) for name in ("pooled_moments", "pooled")]
+        elif kind == "relu" and before == "pooled":
+            both = before_row | ends(row) | {p.WITH_RELU: 1}
+            short[-2:] = [(name, both) for name, _ in short[-2:]]
+        else:
+            short.append(("winograd" if i in winograd else kind, row))
+    return tuple(short)
+
+
+def halves(row: Row) -> bool:
+    """Whether a max-pool's windows are of 2 x 2, beside each other, and no pixel is in none."""
+    window = [row[n] for n in (p.KH, p.KW, p.SR, p.SC, p.PR, p.PC)]
+    inside = 2 * row[p.H_OUT] >= row[p.H] and 2 * row[p.W_OUT] >= row[p.WIDTH]
+    return window == [2, 2, 2, 2, 0, 0] and inside
+
+
+def ends(row: Row) -> Row:
+    """The columns that say what a stage has written."""
+    return {n: row[n] for n in (p.Y, p.DY, p.H_OUT, p.W_OUT, p.N)}
 
 
 def cut(window: Window, B: int, slices: int, parts: list[NDArray]) -> Row:
@@ -171,22 +202,17 @@ class Program(NamedTuple):
 Instruction = tuple[str, Row, bool, bool]  # stage, row, whether threads meet before it, once
 
 
-def kind_of(l: Layout, i: int, second: bool) -> str:
-    """A stage's kind; the products of tangents are those of the tiles, and then all are."""
-    return "winograd" if i in l.winograd and not second else l.stages[i][0]
-
-
 def forward(l: Layout, second: bool) -> Iterable[Instruction]:
     """All stages; second: with tangents from the first on that has parameters."""
-    for i, (_, row) in enumerate(l.stages):
-        if row[p.WT] >= 0 and i > l.first and kind_of(l, i, second) != "winograd":
+    stages = l.stages if second else l.short
+    for i, (kind, row) in enumerate(stages):
+        if row[p.WT] >= 0 and i > l.first and kind != "winograd":
             yield "turn_weights", row, False, True
             if second:
                 yield "turn_weights_r", row, False, True
-    for i, (_, row) in enumerate(l.stages):
-        kind = kind_of(l, i, second)
+    for i, (kind, row) in enumerate(stages):
         moves = second and i >= l.first
-        if kind == "normalise":
+        if kind in ("normalise", "pooled"):
             yield "join_statistics", row, True, True
             if moves:
                 yield "join_statistics_r", row, False, True
@@ -197,12 +223,12 @@ def forward(l: Layout, second: bool) -> Iterable[Instruction]:
 
 def backward(l: Layout, second: bool) -> Iterable[Instruction]:
     """The stages down to the first with parameters, of whose input nobody wants the gradient."""
+    stages = l.stages if second else l.short
     meet = True  # the turned weights are complete
-    for i in range(len(l.stages) - 1, l.first - 1, -1):
-        kind, row = kind_of(l, i, second), l.stages[i][1]
-        if row[p.X] == l.stages[l.first][1][p.X]:
+    for kind, row in reversed(stages[l.first :]):
+        if row[p.X] == stages[l.first][1][p.X]:
             row = row | {p.DX: -1}
-        if kind == "moments":
+        if kind in ("moments", "pooled_moments"):
             yield "join_sums_r" if second else "join_sums", row, True, True
             meet = False
             if row[p.DX] < 0:
@@ -224,7 +250,8 @@ def instructions(l: Layout, what: str | tuple, classes: bool) -> Iterable[Instru
     if update and what[2]:
         yield what[2], {}, True, False  # what it gathers has been drawn
         meet = False
-    second, last = what == "product", l.stages[-1][1]
+    second = what == "product"
+    last = (l.stages if second else l.short)[-1][1]
     first, *others = forward(l, second)
     yield first[0], first[1], meet, first[3]  # phi is complete
     yield from others

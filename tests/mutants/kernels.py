@@ -44,7 +44,7 @@ WORDS = {  # in the names of the tests whose calls use all of a file between the
     "device": "relu or squared_error or conv2d or gather or merge",
     "launch": "relu or conv2d or dense or adam",
     "jit": "dense or conv2d or squared_error",
-    "sums": "dense_backward or conv2d_backward or add",
+    "sums": "dense_backward or conv2d_backward or add or batchnorm",
     "reptile": "gather or take_row or spread or merge or tick or decay",
 }
 COMPILED = (  # and not read by Python: what is emitted in LLVM's words, and its tables
@@ -118,6 +118,8 @@ def selections(backend: str, file: str) -> list[list[str]]:
         shared = "threads_change_nothing and (carry-images or mean-sine or fresh-images)"
         found = [[outer, "-k", "not threads"], [outer, "-k", shared]]
         return [["tests/kernels/test_draw.py"], *found] if name == "draw" else found
+    if name == "batchnorm_pool":
+        return [["tests/engine/test_compiled_pooled.py"]]
     if name == "winograd":
         words = "conv2d and numba and not cuda"
         return [["tests/kernels/test_winograd.py"], [contract, "-k", words]]
