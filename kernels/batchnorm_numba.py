@@ -293,22 +293,9 @@ def normalise_r(ry, rx, rmean, rrstd, rgamma, rbeta, x, mean, rstd, gamma, y, re
 
 
 @inner
-def sums_r(rdbeta, rdgamma, rdy, rx, rmean, rrstd, dy, x, mean, rstd):
-    """Write the sums of rdy and of rdy xhat + dy rxhat over rows (m, C) (eq. 19, 21 and 22)."""
-    m, C = x.shape
-    rdbeta[:] = 0
-    rdgamma[:] = 0
-    for i in range(m):
-        for c in range(C):
-            deviation = x[i, c] - mean[c]
-            rxhat = (rx[i, c] - rmean[c]) * rstd[c] + deviation * rrstd[c]
-            rdbeta[c] += rdy[i, c]
-            rdgamma[c] += rdy[i, c] * (deviation * rstd[c]) + dy[i, c] * rxhat
-
-
-@inner
-def sums_r_relu(rdbeta, rdgamma, rdy, rx, rmean, rrstd, dy, x, mean, rstd, y):
-    """`sums_r` behind a ReLU with the output y: rdy becomes 0 where y is; dy is so already."""
+def sums_r(rdbeta, rdgamma, rdy, rx, rmean, rrstd, dy, x, mean, rstd, y):
+    """Write the sums of rdy and of rdy xhat + dy rxhat over rows (m, C) (eq. 19, 21 and 22); behind
+    a ReLU with the output y, rdy becomes 0 where y is; dy is so already. Without one, y is None."""
     m, C = x.shape
     zero = x.dtype.type(0)
     rdbeta[:] = 0
@@ -317,8 +304,10 @@ def sums_r_relu(rdbeta, rdgamma, rdy, rx, rmean, rrstd, dy, x, mean, rstd, y):
         for c in range(C):
             deviation = x[i, c] - mean[c]
             rxhat = (rx[i, c] - rmean[c]) * rstd[c] + deviation * rrstd[c]
-            rd = zero if y[i, c] <= zero else rdy[i, c]
-            rdy[i, c] = rd
+            rd = rdy[i, c]
+            if y is not None:
+                rd = zero if y[i, c] <= zero else rd
+                rdy[i, c] = rd
             rdbeta[c] += rd
             rdgamma[c] += rd * (deviation * rstd[c]) + dy[i, c] * rxhat
 
@@ -373,7 +362,7 @@ def _backward_r(
         dy_t, x_t = dy[t].reshape((M, C)), x[t].reshape((M, C))
         moments, tangents = (packed(mean[t]), packed(rstd[t])), (packed(rmean[t]), packed(rrstd[t]))
         rdbeta_t, rdgamma_t = sums[0, t], sums[1, t]
-        sums_r(rdbeta_t, rdgamma_t, rdy_t, rx_t, *tangents, dy_t, x_t, *moments)
+        sums_r(rdbeta_t, rdgamma_t, rdy_t, rx_t, *tangents, dy_t, x_t, *moments, None)
         if wanted:
             normalise_backward_r(
                 rdx[t].reshape((M, C)), rdgamma_t, rdbeta_t, rdy_t, rx_t, *tangents,

@@ -14,7 +14,6 @@ from .batchnorm_numba import (
     normalise_backward_r,
     normalise_r,
     sums_r,
-    sums_r_relu,
 )
 from .jit_numba import inner, put
 from .loss_and_grad_numba import (
@@ -145,9 +144,9 @@ def backward_normalise_r(row, c, one):
         i = c[p.FIRST] + b
         sums, tangents = (rsums[i], rsums_xhat[i]), (rdy[b], rx[b], rmean, rrstd)
         if row[p.WITH_RELU] == 1:
-            sums_r_relu(*sums, *tangents, dy[b], x[b], mean, rstd, y[b])
+            sums_r(*sums, *tangents, dy[b], x[b], mean, rstd, y[b])
         else:
-            sums_r(*sums, *tangents, dy[b], x[b], mean, rstd)
+            sums_r(*sums, *tangents, dy[b], x[b], mean, rstd, None)
 
 
 def join_sums_r(row, c, one):
