@@ -127,7 +127,10 @@ def draw_sweep(rows: list[Row], path: Path, where: str) -> Path:
             logarithmic(ax, "y")
             ticks_at(ax, distinct(here, "value"))
         row_of_axes[0].set_ylabel("ms")
-    axes[0, 0].legend(frameon=False, fontsize=8)
+    new.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=8,
+        frameon=False, fontsize=8,
+    )  # fmt: skip
     return save_figure(new, path)
 
 
@@ -144,7 +147,9 @@ def _roof(ax: Any, roof: Row, intensities: list[float]) -> None:
             label=f"{level}, {gbs:.0f} GB/s",
         )  # fmt: skip
     ax.legend(loc="lower right", frameon=False, fontsize=7)
+    # Where the roof begins: at its other end, Winograd's products are drawn above it.
     ax.annotate(
-        f"{roof['peak_gflops']:.0f} GFLOP/s", (x[-1], roof["peak_gflops"]), fontsize=7,
-        color="0.35", ha="right", xytext=(0, 3), textcoords="offset points",
+        f"{roof['peak_gflops']:.0f} GFLOP/s",
+        (roof["peak_gflops"] / max(levels.values()), roof["peak_gflops"]), fontsize=7,
+        color="0.35", xytext=(0, 3), textcoords="offset points",
     )  # fmt: skip

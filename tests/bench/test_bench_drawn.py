@@ -68,7 +68,8 @@ def test_the_rooflines(drawn: Callable) -> None:
         assert list(y) == pytest.approx([min(100.0, bandwidth * i) for i in x])
     hollow = [line.get_markerfacecolor() == "none" for line in omniglot.get_lines()[:4]]
     assert hollow == [False, False, False, True]  # the backward one
-    assert [text.get_text() for text in omniglot.texts] == ["100 GFLOP/s"]
+    (peak,) = omniglot.texts
+    assert (peak.get_text(), peak.xy) == ("100 GFLOP/s", (2.5, 100.0))  # where its roof begins
 
 
 def test_the_ladders_sum_over_the_calls_of_a_step(drawn: Callable) -> None:
@@ -101,6 +102,8 @@ def test_the_sweep_draws_each_operation_over_each_size(drawn: Callable) -> None:
     assert forward.get_xlabel() == "tasks"
     check_band(forward, 0, [4, 8], [4, 8])
     check_band(backward, 0, [4, 8], [12, 24])
+    (legend,) = figures[0].legends  # below all panels, where it hides no line
+    assert [text.get_text() for text in legend.get_texts()] == ["v"]
 
 
 def grown(names: tuple[str, str]) -> list[results.Row]:
