@@ -1,8 +1,8 @@
 """Sums over the rows of a matrix, Numba: a bias's gradient (conv2d.md, eq. 8), and what batch
 normalisation gathers of an image (batchnorm.md).
 
-Rows are added eight at a time, the eight in pairs and the pairs in pairs. So a column's sum is
-fetched and stored once for all of them, and columns go into vectors side by side.
+Rows are added eight at a time, and products of two four at a time, in pairs and pairs of pairs. So
+a column's sum is fetched and stored once for all of them, and columns go into vectors side by side.
 """
 
 from .jit_numba import inner
