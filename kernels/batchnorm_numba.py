@@ -142,16 +142,16 @@ def normalise(y, x, mean, rstd, gamma, beta, relu):
 
 
 @inner
-def image_sums(sum_dy, sum_dy_xhat, dy, y, x, mean, rstd):
+def image_sums(sum_dy, sum_dy_xhat, dy, y, x, mean, rstd, relu):
     """Write the sums of dy and of dy xhat, (C,), over one image dy, x (m, C); behind a ReLU with
-    the output y, dy becomes 0 where y is (relu.md, eq. 2); without one, y is None. Four rows at a
-    time, for the reason in sums_numba.py."""
+    the output y, dy becomes 0 where y is (relu.md, eq. 2); y is None where none may be. Four rows
+    at a time, for the reason in sums_numba.py."""
     m, C = x.shape
     whole, zero = m - m % 4, x.dtype.type(0)
     sum_dy[:] = 0
     sum_dy_xhat[:] = 0
     for i in range(0, whole, 4):
-        if y is not None:
+        if y is not None and relu:
             for j in range(i, i + 4):
                 for c in range(C):
                     dy[j, c] = zero if y[j, c] <= zero else dy[j, c]
@@ -164,7 +164,7 @@ def image_sums(sum_dy, sum_dy_xhat, dy, y, x, mean, rstd):
             sum_dy_xhat[c] += ab + de
     for i in range(whole, m):
         for c in range(C):
-            if y is not None:
+            if y is not None and relu:
                 dy[i, c] = zero if y[i, c] <= zero else dy[i, c]
             sum_dy[c] += dy[i, c]
             sum_dy_xhat[c] += dy[i, c] * ((x[i, c] - mean[c]) * rstd[c])
@@ -221,7 +221,7 @@ def _backward_v2(dx, wanted, sums, dy, x, mean, rstd, gamma):
     for t in range(T):
         dy_t, x_t = dy[t].reshape((M, C)), x[t].reshape((M, C))
         sums_t, statistics = (sums[0, t], sums[1, t]), (packed(mean[t]), packed(rstd[t]))
-        image_sums(*sums_t, dy_t, None, x_t, *statistics)
+        image_sums(*sums_t, dy_t, None, x_t, *statistics, False)
         if wanted:
             dx_t = dx[t].reshape((M, C))
             normalise_backward(dx_t, dy_t, x_t, *statistics, packed(gamma[t]), *sums_t, M)

@@ -274,10 +274,7 @@ def gather_sums(row, c, one, x):
     dy = outputs(row, c, one, c[p.WS], row[p.DY], x.shape)
     for b in range(x.shape[0]):
         i = c[p.FIRST] + b
-        if row[p.WITH_RELU] == 1:
-            image_sums(sums[i], sums_xhat[i], dy[b], y[b], x[b], mean, rstd)
-        else:
-            image_sums(sums[i], sums_xhat[i], dy[b], None, x[b], mean, rstd)
+        image_sums(sums[i], sums_xhat[i], dy[b], y[b], x[b], mean, rstd, row[p.WITH_RELU] == 1)
 
 
 def backward_normalise(row, c, one):

@@ -17,12 +17,10 @@ def sum_rows(total, values):
     whole = M - M % ROWS
     total[...] = 0
     for m in range(0, whole, ROWS):
-        a, b, c, d, e, f, g, h = (
-            values[m], values[m + 1], values[m + 2], values[m + 3],
-            values[m + 4], values[m + 5], values[m + 6], values[m + 7],
-        )  # fmt: skip
         for n in range(N):
-            total[n] += ((a[n] + b[n]) + (c[n] + d[n])) + ((e[n] + f[n]) + (g[n] + h[n]))
+            a = (values[m, n] + values[m + 1, n]) + (values[m + 2, n] + values[m + 3, n])
+            b = (values[m + 4, n] + values[m + 5, n]) + (values[m + 6, n] + values[m + 7, n])
+            total[n] += a + b
     for m in range(whole, M):
         for n in range(N):
             total[n] += values[m, n]
